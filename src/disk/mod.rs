@@ -1,0 +1,45 @@
+//! Files that are replaced whole, so that a power cut leaves the old one or the new one.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Writes `bytes` beside `path`, syncs them, and puts them in its place by rename.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+    name.push(".new");
+    let staged = directory.join(name);
+    #[expect(clippy::disallowed_methods, reason = "this is where it is allowed")]
+    let mut file = File::create(&staged)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    drop(file);
+    fs::rename(&staged, path)?;
+    File::open(directory)?.sync_all()
+}
+
+/// Reads a file of at most `limit` bytes; a larger one is an error that says so.
+pub fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let size = fs::metadata(path)?.len();
+    if size > limit {
+        return Err(io::Error::other(format!("{size} bytes are over the limit of {limit}")));
+    }
+    fs::read(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let path = directory.path().join("state.json");
+        replace(&path, b"one").expect("first");
+        replace(&path, b"two").expect("second");
+        assert_eq!(fs::read(&path).expect("read"), b"two");
+        assert_eq!(fs::read_dir(directory.path()).expect("dir").count(), 1);
+        assert!(read_bounded(&path, 2).is_err());
+    }
+}

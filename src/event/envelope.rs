@@ -1,0 +1,83 @@
+//! A message as it came in, not yet looked into.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Ack;
+
+/// A message from outside: bytes, where they came from, and who waits for their acknowledgement.
+#[derive(Debug)]
+pub struct Envelope {
+    /// Where it was published.
+    pub topic: Topic,
+    /// The bytes, shared between the pipelines that want them.
+    pub payload: Arc<[u8]>,
+    /// When it arrived, for latencies.
+    pub received_at: Instant,
+    /// The publisher's name for this message (MQTT 5 user property `id`), if it gave one.
+    pub id: Option<Arc<str>>,
+    /// MQTT 5 correlation data, handed on with the decision.
+    pub correlation: Option<Arc<[u8]>>,
+    /// W3C `traceparent` user property, handed on with the decision.
+    pub traceparent: Option<Arc<str>>,
+    /// The broker says that it may have delivered this message before.
+    pub redelivered: bool,
+    /// To be settled when this message is consumed or dropped by policy.
+    pub ack: Ack,
+}
+
+impl Envelope {
+    /// The same message for one more pipeline.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self {
+            topic: self.topic.clone(),
+            payload: Arc::clone(&self.payload),
+            received_at: self.received_at,
+            id: self.id.clone(),
+            correlation: self.correlation.clone(),
+            traceparent: self.traceparent.clone(),
+            redelivered: self.redelivered,
+            ack: self.ack.share(),
+        }
+    }
+}
+
+/// The topic of a message; its levels are what templates and rules read.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Topic(Arc<str>);
+
+impl Topic {
+    /// Any text; nothing is checked here, a broker has seen to it.
+    pub fn new(topic: &str) -> Self {
+        Self(topic.into())
+    }
+
+    /// The whole topic.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The level at `index` (from 0), as `{topic.N}` in a template names it.
+    pub fn level(&self, index: usize) -> Option<&str> {
+        self.0.split('/').nth(index)
+    }
+
+    /// All levels in order.
+    pub fn levels(&self) -> impl Iterator<Item = &str> {
+        self.0.split('/')
+    }
+}
+
+impl fmt::Debug for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", &*self.0)
+    }
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,22 @@
+//! The vocabulary: what travels from a source to an action, and nothing that does work.
+//!
+//! A stage knows these words and nothing of its neighbours. Data goes down the list and never up:
+//! [`Envelope`] → [`Samples`] or [`Frame`] → [`Tensor`] → [`Prediction`] → [`Decision`].
+
+mod ack;
+mod decision;
+mod envelope;
+mod limits;
+mod name;
+mod prediction;
+mod sample;
+mod tensor;
+
+pub use ack::Ack;
+pub use decision::Decision;
+pub use envelope::{Envelope, Topic};
+pub use limits::{ByteSize, HumanDuration};
+pub use name::{InvalidName, ModelName, Name, StreamKey};
+pub use prediction::{Detection, Prediction};
+pub use sample::{Frame, Input, Order, Pixels, Samples};
+pub use tensor::{DType, Data, Tensor, TensorError};

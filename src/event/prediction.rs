@@ -1,0 +1,111 @@
+//! What a model said, in the words of its task.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// The meaning of a model's output, after postprocessing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "task")]
+pub enum Prediction {
+    /// One of several classes.
+    Classification {
+        /// The class with the largest score.
+        label: Arc<str>,
+        /// Its score; a probability when the package says `softmax` or `sigmoid`.
+        score: f32,
+        /// Every class with its score, in the order of the labels file.
+        #[serde(with = "scores_map")]
+        scores: Vec<(Arc<str>, f32)>,
+    },
+    /// Objects in a picture, best first.
+    Detection {
+        /// What was found, in pixels of the source image.
+        detections: Vec<Detection>,
+    },
+    /// How unusual the input is; 0 is as usual as can be.
+    Anomaly {
+        /// The score in the units that the package's card states.
+        score: f32,
+    },
+    /// Numbers with a meaning of their own.
+    Regression {
+        /// The model's output, flattened.
+        values: Vec<f32>,
+    },
+    /// A direction in feature space, of Euclidean length 1.
+    Embedding {
+        /// The normalised vector.
+        values: Vec<f32>,
+    },
+    /// The first output of a model of which nothing else is known.
+    Tensor {
+        /// The dimensions, row-major.
+        shape: Vec<usize>,
+        /// The elements as f32.
+        values: Vec<f32>,
+    },
+}
+
+/// One object in a picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Detection {
+    /// The class.
+    pub label: Arc<str>,
+    /// 0 to 1.
+    pub score: f32,
+    /// Left edge in source pixels.
+    pub x: f32,
+    /// Top edge in source pixels.
+    pub y: f32,
+    /// Width in source pixels.
+    pub w: f32,
+    /// Height in source pixels.
+    pub h: f32,
+}
+
+impl Detection {
+    /// Intersection over union of the two boxes, 0 to 1.
+    pub fn iou(&self, other: &Self) -> f32 {
+        let w = (self.x + self.w).min(other.x + other.w) - self.x.max(other.x);
+        let h = (self.y + self.h).min(other.y + other.h) - self.y.max(other.y);
+        let shared = w.max(0.0) * h.max(0.0);
+        let all = self.w * self.h + other.w * other.h - shared;
+        if all > 0.0 { shared / all } else { 0.0 }
+    }
+}
+
+/// Scores are a JSON object by label, kept in the order of the labels.
+mod scores_map {
+    use std::fmt;
+    use std::sync::Arc;
+
+    use serde::de::{MapAccess, Visitor};
+    use serde::{Deserializer, Serializer};
+
+    type Scores = Vec<(Arc<str>, f32)>;
+
+    pub(super) fn serialize<S: Serializer>(scores: &Scores, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(scores.iter().map(|(label, score)| (label, score)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Scores, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Scores;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map from label to score")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scores, A::Error> {
+                let mut scores = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    scores.push(entry);
+                }
+                Ok(scores)
+            }
+        }
+        from.deserialize_map(InOrder)
+    }
+}

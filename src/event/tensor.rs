@@ -1,0 +1,247 @@
+//! Numbers in a shape: what goes into an engine and comes out of it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use half::f16;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// A dense row-major tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tensor {
+    shape: Vec<usize>,
+    data: Data,
+}
+
+/// The elements of a [`Tensor`].
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "each variant is the Rust type of its name")]
+pub enum Data {
+    Bool(Vec<bool>),
+    U8(Vec<u8>),
+    I8(Vec<i8>),
+    U16(Vec<u16>),
+    I16(Vec<i16>),
+    U32(Vec<u32>),
+    I32(Vec<i32>),
+    U64(Vec<u64>),
+    I64(Vec<i64>),
+    F16(Vec<f16>),
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+}
+
+/// The element types that both engines know, by their Rust names in files and configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "each variant is the Rust type of its name")]
+pub enum DType {
+    Bool,
+    U8,
+    I8,
+    U16,
+    I16,
+    U32,
+    I32,
+    U64,
+    I64,
+    F16,
+    F32,
+    F64,
+}
+
+/// A tensor that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum TensorError {
+    /// The number of elements is not the product of the dimensions.
+    #[error("{found} elements do not fill the shape {shape:?}")]
+    Shape {
+        /// The dimensions asked for.
+        shape: Vec<usize>,
+        /// The number of elements given.
+        found: usize,
+    },
+    /// The elements are of another type.
+    #[error("elements are {found}, not {expected}")]
+    Type {
+        /// The type asked for.
+        expected: DType,
+        /// The type found.
+        found: DType,
+    },
+}
+
+impl Tensor {
+    /// Checks that the data fills the shape.
+    pub fn new(shape: Vec<usize>, data: impl Into<Data>) -> Result<Self, TensorError> {
+        let data = data.into();
+        let size = shape.iter().try_fold(1_usize, |n, d| n.checked_mul(*d));
+        if size == Some(data.len()) {
+            Ok(Self { shape, data })
+        } else {
+            Err(TensorError::Shape { shape, found: data.len() })
+        }
+    }
+
+    /// The dimensions, outermost first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The elements.
+    pub fn data(&self) -> &Data {
+        &self.data
+    }
+
+    /// The elements, to be written in place; their number stays.
+    pub fn data_mut(&mut self) -> DataMut<'_> {
+        DataMut(&mut self.data)
+    }
+
+    /// Shape and elements, for reuse.
+    pub fn into_parts(self) -> (Vec<usize>, Data) {
+        (self.shape, self.data)
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.data.dtype()
+    }
+
+    /// The elements as a slice of f32, if that is what they are.
+    pub fn as_f32(&self) -> Result<&[f32], TensorError> {
+        match &self.data {
+            Data::F32(values) => Ok(values),
+            other => Err(TensorError::Type { expected: DType::F32, found: other.dtype() }),
+        }
+    }
+}
+
+/// Elements that may be written but neither added nor removed.
+#[derive(Debug)]
+pub struct DataMut<'a>(&'a mut Data);
+
+impl DataMut<'_> {
+    /// The elements as a mutable slice of f32, if that is what they are.
+    pub fn as_f32(&mut self) -> Option<&mut [f32]> {
+        match self.0 {
+            Data::F32(values) => Some(values),
+            _ => None,
+        }
+    }
+}
+
+macro_rules! for_each_dtype {
+    ($($variant:ident $type:ty;)*) => {
+        impl Data {
+            /// The number of elements.
+            pub fn len(&self) -> usize {
+                match self { $(Self::$variant(values) => values.len(),)* }
+            }
+
+            /// The element type.
+            pub fn dtype(&self) -> DType {
+                match self { $(Self::$variant(_) => DType::$variant,)* }
+            }
+        }
+        $(impl From<Vec<$type>> for Data {
+            fn from(values: Vec<$type>) -> Self { Self::$variant(values) }
+        })*
+        impl DType {
+            /// Bytes an element.
+            pub const fn size(self) -> usize {
+                match self { $(Self::$variant => size_of::<$type>(),)* }
+            }
+        }
+    };
+}
+
+for_each_dtype! {
+    Bool bool; U8 u8; I8 i8; U16 u16; I16 i16; U32 u32; I32 i32; U64 u64; I64 i64;
+    F16 f16; F32 f32; F64 f64;
+}
+
+impl Data {
+    /// There is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The elements as f32, rounded where f32 cannot hold them.
+    #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is what is asked for")]
+    pub fn to_f32(&self) -> Vec<f32> {
+        match self {
+            Self::Bool(v) => v.iter().map(|x| f32::from(u8::from(*x))).collect(),
+            Self::U8(v) => v.iter().map(|x| f32::from(*x)).collect(),
+            Self::I8(v) => v.iter().map(|x| f32::from(*x)).collect(),
+            Self::U16(v) => v.iter().map(|x| f32::from(*x)).collect(),
+            Self::I16(v) => v.iter().map(|x| f32::from(*x)).collect(),
+            Self::U32(v) => v.iter().map(|x| *x as f32).collect(),
+            Self::I32(v) => v.iter().map(|x| *x as f32).collect(),
+            Self::U64(v) => v.iter().map(|x| *x as f32).collect(),
+            Self::I64(v) => v.iter().map(|x| *x as f32).collect(),
+            Self::F16(v) => v.iter().map(|x| x.to_f32()).collect(),
+            Self::F32(v) => v.clone(),
+            Self::F64(v) => v.iter().map(|x| *x as f32).collect(),
+        }
+    }
+}
+
+const DTYPE_NAMES: [(DType, &str); 12] = [
+    (DType::Bool, "bool"),
+    (DType::U8, "u8"),
+    (DType::I8, "i8"),
+    (DType::U16, "u16"),
+    (DType::I16, "i16"),
+    (DType::U32, "u32"),
+    (DType::I32, "i32"),
+    (DType::U64, "u64"),
+    (DType::I64, "i64"),
+    (DType::F16, "f16"),
+    (DType::F32, "f32"),
+    (DType::F64, "f64"),
+];
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = DTYPE_NAMES.iter().find(|(dtype, _)| dtype == self);
+        f.write_str(name.map_or("?", |(_, name)| name))
+    }
+}
+
+impl FromStr for DType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = DTYPE_NAMES.iter().find(|(_, name)| *name == text);
+        found.map(|(dtype, _)| *dtype).ok_or_else(|| {
+            let known: Vec<_> = DTYPE_NAMES.iter().map(|(_, name)| *name).collect();
+            format!("`{text}` is no element type; known are {}", known.join(", "))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tensor_is_as_large_as_its_shape() {
+        assert!(Tensor::new(vec![2, 3], vec![0_f32; 6]).is_ok());
+        assert!(Tensor::new(vec![], vec![0_u8]).is_ok());
+        let error = Tensor::new(vec![2, 3], vec![0_f32; 5]).expect_err("one is missing");
+        assert_eq!(error.to_string(), "5 elements do not fill the shape [2, 3]");
+        assert!(Tensor::new(vec![usize::MAX, 2], vec![0_f32; 5]).is_err());
+    }
+
+    #[test]
+    fn every_type_has_one_name() {
+        for (dtype, name) in DTYPE_NAMES {
+            assert_eq!(name.parse(), Ok(dtype));
+            assert_eq!(dtype.to_string(), name);
+            assert_eq!(serde_json::to_string(&dtype).expect("json"), format!("\"{name}\""));
+        }
+    }
+}

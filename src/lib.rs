@@ -1,0 +1,6 @@
+//! eir: the Edge Inference Runtime.
+
+pub mod disk;
+pub mod event;
+pub mod package;
+pub mod task;

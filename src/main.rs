@@ -1,0 +1,3 @@
+//! The `eir` command.
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! Tasks, time and waiting: what every room that does something stands on.
+
+mod backoff;
+mod clock;
+mod group;
+mod queue;
+
+pub use backoff::Backoff;
+pub use clock::{Clock, SystemClock};
+pub use group::{Group, Stop};
+pub use queue::{Pushed, Queue, WhenFull};
