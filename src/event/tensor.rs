@@ -130,7 +130,7 @@ impl Tensor {
                 elements.clear();
                 elements.extend_from_slice(values);
             }
-            None => self.data = values.to_vec().into(),
+            None => self.data = T::wrap(values.to_vec()),
         }
         Ok(())
     }
@@ -149,10 +149,10 @@ fn volume(shape: &[usize]) -> Option<usize> {
 }
 
 /// A Rust type that a tensor may be made of.
-pub trait Element: Copy + 'static
-where
-    Data: From<Vec<Self>>,
-{
+pub trait Element: Copy + 'static {
+    /// Elements of this type.
+    fn wrap(values: Vec<Self>) -> Data;
+
     /// The elements, if they are of this type.
     fn elements(data: &Data) -> Option<&[Self]>;
 
@@ -191,6 +191,7 @@ macro_rules! for_each_dtype {
             fn from(values: Vec<$type>) -> Self { Self::$variant(values) }
         }
         impl Element for $type {
+            fn wrap(values: Vec<Self>) -> Data { Data::$variant(values) }
             fn elements(data: &Data) -> Option<&[Self]> {
                 match data { Data::$variant(values) => Some(values), _ => None }
             }
