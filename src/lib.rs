@@ -3,4 +3,5 @@
 pub mod disk;
 pub mod event;
 pub mod package;
+pub mod pipeline;
 pub mod task;

@@ -15,7 +15,7 @@ mod tensor;
 pub use ack::Ack;
 pub use decision::Decision;
 pub use envelope::{Envelope, Topic};
-pub use limits::{ByteSize, HumanDuration};
+pub use limits::{ByteSize, Count, HumanDuration};
 pub use name::{InvalidName, ModelName, Name, StreamKey};
 pub use prediction::{Detection, Prediction};
 pub use sample::{Frame, Input, Order, Pixels, Samples};

@@ -21,8 +21,8 @@ pub use parse::SpecError;
 pub use repository::{InvalidModelRef, Listed, ModelRef, Repository};
 pub use signature::{Signature, decode};
 pub use spec::{
-    Activation, AnomalyScore, Color, DetectionLayout, EngineChoice, Fit, InputKind, InputSpec, Layout,
-    OutputSpec, Spec, Task, TensorInfo,
+    Activation, AnomalyScore, Color, DetectionLayout, EngineChoice, Fit, InputKind, InputSpec,
+    Layout, OutputSpec, Spec, Task, TensorInfo,
 };
 
 /// Writes a package for a test.
