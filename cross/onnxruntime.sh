@@ -95,7 +95,10 @@ PYTHON
 has_hash "$library_hash" "$work/library" || give_up "$LIBRARY is not the file that was expected"
 
 mkdir -p "$directory" || give_up "$directory cannot be made"
-# Beside its place first: a running eir keeps the old file, and no half file is ever loaded.
-{ cp "$work/library" "$library.new" && chmod 755 "$library.new" && mv "$library.new" "$library"; } \
-    || give_up "$library cannot be written"
+# Beside its place first: a running eir keeps the old file, and no half file is ever loaded. The
+# name behind the link carries the version, which the library itself does not tell.
+{
+    cp "$work/library" "$library.new" && chmod 755 "$library.new" \
+        && mv "$library.new" "$library.$VERSION" && ln -sfn "libonnxruntime.so.$VERSION" "$library"
+} || give_up "$library cannot be written"
 say "$VERSION for $arch is in $directory"

@@ -1,6 +1,7 @@
 //! eir: the Edge Inference Runtime.
 
 pub mod disk;
+pub mod engine;
 pub mod event;
 pub mod package;
 pub mod pipeline;
