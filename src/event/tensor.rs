@@ -117,6 +117,15 @@ impl Tensor {
         }
     }
 
+    /// The tensor `count` times over along its first dimension.
+    pub fn repeat(&self, count: usize) -> Result<Self, TensorError> {
+        let mut shape = self.shape.clone();
+        if let Some(first) = shape.first_mut() {
+            *first = first.saturating_mul(count);
+        }
+        Self::new(shape, self.data.repeat(count))
+    }
+
     /// Takes over another shape and other elements, in the memory that is there if the element type
     /// stays. On an error the tensor is as it was.
     pub fn assign<T: Element>(&mut self, shape: &[usize], values: &[T]) -> Result<(), TensorError> {
@@ -185,6 +194,11 @@ macro_rules! for_each_dtype {
             /// The element type.
             pub fn dtype(&self) -> DType {
                 match self { $(Self::$variant(_) => DType::$variant,)* }
+            }
+
+            /// The elements `count` times over.
+            fn repeat(&self, count: usize) -> Self {
+                match self { $(Self::$variant(values) => Self::$variant(values.repeat(count)),)* }
             }
         }
         $(impl From<Vec<$type>> for Data {
