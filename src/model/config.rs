@@ -1,6 +1,6 @@
 //! `[models]` in the configuration.
 
-use std::translate::TranslatorBuf;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

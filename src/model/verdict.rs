@@ -1,6 +1,6 @@
 //! The verdicts of `engine = "fastest"`, kept between starts.
 
-use std::translate::TranslatorBuf;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
