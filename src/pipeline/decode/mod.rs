@@ -3,6 +3,7 @@
 //! A decoder is made once from the configuration and looks at nothing but the payload: no topic, no
 //! file name, no state. Whatever the payload holds, the answer is an [`Input`] or a [`DecodeError`].
 
+mod capture;
 mod config;
 mod error;
 mod image;
@@ -15,7 +16,7 @@ pub use config::{
     DecodeConfig, Endian, ImageConfig, JsonConfig, RawConfig, RawOrder, Separator, TextConfig,
 };
 pub use error::DecodeError;
-pub use pointer::pointer_text;
+pub use pointer::{check_pointer, pointer_text};
 
 use crate::event::Input;
 

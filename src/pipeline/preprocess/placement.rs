@@ -17,7 +17,7 @@ impl Placement {
 
     /// `region` (left, top, width, height) of a source of size `source` fills `target` (likewise) of
     /// an input of size `input`.
-    pub(super) fn new(
+    pub(in crate::pipeline) fn new(
         source: [u32; 2],
         region: [f64; 4],
         target: [u32; 4],
