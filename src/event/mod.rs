@@ -19,4 +19,4 @@ pub use limits::{ByteSize, Count, HumanDuration};
 pub use name::{InvalidName, ModelName, Name, StreamKey};
 pub use prediction::{Detection, Prediction};
 pub use sample::{Frame, Input, Order, Pixels, Samples};
-pub use tensor::{DType, Data, Tensor, TensorError};
+pub use tensor::{DType, Data, Element, Tensor, TensorError};
