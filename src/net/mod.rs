@@ -3,7 +3,11 @@
 
 mod host;
 pub mod human;
+mod problem;
+mod secret;
 mod tls;
 
 pub use host::is_private_or_loopback;
+pub use problem::Problem;
+pub use secret::read_secret;
 pub use tls::{NetError, TlsConfig, client_config};
