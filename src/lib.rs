@@ -1,9 +1,13 @@
 //! eir: the Edge Inference Runtime.
 
+pub mod broker;
 pub mod disk;
 pub mod engine;
 pub mod event;
+pub mod ingest;
 pub mod model;
+pub mod mqtt;
+pub mod net;
 pub mod package;
 pub mod pipeline;
 pub mod task;

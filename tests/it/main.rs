@@ -1,7 +1,8 @@
-//! Integration tests: one binary, real peers.
+//! eir against real brokers, real sockets and real files: one binary.
 
 mod bad_input;
 mod demo;
+mod mqtt;
 mod outage;
 mod process;
 mod reload;
