@@ -1,0 +1,3 @@
+//! From bytes to decisions: pure and synchronous.
+
+pub mod rules;
