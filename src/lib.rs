@@ -1,6 +1,9 @@
 //! eir: the Edge Inference Runtime.
 
+pub mod action;
+pub mod app;
 pub mod broker;
+pub mod cli;
 pub mod disk;
 pub mod engine;
 pub mod event;

@@ -6,9 +6,9 @@ use super::Observer;
 use super::config::{PipelineConfig, Problem, Problems};
 use crate::event::{Device, Name};
 use crate::model::{Model, ModelError, Models};
+use crate::package::ModelRef;
 use crate::pipeline::decode::Decoder;
 use crate::pipeline::rules::{Condition, RuleSet};
-use crate::package::ModelRef;
 use crate::task::Clock;
 
 /// What every pipeline is built with.
@@ -52,14 +52,15 @@ impl Workshop {
         let package = model.package();
         let conditions: Vec<(Name, Condition)> =
             config.rule.iter().map(|(name, rule)| (name.clone(), rule.condition())).collect();
-        let rules =
-            RuleSet::compile(&conditions, package.spec.task, &package.labels).map_err(|errors| {
+        let rules = RuleSet::compile(&conditions, package.spec.task, &package.labels).map_err(
+            |errors| {
                 let problems = errors.iter().map(|error| {
                     let key = format!("pipeline.{name}.rule.{}.{}", error.rule, error.field);
                     wrong(key, error.to_string())
                 });
                 BuildError::Config(Problems(problems.collect()))
-            })?;
+            },
+        )?;
         Ok(Parts { decoder, model, rules: Arc::new(rules) })
     }
 }

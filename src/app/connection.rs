@@ -59,8 +59,10 @@ impl Connection {
                 Some(last_error.as_deref().unwrap_or("connecting").to_owned())
             }
             LinkState::Up { refused, .. } if !refused.is_empty() => {
-                let refused: Vec<_> =
-                    refused.iter().map(|r| format!("{} ({})", r.filter.as_str(), r.reason)).collect();
+                let refused: Vec<_> = refused
+                    .iter()
+                    .map(|r| format!("{} ({})", r.filter.as_str(), r.reason))
+                    .collect();
                 Some(format!("the broker refused {}", refused.join(", ")))
             }
             LinkState::Up { .. } | LinkState::Stopped => None,

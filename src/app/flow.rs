@@ -73,7 +73,11 @@ impl Flow {
             let outcome = catch_unwind(AssertUnwindSafe(|| self.process(&envelopes)));
             if outcome.is_err() {
                 let now = self.clock.now();
-                self.counters.error("internal", &"a stage panicked; its messages are given up", now);
+                self.counters.error(
+                    "internal",
+                    &"a stage panicked; its messages are given up",
+                    now,
+                );
                 self.batch = Batch::default();
             }
             for envelope in envelopes.drain(..) {
@@ -115,7 +119,13 @@ impl Flow {
         let counters = &self.counters;
         let input = match self.decoder.decode(&envelope.payload) {
             Ok(input) => input,
-            Err(error) => return counters.error(error.kind(), &format_args!("{}: {error}", envelope.topic), now),
+            Err(error) => {
+                return counters.error(
+                    error.kind(),
+                    &format_args!("{}: {error}", envelope.topic),
+                    now,
+                );
+            }
         };
         let key = match self.keyer.key(&envelope.topic, &self.device) {
             Ok(key) => key,
@@ -123,7 +133,8 @@ impl Flow {
         };
         let Batch { inputs, from, .. } = &mut self.batch;
         let window = &self.window;
-        let state = self.streams.get_or_insert_with(&key, now, || StreamState::new(window.as_ref()));
+        let state =
+            self.streams.get_or_insert_with(&key, now, || StreamState::new(window.as_ref()));
         match (&mut state.window, input) {
             (Some(window), Input::Samples(samples)) => {
                 let pushed = window.push(&samples, |window| {
@@ -142,13 +153,20 @@ impl Flow {
     }
 
     /// Evaluates the rules on one prediction and hands on what they do.
-    fn decide(&mut self, rules: &Rules, envelope: &Envelope, stream: &StreamKey, prediction: Prediction) {
+    fn decide(
+        &mut self,
+        rules: &Rules,
+        envelope: &Envelope,
+        stream: &StreamKey,
+        prediction: Prediction,
+    ) {
         let now = self.clock.now();
         let prediction = Arc::new(prediction);
         let package = self.caller.model().package();
         let id = self.publisher_id(envelope);
         let window = &self.window;
-        let state = self.streams.get_or_insert_with(stream, now, || StreamState::new(window.as_ref()));
+        let state =
+            self.streams.get_or_insert_with(stream, now, || StreamState::new(window.as_ref()));
         let facts = Facts {
             prediction: &prediction,
             stream,
@@ -183,7 +201,12 @@ impl Flow {
             rules.dispatch(*rule, &decision, envelope);
         }
         if let Some(observe) = &self.observer {
-            observe(&Observation { pipeline: &self.name, stream, id: id.as_deref(), prediction: &prediction });
+            observe(&Observation {
+                pipeline: &self.name,
+                stream,
+                id: id.as_deref(),
+                prediction: &prediction,
+            });
         }
     }
 

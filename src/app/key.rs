@@ -40,7 +40,11 @@ fn captures(filter: &str, topic: &Topic) -> StreamKey {
             }
         }
     }
-    if captured.is_empty() { StreamKey::new(topic.as_str()) } else { StreamKey::new(&captured.join("/")) }
+    if captured.is_empty() {
+        StreamKey::new(topic.as_str())
+    } else {
+        StreamKey::new(&captured.join("/"))
+    }
 }
 
 #[cfg(test)]

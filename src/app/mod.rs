@@ -221,7 +221,8 @@ impl App {
 
     /// Tries again to build what is degraded.
     pub async fn heal(&mut self) {
-        let degraded: Vec<_> = self.pipelines.iter().filter(|(_, p)| p.problem().is_some()).collect();
+        let degraded: Vec<_> =
+            self.pipelines.iter().filter(|(_, p)| p.problem().is_some()).collect();
         let names: Vec<_> = degraded.into_iter().map(|(name, _)| name.clone()).collect();
         for name in names {
             let Some(pipeline) = self.pipelines.get_mut(&name) else { continue };

@@ -144,7 +144,8 @@ impl Pipeline {
             State::Built(flow) => {
                 let mut actions = Group::default();
                 let set = Arc::clone(&flow.rules.load().set);
-                let rules = Rules::start(set, &self.config, &flow.device, connections, &mut actions);
+                let rules =
+                    Rules::start(set, &self.config, &flow.device, connections, &mut actions);
                 flow.rules.store(Arc::new(rules));
                 let (rules, device) = (Arc::clone(&flow.rules), Arc::clone(&flow.device));
                 let model = Arc::clone(flow.caller.model());
@@ -190,10 +191,8 @@ impl Pipeline {
 
     /// `before` runs the same pipeline with the same model and differs in its rules at most.
     pub(super) fn adopts(&self, before: &Self) -> bool {
-        let but_rules = |config: &PipelineConfig| PipelineConfig {
-            rule: BTreeMap::new(),
-            ..config.clone()
-        };
+        let but_rules =
+            |config: &PipelineConfig| PipelineConfig { rule: BTreeMap::new(), ..config.clone() };
         match (&self.state, &before.state) {
             (State::Built(flow), State::Running(running)) => {
                 Arc::ptr_eq(flow.caller.model(), &running.model)

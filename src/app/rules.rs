@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::connection::Connection;
 use super::config::PipelineConfig;
+use super::connection::Connection;
 use crate::action::Actions;
 use crate::event::{Decision, Device, Envelope, Name};
 use crate::pipeline::rules::RuleSet;
@@ -29,7 +29,8 @@ impl Rules {
     ) -> Self {
         let link = |name: &Name| connections.get(name).map(|connection| connection.link().clone());
         let rules = config.rule.values();
-        let actions = rules.map(|rule| Actions::start(&rule.actions, device, link, group)).collect();
+        let actions =
+            rules.map(|rule| Actions::start(&rule.actions, device, link, group)).collect();
         Self { set, actions }
     }
 

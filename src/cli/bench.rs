@@ -144,6 +144,7 @@ fn resident() -> u64 {
     let status = crate::disk::read_bounded("/proc/self/status".as_ref(), 1 << 16);
     let text = status.ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok());
+    let kilobytes =
+        line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok());
     kilobytes.unwrap_or(0) << 10
 }

@@ -70,7 +70,8 @@ pub(super) fn infer(args: &InferArgs) -> Result<(), Failure> {
         progress.inc(1);
         match reader.read(file) {
             Ok(input) => {
-                let answers: Vec<_> = callers.iter_mut().map(|caller| ask(caller, &input)).collect();
+                let answers: Vec<_> =
+                    callers.iter_mut().map(|caller| ask(caller, &input)).collect();
                 failed += usize::from(answers.iter().any(|answer| answer.1.is_err()));
                 progress.suspend(|| show(args, file, &callers, &answers))?;
             }
@@ -96,7 +97,12 @@ fn ask(caller: &mut Caller, input: &Input) -> Answer {
     (clock.now() - start, answer)
 }
 
-fn show(args: &InferArgs, file: &Path, callers: &[Caller], answers: &[Answer]) -> Result<(), Failure> {
+fn show(
+    args: &InferArgs,
+    file: &Path,
+    callers: &[Caller],
+    answers: &[Answer],
+) -> Result<(), Failure> {
     let mut rows = Vec::new();
     for (caller, (elapsed, answer)) in callers.iter().zip(answers) {
         let (model, package) = (caller.model(), caller.model().package());
@@ -150,7 +156,8 @@ fn files(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut files = Vec::new();
     for input in inputs {
         let missing = |error| {
-            let error = anyhow::Error::new(error).context(format!("failed to read {}", input.display()));
+            let error =
+                anyhow::Error::new(error).context(format!("failed to read {}", input.display()));
             Failure::new(Exit::NoInput, error)
         };
         if !std::fs::metadata(input).map_err(missing)?.is_dir() {
@@ -158,8 +165,11 @@ fn files(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
             continue;
         }
         let entries = std::fs::read_dir(input).map_err(missing)?;
-        let mut inside: Vec<_> =
-            entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|p| p.is_file()).collect();
+        let mut inside: Vec<_> = entries
+            .filter_map(Result::ok)
+            .map(|entry| entry.path())
+            .filter(|p| p.is_file())
+            .collect();
         inside.sort();
         files.extend(inside);
     }
@@ -254,7 +264,9 @@ fn every_number(json: &serde_json::Value, numbers: &mut Vec<f32>) {
             let number = number.as_f64().unwrap_or(f64::NAN);
             numbers.extend(Data::from(vec![number]).to_f32());
         }
-        serde_json::Value::Array(items) => items.iter().for_each(|item| every_number(item, numbers)),
+        serde_json::Value::Array(items) => {
+            items.iter().for_each(|item| every_number(item, numbers))
+        }
         serde_json::Value::Object(map) => map.values().for_each(|item| every_number(item, numbers)),
         _ => {}
     }

@@ -19,9 +19,9 @@ use clap::{Args, Parser, Subcommand};
 pub use exit::{Exit, Failure};
 
 use crate::app::StartError;
+use crate::app::config::Sources;
 use crate::model::{Models, ModelsConfig};
 use crate::package::{EngineChoice, Package};
-use crate::app::config::Sources;
 
 /// Messages in over MQTT, quantized ONNX models decide, actions out.
 #[derive(Debug, Parser)]
@@ -72,7 +72,9 @@ impl ConfigArgs {
             profile: self.profile.clone(),
             set: self.set.clone(),
             env: std::env::vars_os()
-                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
                 .collect(),
         }
     }
@@ -124,7 +126,10 @@ fn models_dir(asked: Option<&Path>) -> Result<PathBuf, Failure> {
         .collect();
     places.iter().find(|place| place.is_dir()).cloned().ok_or_else(|| {
         let looked: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
-        let error = anyhow::anyhow!("no models found; looked in {}; name them with --models DIR", looked.join(", "));
+        let error = anyhow::anyhow!(
+            "no models found; looked in {}; name them with --models DIR",
+            looked.join(", ")
+        );
         Failure::new(Exit::NoInput, error)
     })
 }

@@ -103,7 +103,10 @@ fn inspect(one: &One) -> Result<(), Failure> {
     field("operators", &operators.collect::<Vec<_>>().join(", "));
     let labels: Vec<_> = package.labels.iter().take(20).map(|label| &**label).collect();
     field("labels", &labels.join(", "));
-    field("golden", &format!("{} samples, tolerance {}", package.golden.len(), package.spec.tolerance));
+    field(
+        "golden",
+        &format!("{} samples, tolerance {}", package.golden.len(), package.spec.tolerance),
+    );
     for (name, value) in &signature.metadata {
         field(name, value);
     }
@@ -141,7 +144,9 @@ fn verify(one: &One) -> Result<(), Failure> {
     }
     print!("{}", table(&["engine", "agree", "first mistake"], &rows));
     if served == 0 {
-        return Err(anyhow::anyhow!("no engine gives the answers that {} promises", one.model).into());
+        return Err(
+            anyhow::anyhow!("no engine gives the answers that {} promises", one.model).into()
+        );
     }
     Ok(())
 }

@@ -54,7 +54,10 @@ async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Resul
 }
 
 fn stopped_at_once() -> Failure {
-    Failure::new(Exit::Failed, anyhow::anyhow!("stopped at once; unacknowledged messages come again"))
+    Failure::new(
+        Exit::Failed,
+        anyhow::anyhow!("stopped at once; unacknowledged messages come again"),
+    )
 }
 
 struct Signals {

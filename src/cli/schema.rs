@@ -14,7 +14,8 @@ pub(super) fn schema(command: &SchemaCommand) -> Result<(), Failure> {
     let schema = match command {
         SchemaCommand::Config => crate::app::config::schema(),
     };
-    let text = serde_json::to_string_pretty(&schema).map_err(|e| Failure::new(Exit::Internal, e))?;
+    let text =
+        serde_json::to_string_pretty(&schema).map_err(|e| Failure::new(Exit::Internal, e))?;
     println!("{text}");
     Ok(())
 }

@@ -15,7 +15,8 @@ pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
             let padding = " ".repeat(width - cell.chars().count());
             let gap = if index == 0 { "" } else { "  " };
             text += gap;
-            text += &if index == 0 { format!("{cell}{padding}") } else { format!("{padding}{cell}") };
+            text +=
+                &if index == 0 { format!("{cell}{padding}") } else { format!("{padding}{cell}") };
         }
         text.trim_end().to_owned() + "\n"
     };
@@ -26,7 +27,11 @@ pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// A bar of `share` (0 to 1) of `width` characters, in eighths.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 ≤ eighths ≤ 8 × width")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "0 ≤ eighths ≤ 8 × width"
+)]
 pub(super) fn bar(share: f64, width: usize) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     let eighths = (share.clamp(0.0, 1.0) * (width * 8) as f64).round() as usize;
@@ -57,8 +62,10 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let rows = [vec!["bearing".to_owned(), "1,500".to_owned()], vec!["é".to_owned(), "2".to_owned()]];
-        let expected = "name     messages\n─────────────────\nbearing     1,500\né               2\n";
+        let rows =
+            [vec!["bearing".to_owned(), "1,500".to_owned()], vec!["é".to_owned(), "2".to_owned()]];
+        let expected =
+            "name     messages\n─────────────────\nbearing     1,500\né               2\n";
         assert_eq!(table(&["name", "messages"], &rows), expected);
     }
 

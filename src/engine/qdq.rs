@@ -117,9 +117,11 @@ fn pass_through(
 
 /// Removes quantizers and constants that nobody reads any more.
 fn sweep(graph: &mut GraphProto) {
-    let nested = graph.node.iter().flat_map(|node| &node.attribute).any(|attribute| {
-        attribute.g.is_some() || !attribute.graphs.is_empty()
-    });
+    let nested = graph
+        .node
+        .iter()
+        .flat_map(|node| &node.attribute)
+        .any(|attribute| attribute.g.is_some() || !attribute.graphs.is_empty());
     // A subgraph may read any name of the graph around it.
     if nested {
         return;

@@ -89,7 +89,10 @@ fn an_open_batch_takes_any_number_of_items() {
             let y: Vec<f32> = x
                 .chunks(3)
                 .flat_map(|x| {
-                    [x[0] + 3.0 * x[1] + 5.0 * x[2] + 0.5, 2.0 * x[0] + 4.0 * x[1] + 6.0 * x[2] - 0.5]
+                    [
+                        x[0] + 3.0 * x[1] + 5.0 * x[2] + 0.5,
+                        2.0 * x[0] + 4.0 * x[1] + 6.0 * x[2] - 0.5,
+                    ]
                 })
                 .collect();
             let inputs = [Tensor::new(vec![batch, 3], x).expect("tensor")];
@@ -159,7 +162,8 @@ fn the_float_form_agrees_with_the_stored_one() {
         .node("DequantizeLinear", &["e", "t", "zero"], &["y"], &[])
         .output("y", DType::F32, &[Some(1), Some(4)]);
     let x = Tensor::new(vec![1, 4], vec![-1.0_f32, 0.5, 1.0, 2.0]).expect("tensor");
-    let stored = run(&Tract::new(Form::Stored), graph.clone(), std::slice::from_ref(&x)).expect("stored");
+    let stored =
+        run(&Tract::new(Form::Stored), graph.clone(), std::slice::from_ref(&x)).expect("stored");
     let float = run(&Tract::new(Form::Float), graph, &[x]).expect("float");
     for (a, b) in stored[0].as_f32().expect("f32").iter().zip(float[0].as_f32().expect("f32")) {
         assert!((a - b).abs() < 0.021, "{stored:?} {float:?}");
@@ -186,7 +190,8 @@ fn what_is_no_library_is_a_reason_and_no_crash() {
 #[cfg(feature = "ort-dynamic")]
 #[test]
 fn a_provider_that_is_missing_is_named_and_the_next_serves() {
-    let config = OrtConfig { providers: vec![Provider::Cuda, Provider::Cpu], ..OrtConfig::default() };
+    let config =
+        OrtConfig { providers: vec![Provider::Cuda, Provider::Cpu], ..OrtConfig::default() };
     let Ok(ort) = Ort::open(&config) else { return };
     let (_directory, package) = package(gemm(Some(1)));
     let session = ort.load(&package, &SessionOptions::default()).expect("cpu");

@@ -72,7 +72,9 @@ impl Caller {
     pub fn predict_one(&mut self, input: &Input) -> Result<Prediction, PredictError> {
         let mut answers = Vec::with_capacity(1);
         self.predict(std::slice::from_ref(input), &mut answers);
-        answers.pop().unwrap_or_else(|| Err(PredictError::Infer(crate::engine::InferError::Stopped.into())))
+        answers
+            .pop()
+            .unwrap_or_else(|| Err(PredictError::Infer(crate::engine::InferError::Stopped.into())))
     }
 
     fn run(&mut self, answers: &mut [Result<Prediction, PredictError>]) {

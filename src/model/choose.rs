@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::status::label;
 use super::verdict::Verdicts;
-use super::{EngineStatus, GoldenResult, ModelError, Refusal, golden, measure, translate::Translator};
+use super::{
+    EngineStatus, GoldenResult, ModelError, Refusal, golden, measure, translate::Translator,
+};
 use crate::engine::{
     Engine, EngineKind, Form, OrtConfig, OrtUnavailable, Session, SessionOptions, Tract,
 };
@@ -69,7 +71,11 @@ impl Engines {
                 };
                 if matches!(self.ort.get(), Some(Ok(_))) {
                     let (model, reason) = (package.name.as_str(), refusal.reason.as_str());
-                    tracing::warn!(model, reason, "ONNX Runtime does not run this model; trying tract");
+                    tracing::warn!(
+                        model,
+                        reason,
+                        "ONNX Runtime does not run this model; trying tract"
+                    );
                 }
                 let reason = format!("{}: {}", refusal.engine, refusal.reason);
                 match try_tract(package) {
@@ -95,7 +101,8 @@ impl Engines {
                 EngineKind::Ort => self.ort().ok(),
                 EngineKind::Tract => Some(Arc::new(Tract::new(form)) as Arc<dyn Engine>),
             };
-            let known = engine.and_then(|engine| attempt(&engine, package, self.threads(kind)).ok());
+            let known =
+                engine.and_then(|engine| attempt(&engine, package, self.threads(kind)).ok());
             if let Some(mut candidate) = known {
                 candidate.status.reason = Some("it was the fastest when it was last timed".into());
                 return Ok(candidate);
@@ -235,7 +242,11 @@ fn vouch(session: &mut dyn Session, package: &Package) -> Result<Option<Vec<Tens
             return Err(format!("golden sample {sample}: {mistake}"));
         }
     }
-    Ok(package.golden.first().and_then(|first| golden::prepared(first, &mut translator)).map(|t| vec![t]))
+    Ok(package
+        .golden
+        .first()
+        .and_then(|first| golden::prepared(first, &mut translator))
+        .map(|t| vec![t]))
 }
 
 fn median(session: &mut dyn Session, inputs: &[Tensor]) -> Result<Duration, String> {
@@ -266,7 +277,8 @@ pub(super) fn zeros(package: &Package) -> Option<Vec<Tensor>> {
         let inner = info.shape.iter().skip(1).copied().collect::<Option<Vec<_>>>()?;
         let first = info.shape.first().map(|dim| dim.unwrap_or(1));
         let shape: Vec<usize> = first.into_iter().chain(inner).collect();
-        let size = shape.iter().try_fold(1_usize, |n, d| n.checked_mul(*d)).filter(|n| *n <= MOST)?;
+        let size =
+            shape.iter().try_fold(1_usize, |n, d| n.checked_mul(*d)).filter(|n| *n <= MOST)?;
         Tensor::new(shape, zero(info.dtype, size)).ok()
     });
     inputs.collect()

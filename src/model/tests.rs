@@ -50,7 +50,11 @@ fn has_ort(models: &Models) -> bool {
 }
 
 fn numbers(values: &[f32]) -> Input {
-    Input::Samples(Samples { channels: values.len(), order: Order::Interleaved, values: values.into() })
+    Input::Samples(Samples {
+        channels: values.len(),
+        order: Order::Interleaved,
+        values: values.into(),
+    })
 }
 
 fn doubled(batch: Option<usize>) -> Graph {
@@ -80,11 +84,17 @@ fn values(answer: &Result<Prediction, PredictError>) -> Vec<f32> {
 fn a_batch_is_answered_item_by_item_and_a_misfit_fails_alone() {
     let lab = Lab::new();
     for (name, batch) in [("open", None), ("fixed", Some(1))] {
-        lab.put(name, doubled(batch), REGRESSION, &[("golden/00.json", &sample(&[1.0, 2.0], &[2.0, 4.0]))]);
+        lab.put(
+            name,
+            doubled(batch),
+            REGRESSION,
+            &[("golden/00.json", &sample(&[1.0, 2.0], &[2.0, 4.0]))],
+        );
         for engine in [EngineChoice::Auto, EngineChoice::Tract] {
             let model = lab.load(name, engine).expect("model");
             let mut caller = model.caller().expect("caller");
-            let mut inputs: Vec<Input> = (0..70_u8).map(|i| numbers(&[f32::from(i), 1.0])).collect();
+            let mut inputs: Vec<Input> =
+                (0..70_u8).map(|i| numbers(&[f32::from(i), 1.0])).collect();
             inputs[40] = numbers(&[1.0, 2.0, 3.0]);
             let mut answers = Vec::new();
             for _ in 0..2 {
@@ -106,7 +116,12 @@ fn a_batch_is_answered_item_by_item_and_a_misfit_fails_alone() {
 #[test]
 fn a_model_that_gets_its_golden_sample_wrong_never_serves() {
     let lab = Lab::new();
-    lab.put("m", doubled(None), REGRESSION, &[("golden/07.json", &sample(&[1.0, 2.0], &[2.0, 5.0]))]);
+    lab.put(
+        "m",
+        doubled(None),
+        REGRESSION,
+        &[("golden/07.json", &sample(&[1.0, 2.0], &[2.0, 5.0]))],
+    );
     for engine in [EngineChoice::Auto, EngineChoice::Tract, EngineChoice::Fastest] {
         let error = lab.load("m", engine).expect_err("wrong").to_string();
         assert!(error.contains("golden sample 07: value 1 is 4, expected 5"), "{error}");
@@ -169,7 +184,10 @@ fn without_onnx_runtime_auto_runs_on_tract_and_says_why() {
     lab.put("m", doubled(None), "", &[]);
     let models = Models::new(&ModelsConfig {
         dir: lab.root.path().to_owned(),
-        ort: OrtConfig { library: Some("/nowhere/libonnxruntime.so".into()), ..OrtConfig::default() },
+        ort: OrtConfig {
+            library: Some("/nowhere/libonnxruntime.so".into()),
+            ..OrtConfig::default()
+        },
         ..ModelsConfig::default()
     });
     let model = models.load(&"m".parse().expect("name")).expect("tract");
@@ -198,7 +216,12 @@ fn those_who_ask_for_one_version_share_it() {
 #[test]
 fn the_fastest_is_remembered() {
     let lab = Lab::new();
-    lab.put("m", doubled(None), REGRESSION, &[("golden/00.json", &sample(&[1.0, 2.0], &[2.0, 4.0]))]);
+    lab.put(
+        "m",
+        doubled(None),
+        REGRESSION,
+        &[("golden/00.json", &sample(&[1.0, 2.0], &[2.0, 4.0]))],
+    );
     let cache = lab.root.path().join("cache");
     let models = Models::new(&ModelsConfig {
         dir: lab.root.path().to_owned(),
@@ -255,13 +278,15 @@ fn a_bench_times_a_batch() {
 
 #[test]
 fn the_configuration_refuses_what_it_does_not_know() {
-    let config: ModelsConfig =
-        toml::from_str("dir = \"m\"\nengine = \"fastest\"\nort = { providers = [\"cuda\", \"cpu\"] }")
-            .expect("config");
+    let config: ModelsConfig = toml::from_str(
+        "dir = \"m\"\nengine = \"fastest\"\nort = { providers = [\"cuda\", \"cpu\"] }",
+    )
+    .expect("config");
     assert_eq!(config.engine, EngineChoice::Fastest);
     assert_eq!(config.ort.providers, [Provider::Cuda, Provider::Cpu]);
     assert_eq!(config.dir, Path::new("m"));
-    let error = toml::from_str::<ModelsConfig>("ort = { providers = [\"cudda\"] }").expect_err("typo");
+    let error =
+        toml::from_str::<ModelsConfig>("ort = { providers = [\"cudda\"] }").expect_err("typo");
     assert!(error.to_string().contains("tensorrt"), "{error}");
     assert!(toml::from_str::<ModelsConfig>("engines = \"ort\"").is_err());
 }

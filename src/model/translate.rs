@@ -25,13 +25,9 @@ impl Translator {
         let spec = package.spec.input.get(&info.name).or_else(|| package.spec.input.get(""));
         let preparer = Preparer::new(&spec.cloned().unwrap_or_default(), info)
             .map_err(|source| ModelError::Prepare { model: package.name.clone(), source })?;
-        let interpreter = Interpreter::new(
-            &package.spec,
-            &package.labels,
-            &signature.inputs,
-            &signature.outputs,
-        )
-        .map_err(|source| ModelError::Interpret { model: package.name.clone(), source })?;
+        let interpreter =
+            Interpreter::new(&package.spec, &package.labels, &signature.inputs, &signature.outputs)
+                .map_err(|source| ModelError::Interpret { model: package.name.clone(), source })?;
         let batch = Batch::new(&preparer);
         Ok(Self { preparer, batch, interpreter })
     }

@@ -169,7 +169,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("tempdir");
         let version = directory.path().join("bearing/7");
         test_package(&version, &identity(), "task = \"tensor\"", &[("labels.txt", "a\nb")]);
-        for path in [version.clone(), directory.path().join("bearing"), version.join("model.onnx")] {
+        for path in [version.clone(), directory.path().join("bearing"), version.join("model.onnx")]
+        {
             let package = Package::open_path(&path).expect("package");
             assert_eq!((package.name.as_str(), package.version), ("bearing", 7));
             assert_eq!(package.labels.len(), 2);

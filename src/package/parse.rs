@@ -70,7 +70,12 @@ impl Spec {
     }
 
     fn check(&self) -> Result<(), SpecError> {
-        range("tolerance", self.tolerance, (0.0..=1e6).contains(&self.tolerance), "a number from 0")?;
+        range(
+            "tolerance",
+            self.tolerance,
+            (0.0..=1e6).contains(&self.tolerance),
+            "a number from 0",
+        )?;
         for (name, input) in &self.input {
             input.check(&section_name("input", name))?;
         }
@@ -105,8 +110,7 @@ impl OutputSpec {
             let plain = !labels.is_empty() && !labels.contains(['/', '\\', '\0']) && labels != "..";
             range(&key, labels, plain, "the name of a file beside model.toml")?;
         }
-        for (name, value) in
-            [("score_threshold", self.score_threshold), ("nms_iou", self.nms_iou)]
+        for (name, value) in [("score_threshold", self.score_threshold), ("nms_iou", self.nms_iou)]
         {
             let fits = (0.0..=1.0).contains(&value);
             range(&format!("{section}.{name}"), value, fits, "a number from 0 to 1")?;
@@ -132,8 +136,9 @@ fn sections<T: DeserializeOwned>(
         return Ok(BTreeMap::from([(String::new(), section(name, Value::Table(found))?)]));
     }
     if named < found.len() || named > MAX_SECTIONS {
-        let reason =
-            format!("use either [{name}] alone or only [{name}.NAME] tables, at most {MAX_SECTIONS}");
+        let reason = format!(
+            "use either [{name}] alone or only [{name}.NAME] tables, at most {MAX_SECTIONS}"
+        );
         return Err(SpecError::Key { section: format!("[{name}] "), reason });
     }
     found

@@ -122,7 +122,8 @@ fn read_layers(sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Layer> {
         let before = layers.len();
         layers.extend(chosen.map(|(_, layer)| layer));
         if layers.len() == before {
-            let message = format!("no [profile.{wanted}] in any file; known are: {}", known.join(", "));
+            let message =
+                format!("no [profile.{wanted}] in any file; known are: {}", known.join(", "));
             problems.push(problem("--profile", wanted, message));
         }
     }
@@ -139,7 +140,9 @@ fn read_layers(sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Layer> {
                 let path: Vec<_> = key.trim().split('.').map(str::to_owned).collect();
                 push_value(&mut layers, problems, origin, &path, value.trim());
             }
-            None => problems.push(problem(origin, "", "write it as key=value, e.g. log.level=debug")),
+            None => {
+                problems.push(problem(origin, "", "write it as key=value, e.g. log.level=debug"))
+            }
         }
     }
     layers
@@ -158,7 +161,9 @@ fn files(file: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
             files.extend(layers);
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => problems.push(problem(directory.display().to_string(), "", error.to_string())),
+        Err(error) => {
+            problems.push(problem(directory.display().to_string(), "", error.to_string()))
+        }
     }
     files
 }
@@ -175,7 +180,9 @@ fn read_file(path: &Path) -> Result<Layer, Problem> {
 fn parse(origin: String, text: &str) -> Result<Layer, Problem> {
     match text.parse::<toml::Table>() {
         Ok(table) => Ok(Layer { origin, table }),
-        Err(error) => Err(problem(origin, "", format!("is no TOML: {}", error.to_string().trim_end()))),
+        Err(error) => {
+            Err(problem(origin, "", format!("is no TOML: {}", error.to_string().trim_end())))
+        }
     }
 }
 
@@ -183,12 +190,17 @@ fn parse(origin: String, text: &str) -> Result<Layer, Problem> {
 fn take_profiles(layer: &mut Layer, problems: &mut Vec<Problem>) -> Vec<(String, Layer)> {
     let Some(profiles) = layer.table.remove("profile") else { return Vec::new() };
     let mut found = Vec::new();
-    let tables = if let toml::Value::Table(tables) = profiles { tables } else { toml::Table::new() };
+    let tables =
+        if let toml::Value::Table(tables) = profiles { tables } else { toml::Table::new() };
     for (name, overlay) in tables {
         let origin = format!("{} [profile.{name}]", layer.origin);
         match overlay {
             toml::Value::Table(table) => found.push((name, Layer { origin, table })),
-            _ => problems.push(problem(origin, &name, "a profile is a table, e.g. [profile.lab.log]")),
+            _ => problems.push(problem(
+                origin,
+                &name,
+                "a profile is a table, e.g. [profile.lab.log]",
+            )),
         }
     }
     found
@@ -204,7 +216,11 @@ fn push_value(
     text: &str,
 ) {
     if path.iter().any(String::is_empty) {
-        return problems.push(problem(origin, "", "a key has an empty part; write it like log.level"));
+        return problems.push(problem(
+            origin,
+            "",
+            "a key has an empty part; write it like log.level",
+        ));
     }
     let parsed = format!("value = {text}").parse::<toml::Table>().ok();
     let value = parsed
@@ -251,7 +267,9 @@ fn plain(value: &Value, key: &str, origins: &mut Origins) -> Json {
         ValueKind::String(text) => text.clone().into(),
         ValueKind::Array(items) => {
             let items = items.iter().enumerate();
-            items.map(|(index, item)| plain(item, &join(key, &index.to_string()), origins)).collect()
+            items
+                .map(|(index, item)| plain(item, &join(key, &index.to_string()), origins))
+                .collect()
         }
         ValueKind::Table(table) => {
             let entries = table.iter();
@@ -273,7 +291,9 @@ fn strip_disabled(tree: Json) -> Json {
     Json::Object(
         entries
             .into_iter()
-            .filter(|(key, value)| !(disabled(value) || key == "enabled" && value == &Json::Bool(true)))
+            .filter(|(key, value)| {
+                !(disabled(value) || key == "enabled" && value == &Json::Bool(true))
+            })
             .map(|(key, value)| (key, strip_disabled(value)))
             .collect(),
     )
@@ -288,7 +308,8 @@ fn typed(tree: &Json, origins: &Origins) -> Result<Config, Vec<Problem>> {
             read_each::<super::PipelineConfig>(tree, "pipeline", origins, &mut problems);
             read_each::<crate::mqtt::ConnectionConfig>(tree, "mqtt", origins, &mut problems);
             if problems.is_empty() {
-                problems.push(origins.problem(&first.path().to_string(), first.inner().to_string()));
+                problems
+                    .push(origins.problem(&first.path().to_string(), first.inner().to_string()));
             }
             Err(problems)
         }

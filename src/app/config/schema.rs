@@ -169,5 +169,9 @@ fn dotted(pointer: &str) -> String {
 
 fn short(value: &Json) -> String {
     let text = value.to_string();
-    if text.chars().count() <= 60 { text } else { text.chars().take(60).chain("…".chars()).collect() }
+    if text.chars().count() <= 60 {
+        text
+    } else {
+        text.chars().take(60).chain("…".chars()).collect()
+    }
 }

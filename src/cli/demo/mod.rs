@@ -65,7 +65,10 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
     let broker = BrokerConfig { listen: "127.0.0.1:0".to_owned(), ..BrokerConfig::default() };
     let broker = Broker::start(&broker).await.map_err(|e| Failure::new(Exit::Unavailable, e))?;
     let address = broker.local_addr();
-    screen.line(&format!("broker      mqtt://{address}  (watch it: mosquitto_sub -p {} -t '#')", address.port()));
+    screen.line(&format!(
+        "broker      mqtt://{address}  (watch it: mosquitto_sub -p {} -t '#')",
+        address.port()
+    ));
 
     let config = configuration(args, address.port())?;
     let names = ["bearing", "defects"];
@@ -87,8 +90,10 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
     };
     let url = format!("mqtt://{address}");
     let connect = |name: &str, group: &mut Group, handler| {
-        let config = ConnectionConfig { url: url.clone(), status: false, ..ConnectionConfig::default() };
-        Link::start(name, "demo", &config, handler, group).context("failed to reach the demo's broker")
+        let config =
+            ConnectionConfig { url: url.clone(), status: false, ..ConnectionConfig::default() };
+        Link::start(name, "demo", &config, handler, group)
+            .context("failed to reach the demo's broker")
     };
     let reader = connect("reader", &mut group, Arc::new(hand_on))?;
     reader.set_subscriptions(&[
@@ -144,11 +149,12 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
     broker.stop().await;
     screen.end();
 
-    let watched = names.into_iter().zip(events).zip([BLOCK, FRAME]).map(|((name, events), period)| {
-        let status = pipelines.iter().find(|p| p.name.as_str() == name);
-        let engine = status.map_or_else(String::new, |p| p.engine.clone());
-        Watched { name, events, period, engine }
-    });
+    let watched =
+        names.into_iter().zip(events).zip([BLOCK, FRAME]).map(|((name, events), period)| {
+            let status = pipelines.iter().find(|p| p.name.as_str() == name);
+            let engine = status.map_or_else(String::new, |p| p.engine.clone());
+            Watched { name, events, period, engine }
+        });
     let report = watch.report(args.seed, watched, until);
     println!("\n{}", report.to_text());
     if let Some(path) = &args.report {

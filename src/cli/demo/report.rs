@@ -33,7 +33,14 @@ impl Report {
     /// The table that ends the demo.
     pub(super) fn to_text(&self) -> String {
         let header = [
-            "pipeline", "engine", "messages", "decisions", "events", "precision", "recall", "p50 ms",
+            "pipeline",
+            "engine",
+            "messages",
+            "decisions",
+            "events",
+            "precision",
+            "recall",
+            "p50 ms",
             "p99 ms",
         ];
         let rows: Vec<_> = self.pipelines.iter().map(PipelineReport::row).collect();

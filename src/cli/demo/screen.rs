@@ -18,10 +18,8 @@ const PLAIN_EVERY: Duration = Duration::from_secs(5);
 impl Screen {
     pub(super) fn new(total: Duration) -> Self {
         let bar = std::io::stdout().is_terminal().then(|| {
-            let bar = ProgressBar::with_draw_target(
-                Some(total.as_secs()),
-                ProgressDrawTarget::stdout(),
-            );
+            let bar =
+                ProgressBar::with_draw_target(Some(total.as_secs()), ProgressDrawTarget::stdout());
             let style = ProgressStyle::with_template("  {bar:30} {pos}/{len} s  {msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar

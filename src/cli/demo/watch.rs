@@ -66,7 +66,8 @@ impl Watch {
     pub(super) fn read(&self, message: &Message) -> String {
         let decision: serde_json::Value =
             serde_json::from_slice(&message.payload).unwrap_or_default();
-        let text = |pointer: &str| decision.pointer(pointer).and_then(|v| v.as_str()).unwrap_or("?");
+        let text =
+            |pointer: &str| decision.pointer(pointer).and_then(|v| v.as_str()).unwrap_or("?");
         let pipeline = text("/pipeline");
         // `origin` is the publisher's number with pipeline and rule.
         let number = text("/origin").split(':').next().and_then(|id| id.parse::<u32>().ok());
@@ -90,9 +91,10 @@ impl Watch {
 
     /// Progress in a few words.
     pub(super) fn summary(&self) -> String {
-        let sent = self.pipelines.iter().map(|(name, ledger)| {
-            format!("{name} {} messages", thousands(ledger.total().0))
-        });
+        let sent = self
+            .pipelines
+            .iter()
+            .map(|(name, ledger)| format!("{name} {} messages", thousands(ledger.total().0)));
         let decisions: usize = self.lock().iter().map(|seen| seen.decided.len()).sum();
         let sent: Vec<_> = sent.collect();
         format!("{} · {decisions} decisions", sent.join(" · "))
@@ -107,21 +109,22 @@ impl Watch {
     ) -> Report {
         let seen = self.lock();
         let millis = |sketch: &DDSketch, q| sketch.quantile(q).ok().flatten().map(|s| s * 1e3);
-        let pipelines = watched.zip(&*seen).zip(&self.pipelines).map(|((watched, seen), (_, ledger))| {
-            let moments: Vec<_> = seen.decided.iter().map(|n| watched.period * *n).collect();
-            let verdict = judge(&watched.events, &moments, until);
-            PipelineReport {
-                name: watched.name.to_owned(),
-                engine: watched.engine,
-                messages: ledger.total().0,
-                decisions: moments.len(),
-                events: verdict.events,
-                precision: verdict.precision,
-                recall: verdict.recall,
-                p50_ms: millis(&seen.latency, 0.5),
-                p99_ms: millis(&seen.latency, 0.99),
-            }
-        });
+        let pipelines =
+            watched.zip(&*seen).zip(&self.pipelines).map(|((watched, seen), (_, ledger))| {
+                let moments: Vec<_> = seen.decided.iter().map(|n| watched.period * *n).collect();
+                let verdict = judge(&watched.events, &moments, until);
+                PipelineReport {
+                    name: watched.name.to_owned(),
+                    engine: watched.engine,
+                    messages: ledger.total().0,
+                    decisions: moments.len(),
+                    events: verdict.events,
+                    precision: verdict.precision,
+                    recall: verdict.recall,
+                    p50_ms: millis(&seen.latency, 0.5),
+                    p99_ms: millis(&seen.latency, 0.99),
+                }
+            });
         Report {
             seed,
             pipelines: pipelines.collect(),

@@ -40,7 +40,8 @@ fn the_example_of_the_contract_is_accepted() {
     let pipeline = config.pipeline.values().next().expect("one");
     assert_eq!(pipeline.queue.capacity, 1024);
     assert_eq!(pipeline.rule.len(), 1);
-    let again: Config = serde_json::from_value(serde_json::to_value(&config).expect("json")).expect("config");
+    let again: Config =
+        serde_json::from_value(serde_json::to_value(&config).expect("json")).expect("config");
     assert_eq!(again, config);
 }
 
@@ -82,12 +83,18 @@ fn hold_needs_something_to_hold_back() {
 fn later_layers_change_single_values() {
     let directory = tempfile::tempdir().expect("tempdir");
     let file = directory.path().join("eir.toml");
-    crate::disk::replace(&file, format!("{PIPELINE}\n[profile.lab.log]\nlevel = \"trace\"\n").as_bytes())
-        .expect("file");
+    crate::disk::replace(
+        &file,
+        format!("{PIPELINE}\n[profile.lab.log]\nlevel = \"trace\"\n").as_bytes(),
+    )
+    .expect("file");
     std::fs::create_dir(directory.path().join("conf.d")).expect("conf.d");
     let layer = directory.path().join("conf.d/10-site.toml");
-    crate::disk::replace(&layer, b"[pipeline.bearing.queue]\ncapacity = 7\n[log]\nlevel = \"warn\"\n")
-        .expect("layer");
+    crate::disk::replace(
+        &layer,
+        b"[pipeline.bearing.queue]\ncapacity = 7\n[log]\nlevel = \"warn\"\n",
+    )
+    .expect("layer");
 
     let mut sources = Sources { file, ..Sources::default() };
     let config = loaded(&sources);
@@ -97,7 +104,10 @@ fn later_layers_change_single_values() {
     sources.profile = Some("lab".to_owned());
     assert_eq!(serde_json::to_value(loaded(&sources).log.level).expect("json"), "trace");
 
-    sources.env = vec![("EIR__LOG__LEVEL".to_owned(), "error".to_owned()), ("EIR_OTHER".to_owned(), "x".to_owned())];
+    sources.env = vec![
+        ("EIR__LOG__LEVEL".to_owned(), "error".to_owned()),
+        ("EIR_OTHER".to_owned(), "x".to_owned()),
+    ];
     assert_eq!(serde_json::to_value(loaded(&sources).log.level).expect("json"), "error");
 
     sources.set = vec!["log.level=debug".to_owned(), "pipeline.bearing.model=bearing@3".to_owned()];
@@ -133,7 +143,9 @@ fn a_file_that_is_missing_or_no_toml_is_named() {
 
 #[test]
 fn the_demo_and_the_sample_are_valid() {
-    for sample in [include_str!("../../../cli/demo/demo.toml"), include_str!("../../../../systemd/eir.toml")] {
+    for sample in
+        [include_str!("../../../cli/demo/demo.toml"), include_str!("../../../../systemd/eir.toml")]
+    {
         loaded(&text(sample));
     }
 }
