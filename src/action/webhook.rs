@@ -78,6 +78,13 @@ const fn three() -> u32 {
     3
 }
 
+impl WebhookConfig {
+    /// What cannot work, in words. Reads the files, contacts nobody.
+    pub fn check(&self) -> Result<(), String> {
+        WebhookActuator::new(self).map(drop)
+    }
+}
+
 /// A method that carries a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Observer;
 use super::config::{PipelineConfig, Problem, Problems};
 use crate::event::{Device, Name};
-use crate::model::{Model, ModelError, Models};
+use crate::model::{Caller, ModelError, Models};
 use crate::package::ModelRef;
 use crate::pipeline::decode::Decoder;
 use crate::pipeline::rules::{Condition, RuleSet};
@@ -23,7 +23,7 @@ pub(super) struct Workshop {
 #[derive(Debug)]
 pub(super) struct Parts {
     pub decoder: Decoder,
-    pub model: Arc<Model>,
+    pub caller: Caller,
     pub rules: Arc<RuleSet>,
 }
 
@@ -37,6 +37,12 @@ pub(super) enum BuildError {
 }
 
 impl Workshop {
+    /// The version that a reference means at the moment.
+    pub(super) fn newest(&self, reference: &str) -> Option<u64> {
+        let repository = self.models.repository().ok()?;
+        repository.resolve(&reference.parse().ok()?).ok().map(|(version, _)| version)
+    }
+
     /// Loads the model, checks it on this device, and compiles the rules against it.
     pub(super) fn parts(&self, name: &Name, config: &PipelineConfig) -> Result<Parts, BuildError> {
         let wrong = |key: String, message: String| Problem { origin: String::new(), key, message };
@@ -61,7 +67,8 @@ impl Workshop {
                 BuildError::Config(Problems(problems.collect()))
             },
         )?;
-        Ok(Parts { decoder, model, rules: Arc::new(rules) })
+        let caller = model.caller().map_err(BuildError::Model)?;
+        Ok(Parts { decoder, caller, rules: Arc::new(rules) })
     }
 }
 

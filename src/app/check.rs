@@ -30,12 +30,12 @@ pub fn check(config: &Config) -> Vec<Finding> {
         .map(|(name, pipeline)| {
             let outcome = match workshop.parts(name, pipeline) {
                 Ok(parts) => {
-                    let package = parts.model.package();
+                    let package = parts.caller.model().package();
                     Ok(format!(
                         "{}@{} on {}; {} golden samples agree; {} rules",
                         package.name,
                         package.version,
-                        parts.model.status(),
+                        parts.caller.model().status().label(),
                         package.golden.len(),
                         parts.rules.len(),
                     ))

@@ -198,7 +198,7 @@ impl Flow {
                 redelivered: envelope.redelivered && id.is_none(),
             });
             self.counters.decision();
-            rules.dispatch(*rule, &decision, envelope);
+            rules.dispatch(&decision, envelope);
         }
         if let Some(observe) = &self.observer {
             observe(&Observation {

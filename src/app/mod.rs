@@ -94,7 +94,7 @@ impl App {
             return Err(Problems(problems).into());
         }
         let broker = match &config.broker {
-            Some(broker) => Some(Broker::start(broker).await?),
+            Some(broker) => Some(Broker::start(broker)?),
             None => None,
         };
         let mut connections = BTreeMap::new();
@@ -259,7 +259,7 @@ impl App {
             connection.stop(deadline).await;
         }
         if let Some(broker) = self.broker {
-            broker.stop().await;
+            broker.stop();
         }
         tracing::info!("stopped");
     }

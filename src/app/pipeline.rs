@@ -14,13 +14,13 @@ use super::counters::{Counters, Counts};
 use super::flow::{Batch, Flow};
 use super::key::Keyer;
 use super::rules::Rules;
-use crate::action::ActionConfig;
+use crate::action::{self, ActionConfig, ActionCounts};
 use crate::event::{Device, Envelope, Name};
 use crate::ingest::{Route, RouteCounters, hold_capacity};
 use crate::model::Model;
 use crate::mqtt::{ConnectionConfig, QoS};
 use crate::pipeline::window::Streams;
-use crate::task::{Group, Queue, WhenFull};
+use crate::task::{Queue, WhenFull};
 
 /// How a pipeline is doing.
 #[derive(Debug, Clone)]
@@ -60,7 +60,7 @@ struct Running {
     model: Arc<Model>,
     device: Arc<Device>,
     rules: Arc<ArcSwap<Rules>>,
-    actions: Group,
+    actions: action::Running,
 }
 
 impl PipelineConfig {
@@ -128,7 +128,7 @@ impl Pipeline {
             id: input.id.clone(),
             window: self.config.window.clone(),
             streams: Streams::new(&self.config.streams),
-            caller: parts.model.caller(),
+            caller: parts.caller,
             rules: Arc::new(ArcSwap::from_pointee(nothing_done)),
             counters: Arc::clone(&self.counters),
             observer: workshop.observer.clone(),
@@ -141,23 +141,31 @@ impl Pipeline {
     pub(super) fn start(&mut self, name: &Name, connections: &BTreeMap<Name, Connection>) {
         let state = std::mem::replace(&mut self.state, State::Degraded(String::new()));
         self.state = match state {
-            State::Built(flow) => {
-                let mut actions = Group::default();
-                let set = Arc::clone(&flow.rules.load().set);
-                let rules =
-                    Rules::start(set, &self.config, &flow.device, connections, &mut actions);
-                flow.rules.store(Arc::new(rules));
-                let (rules, device) = (Arc::clone(&flow.rules), Arc::clone(&flow.device));
-                let model = Arc::clone(flow.caller.model());
-                let queue = Arc::clone(&self.queue);
-                let thread = std::thread::Builder::new().name(format!("pipe {name}"));
-                match thread.spawn(move || flow.run(&queue)) {
-                    Ok(thread) => State::Running(Running { thread, model, device, rules, actions }),
-                    Err(error) => State::Degraded(format!("no thread could be started: {error}")),
-                }
-            }
+            State::Built(flow) => match self.launch(*flow, name, connections) {
+                Ok(running) => State::Running(running),
+                Err(problem) => State::Degraded(problem),
+            },
             other => other,
         };
+    }
+
+    fn launch(
+        &self,
+        flow: Flow,
+        name: &Name,
+        connections: &BTreeMap<Name, Connection>,
+    ) -> Result<Running, String> {
+        let set = Arc::clone(&flow.rules.load().set);
+        let (rules, actions) = Rules::start(set, &self.config, &flow.device, connections)?;
+        flow.rules.store(Arc::new(rules));
+        let (rules, device) = (Arc::clone(&flow.rules), Arc::clone(&flow.device));
+        let model = Arc::clone(flow.caller.model());
+        let queue = Arc::clone(&self.queue);
+        let thread = std::thread::Builder::new()
+            .name(format!("pipe {name}"))
+            .spawn(move || flow.run(&queue))
+            .map_err(|error| format!("no thread could be started: {error}"))?;
+        Ok(Running { thread, model, device, rules, actions })
     }
 
     /// Why it is degraded.
@@ -170,7 +178,7 @@ impl Pipeline {
 
     /// Tries again to build a degraded pipeline; true if that worked.
     pub(super) fn heal(&mut self, workshop: &Workshop, name: &Name) -> bool {
-        if let State::Degraded(before) = &self.state {
+        if self.problem().is_some() {
             self.state = match self.make(workshop, name) {
                 Ok(state) => state,
                 // A model with other labels, say: still degraded, for another reason.
@@ -184,7 +192,11 @@ impl Pipeline {
     pub(super) fn is_current(&self, config: &PipelineConfig, workshop: &Workshop) -> bool {
         self.config == *config
             && match &self.state {
-                State::Running(running) => workshop.models.is_current(&running.model),
+                State::Running(running) => {
+                    // Where that cannot be said any more, what runs is as good as it gets.
+                    let newest = workshop.newest(&self.config.model);
+                    newest.is_none_or(|version| version == running.model.package().version)
+                }
                 State::Degraded(_) | State::Built(_) => true,
             }
     }
@@ -208,16 +220,22 @@ impl Pipeline {
         &mut self,
         new: Self,
         connections: &BTreeMap<Name, Connection>,
-    ) -> Option<Group> {
+    ) -> Option<action::Running> {
         let (State::Running(running), State::Built(flow)) = (&mut self.state, new.state) else {
             return None;
         };
         self.config = new.config;
-        let mut actions = Group::default();
         let set = Arc::clone(&flow.rules.load().set);
-        let rules = Rules::start(set, &self.config, &running.device, connections, &mut actions);
-        running.rules.store(Arc::new(rules));
-        Some(std::mem::replace(&mut running.actions, actions))
+        match Rules::start(set, &self.config, &running.device, connections) {
+            Ok((rules, actions)) => {
+                running.rules.store(Arc::new(rules));
+                Some(std::mem::replace(&mut running.actions, actions))
+            }
+            Err(problem) => {
+                tracing::error!("the old rules stay: {problem}");
+                None
+            }
+        }
     }
 
     pub(super) fn connection(&self) -> &Name {
@@ -239,6 +257,14 @@ impl Pipeline {
         Counts { dropped: self.routed.dropped(), ..self.counters.snapshot() }
     }
 
+    /// What became of the actions so far.
+    pub(super) fn action_counts(&self) -> Vec<ActionCounts> {
+        match &self.state {
+            State::Running(running) => running.rules.load().action_counts(),
+            State::Degraded(_) | State::Built(_) => Vec::new(),
+        }
+    }
+
     pub(super) fn status(&self, name: &Name) -> Status {
         let model = match &self.state {
             State::Running(running) => Some(&running.model),
@@ -248,7 +274,7 @@ impl Pipeline {
         Status {
             name: name.clone(),
             problem: self.problem().map(str::to_owned),
-            engine: model.map_or_else(String::new, |model| model.status().to_string()),
+            engine: model.map_or_else(String::new, |model| model.status().label()),
             counts: self.counts(),
         }
     }

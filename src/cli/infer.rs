@@ -12,7 +12,7 @@ use super::table::table;
 use super::{Exit, Failure, log};
 use crate::app::config::LogLevel;
 use crate::event::{Data, Input, Order, Prediction, Samples};
-use crate::model::{Caller, Models, ModelsConfig};
+use crate::model::Caller;
 use crate::package::{EngineChoice, InputKind, Package};
 use crate::pipeline::decode::{DecodeConfig, Decoder, ImageConfig, JsonConfig};
 use crate::task::{Clock, SystemClock};

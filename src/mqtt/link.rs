@@ -159,6 +159,17 @@ impl Link {
         tokio::time::timeout(limit, confirmed).await.unwrap_or(Err(PublishError::Timeout(limit)))
     }
 
+    /// Waits until the broker has accepted the connection and answered for every wanted subscription.
+    pub async fn ready(&self) {
+        let wanted = self.0.wanted.borrow().len();
+        let answered = |state: &LinkState| match state {
+            LinkState::Up { subscribed, refused, .. } => subscribed + refused.len() >= wanted,
+            LinkState::Connecting { .. } | LinkState::Stopped => false,
+        };
+        // An error means that the link is gone: nobody is left to wait for.
+        let _gone = self.state().wait_for(answered).await;
+    }
+
     /// How the link is doing, now and at every change.
     pub fn state(&self) -> watch::Receiver<LinkState> {
         self.0.state.clone()

@@ -80,6 +80,13 @@ pub struct Publish {
     pub user_properties: Vec<(String, String)>,
 }
 
+impl Publish {
+    /// A message with nothing beside its payload.
+    pub fn new(topic: &str, payload: Vec<u8>, qos: QoS) -> Self {
+        Self { topic: topic.to_owned(), payload, qos, ..Self::default() }
+    }
+}
+
 /// A message that has arrived.
 #[derive(Debug)]
 pub struct Message {

@@ -4,6 +4,7 @@ use super::layer::{Origins, join};
 use super::{Config, InputConfig, PipelineConfig, Problem};
 use crate::action::ActionConfig;
 use crate::event::Name;
+use crate::mqtt::QoS;
 use crate::pipeline::decode::Decoder;
 use crate::task::WhenFull;
 
@@ -36,11 +37,8 @@ fn check_pipeline(
 ) {
     let InputConfig::Mqtt(input) = &pipeline.input;
     let input_key = format!("{key}.input.mqtt");
-    for found in input.check() {
-        problems.push(origins.problem(&join(&input_key, &found.key), found.message));
-    }
     problems.extend(unknown_broker(config, &format!("{input_key}.broker"), &input.broker, origins));
-    if pipeline.queue.when_full == WhenFull::Hold && input.qos == 0 {
+    if pipeline.queue.when_full == WhenFull::Hold && input.qos == QoS::AtMostOnce {
         let message = "\"hold\" withholds acknowledgements, and QoS 0 has none; \
                        use \"drop_oldest\" or \"drop_newest\", or qos = 1 on the input";
         problems.push(origins.problem(&format!("{key}.queue.when_full"), message));
@@ -59,9 +57,8 @@ fn check_pipeline(
                 problems.extend(unknown_broker(config, &at, &publish.broker, origins));
             }
             if let ActionConfig::Webhook(webhook) = action {
-                for found in webhook.check() {
-                    let at = join(&format!("{action_key}.webhook"), &found.key);
-                    problems.push(origins.problem(&at, found.message));
+                if let Err(message) = webhook.check() {
+                    problems.push(origins.problem(&format!("{action_key}.webhook"), message));
                 }
             }
         }

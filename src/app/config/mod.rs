@@ -71,8 +71,7 @@ impl DeviceConfig {
 fn machine_name() -> Name {
     let machine = crate::disk::read_bounded("/etc/machine-id".as_ref(), 256).unwrap_or_default();
     let digits: String = String::from_utf8_lossy(&machine).trim().chars().take(12).collect();
-    let name = if digits.is_empty() { "eir".to_owned() } else { format!("eir-{digits}") };
-    name.parse().unwrap_or_default()
+    if digits.is_empty() { Name::near("eir") } else { Name::near(&format!("eir-{digits}")) }
 }
 
 /// What is logged.

@@ -63,7 +63,7 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
     let length = Duration::from_secs(args.seconds);
     let mut screen = Screen::new(length);
     let broker = BrokerConfig { listen: "127.0.0.1:0".to_owned(), ..BrokerConfig::default() };
-    let broker = Broker::start(&broker).await.map_err(|e| Failure::new(Exit::Unavailable, e))?;
+    let broker = Broker::start(&broker).map_err(|e| Failure::new(Exit::Unavailable, e))?;
     let address = broker.local_addr();
     screen.line(&format!(
         "broker      mqtt://{address}  (watch it: mosquitto_sub -p {} -t '#')",
@@ -76,7 +76,7 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
     let watch = Arc::new(Watch::new(names.into_iter().zip(ledgers.clone())));
     let app = App::start(config, Some(watch.observer())).await.map_err(super::start_failure)?;
     for status in app.pipelines() {
-        screen.line(&format!("{:<11} {}", status.name, status.detail));
+        screen.line(&format!("{:<11} {}", status.name.as_str(), status.engine));
     }
 
     let mut group = Group::default();
@@ -90,16 +90,14 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
     };
     let url = format!("mqtt://{address}");
     let connect = |name: &str, group: &mut Group, handler| {
-        let config =
-            ConnectionConfig { url: url.clone(), status: false, ..ConnectionConfig::default() };
+        let mut config = ConnectionConfig::new(&url);
+        config.status = false;
         Link::start(name, "demo", &config, handler, group)
             .context("failed to reach the demo's broker")
     };
     let reader = connect("reader", &mut group, Arc::new(hand_on))?;
-    reader.set_subscriptions(&[
-        ("plant/+/alarm".to_owned(), QoS::AtLeastOnce),
-        ("line/+/reject".to_owned(), QoS::AtLeastOnce),
-    ]);
+    let filters = ["plant/+/alarm", "line/+/reject"].iter().filter_map(|f| f.parse().ok());
+    reader.set_subscriptions(filters.map(|filter| (filter, QoS::AtLeastOnce)));
     let sensor_link = connect("sensor", &mut group, Arc::new(|_| {}))?;
     let camera_link = connect("camera", &mut group, Arc::new(|_| {}))?;
     let ready = async {
@@ -146,7 +144,7 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
         screen.line(&watch.read(&message));
     }
     group.drain(Duration::from_secs(2)).await;
-    broker.stop().await;
+    broker.stop();
     screen.end();
 
     let watched =
