@@ -1,0 +1,205 @@
+//! Decisions over HTTP.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, StatusCode};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt;
+
+use super::payload::Payload;
+use super::{Actuator, Failure, chain};
+use crate::event::{HumanDuration, TextTemplate};
+use crate::net::{HttpClient, TlsConfig, Url, client_config};
+
+/// No token is longer, in bytes.
+const MAX_TOKEN: u64 = 8 << 10;
+/// More headers than this are not meant.
+const MAX_HEADERS: usize = 64;
+
+/// `webhook = { url = "https://example.com/hook", token_file = "/etc/eir/hook.token" }`.
+///
+/// 2xx is success. 408, 425, 429, 5xx, and no answer within the timeout are tried again; everything
+/// else is refused. The decision's id is sent as `Idempotency-Key`, so that a receiver can tell a
+/// second try from a second decision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookConfig {
+    /// `https://…`; `http://…` only to loopback and private addresses.
+    pub url: String,
+    /// The method.
+    #[serde(default)]
+    pub method: WebhookMethod,
+    /// Headers to send; secrets do not belong here but into `token_file`.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// A file with a token that is sent as `Authorization: Bearer …`, read again for every request.
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
+    /// The body; by default the decision as JSON.
+    #[serde(default)]
+    pub payload: Option<TextTemplate>,
+    /// For one try, from connecting to the end of the answer.
+    #[serde(default = "five_seconds")]
+    pub timeout: HumanDuration,
+    /// Tries after the first.
+    #[serde(default = "three")]
+    #[schemars(range(max = 100))]
+    pub retries: u32,
+    /// Given up when it could not be sent for so long.
+    #[serde(default = "five_minutes")]
+    pub max_age: HumanDuration,
+    /// Allows `http://` to a public address.
+    #[serde(default)]
+    pub insecure: bool,
+    /// The authority that signed the server's certificate (PEM); by default those of the system.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// The client's certificate (PEM).
+    #[serde(default)]
+    pub cert_file: Option<PathBuf>,
+    /// The client's private key (PEM).
+    #[serde(default)]
+    pub key_file: Option<PathBuf>,
+}
+
+const fn five_seconds() -> HumanDuration {
+    HumanDuration::from_secs(5)
+}
+
+const fn five_minutes() -> HumanDuration {
+    HumanDuration::from_secs(300)
+}
+
+const fn three() -> u32 {
+    3
+}
+
+/// A method that carries a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+#[expect(missing_docs, reason = "they are HTTP's")]
+pub enum WebhookMethod {
+    #[default]
+    Post,
+    Put,
+    Patch,
+}
+
+/// One request to send.
+#[derive(Debug)]
+pub(super) struct WebhookOrder {
+    pub(super) payload: Payload,
+    pub(super) id: uuid::Uuid,
+    pub(super) traceparent: Option<Arc<str>>,
+}
+
+/// Calls one endpoint.
+#[derive(Debug)]
+pub(super) struct WebhookActuator {
+    client: HttpClient,
+    url: Url,
+    method: Method,
+    headers: HeaderMap,
+    token_file: Option<PathBuf>,
+}
+
+impl WebhookActuator {
+    /// Checks the configuration; an error says what is wrong and what would be right.
+    pub(super) fn new(config: &WebhookConfig) -> Result<Self, String> {
+        let url = Url::parse(&config.url, config.insecure).map_err(|e| format!("url: {e}"))?;
+        let tls = TlsConfig {
+            ca_file: config.ca_file.clone(),
+            cert_file: config.cert_file.clone(),
+            key_file: config.key_file.clone(),
+        };
+        let tls = client_config(&tls).map_err(|error| chain(&error))?;
+        let method = match config.method {
+            WebhookMethod::Post => Method::POST,
+            WebhookMethod::Put => Method::PUT,
+            WebhookMethod::Patch => Method::PATCH,
+        };
+        Ok(Self {
+            client: HttpClient::new(tls, config.timeout.0),
+            url,
+            method,
+            headers: headers(config)?,
+            token_file: config.token_file.clone(),
+        })
+    }
+
+    pub(super) const fn url(&self) -> &Url {
+        &self.url
+    }
+}
+
+impl Actuator for WebhookActuator {
+    type Order = WebhookOrder;
+
+    async fn carry_out(&self, order: &WebhookOrder) -> Result<(), Failure> {
+        let mut headers = self.headers.clone();
+        let id = HeaderValue::from_str(&order.id.to_string());
+        headers.extend(id.ok().map(|id| (HeaderName::from_static("idempotency-key"), id)));
+        let trace = order.traceparent.as_deref().and_then(|t| HeaderValue::from_str(t).ok());
+        headers.extend(trace.map(|trace| (HeaderName::from_static("traceparent"), trace)));
+        if let Some(path) = &self.token_file {
+            headers.insert(AUTHORIZATION, bearer(path).await?);
+        }
+        let body = order.payload.bytes()?;
+        let reply = self.client.request(self.method.clone(), &self.url, headers, body).await;
+        let reply = reply.map_err(|error| Failure::later(&error))?;
+        // The status is the verdict: an answer whose body does not end was still given.
+        let why = format!("{} answered {}", self.url, reply.status);
+        match reply.status {
+            status if status.is_success() => Ok(()),
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
+                Err(Failure::Later { why, after: reply.retry_after })
+            }
+            status if status.is_server_error() => {
+                Err(Failure::Later { why, after: reply.retry_after })
+            }
+            _ => Err(Failure::Refused(why)),
+        }
+    }
+}
+
+fn headers(config: &WebhookConfig) -> Result<HeaderMap, String> {
+    if config.headers.len() > MAX_HEADERS {
+        return Err(format!("headers: {} of them; at most {MAX_HEADERS}", config.headers.len()));
+    }
+    let mut headers = HeaderMap::new();
+    let kind =
+        if config.payload.is_some() { "text/plain; charset=utf-8" } else { "application/json" };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    for (name, value) in &config.headers {
+        let name: HeaderName = name
+            .parse()
+            .map_err(|_| format!("headers: `{name}` is no header; use letters, digits and -"))?;
+        let value = HeaderValue::from_str(value)
+            .map_err(|_| format!("headers: the value of `{name}` holds control characters"))?;
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
+async fn bearer(path: &Path) -> Result<HeaderValue, Failure> {
+    let unusable = |reason: String| Failure::Later {
+        why: format!("token_file {}: {reason}", path.display()),
+        after: None,
+    };
+    let file = tokio::fs::File::open(path).await.map_err(|error| unusable(error.to_string()))?;
+    let mut token = String::new();
+    let read = file.take(MAX_TOKEN).read_to_string(&mut token).await;
+    read.map_err(|error| unusable(error.to_string()))?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
+        .map_err(|_| unusable("holds more than one line of text".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[cfg(test)]
+#[path = "webhook_tests.rs"]
+mod tests;
