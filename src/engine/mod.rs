@@ -46,7 +46,7 @@ pub trait Engine: fmt::Debug + Send + Sync {
     fn load(
         &self,
         package: &Package,
-        options: &SessionOptions,
+        options: SessionOptions,
     ) -> Result<Box<dyn Session>, EngineError>;
 }
 
@@ -149,7 +149,10 @@ fn guard<T>(
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(ToString::to_string);
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        Err(EngineError::Panicked { engine, reason: text.unwrap_or_else(|| "no reason given".into()) })
+        Err(EngineError::Panicked {
+            engine,
+            reason: text.unwrap_or_else(|| "no reason given".into()),
+        })
     })
 }
 

@@ -59,7 +59,7 @@ impl Ort {
 
     fn builder(
         &self,
-        options: &SessionOptions,
+        options: SessionOptions,
         providers: &[Provider],
         notes: &mut Vec<String>,
     ) -> Result<SessionBuilder, ::ort::Error> {
@@ -90,7 +90,7 @@ impl Engine for Ort {
     fn load(
         &self,
         package: &Package,
-        options: &SessionOptions,
+        options: SessionOptions,
     ) -> Result<Box<dyn Session>, EngineError> {
         let bytes = package.model_bytes()?;
         guard(KIND, || {
@@ -110,7 +110,8 @@ impl Engine for Ort {
                     (Err(error), _) => return Err(refused(package, &error)),
                 }
             };
-            let names: Vec<_> = session.inputs().iter().map(|input| input.name().to_owned()).collect();
+            let names: Vec<_> =
+                session.inputs().iter().map(|input| input.name().to_owned()).collect();
             let wanted: Vec<_> = package.signature.inputs.iter().map(|i| i.name.clone()).collect();
             if names != wanted {
                 let reason = format!("it takes {names:?}, the file declares {wanted:?}");
@@ -137,7 +138,8 @@ impl fmt::Debug for Running {
 impl Session for Running {
     fn run(&mut self, inputs: &[Tensor], outputs: &mut Vec<Tensor>) -> Result<(), EngineError> {
         check_inputs(&self.inputs, inputs)?;
-        let failed = |error: ::ort::Error| EngineError::Run { engine: KIND, reason: first_line(&error) };
+        let failed =
+            |error: ::ort::Error| EngineError::Run { engine: KIND, reason: first_line(&error) };
         guard(KIND, || {
             let values = inputs.iter().map(view).collect::<Result<Vec<_>, _>>().map_err(failed)?;
             let results = self.session.run(&values[..]).map_err(failed)?;
@@ -251,7 +253,8 @@ fn open(path: &Path) -> Result<Loaded, String> {
         // The binding looks for a relative path beside the program; a person means the directory
         // that eir was started in. A bare name is for the system's loader to find.
         let bare = path.components().count() == 1;
-        let path = if bare { path.to_owned() } else { std::path::absolute(path).unwrap_or_default() };
+        let path =
+            if bare { path.to_owned() } else { std::path::absolute(path).unwrap_or_default() };
         let builder = ::ort::init_from(&path).map_err(|error| error.to_string())?;
         let environment = builder
             .with_name("eir")
@@ -296,7 +299,11 @@ fn refused(package: &Package, error: &::ort::Error) -> EngineError {
     match named {
         Some((domain, operator)) if unknown => EngineError::Operator {
             engine: KIND,
-            operator: if domain.is_empty() { operator.clone() } else { format!("{domain}.{operator}") },
+            operator: if domain.is_empty() {
+                operator.clone()
+            } else {
+                format!("{domain}.{operator}")
+            },
             opset,
         },
         _ => EngineError::Load { engine: KIND, opset, reason },

@@ -30,7 +30,7 @@ fn package(graph: Graph) -> (tempfile::TempDir, Package) {
 
 fn run(engine: &dyn Engine, graph: Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>, EngineError> {
     let (_directory, package) = package(graph);
-    let mut session = engine.load(&package, &SessionOptions::default())?;
+    let mut session = engine.load(&package, SessionOptions::default())?;
     let mut outputs = Vec::new();
     session.run(inputs, &mut outputs)?;
     // Again, into the memory that is there.
@@ -82,14 +82,17 @@ fn gemm(batch: Option<usize>) -> Graph {
 fn an_open_batch_takes_any_number_of_items() {
     for engine in engines() {
         let (_directory, package) = package(gemm(None));
-        let mut session = engine.load(&package, &SessionOptions::default()).expect("load");
+        let mut session = engine.load(&package, SessionOptions::default()).expect("load");
         let mut outputs = Vec::new();
         for batch in [1_usize, 5, 2, 1] {
             let x: Vec<f32> = (0..batch * 3).map(|i| i as f32).collect();
             let y: Vec<f32> = x
                 .chunks(3)
                 .flat_map(|x| {
-                    [x[0] + 3.0 * x[1] + 5.0 * x[2] + 0.5, 2.0 * x[0] + 4.0 * x[1] + 6.0 * x[2] - 0.5]
+                    [
+                        x[0] + 3.0 * x[1] + 5.0 * x[2] + 0.5,
+                        2.0 * x[0] + 4.0 * x[1] + 6.0 * x[2] - 0.5,
+                    ]
                 })
                 .collect();
             let inputs = [Tensor::new(vec![batch, 3], x).expect("tensor")];
@@ -159,7 +162,8 @@ fn the_float_form_agrees_with_the_stored_one() {
         .node("DequantizeLinear", &["e", "t", "zero"], &["y"], &[])
         .output("y", DType::F32, &[Some(1), Some(4)]);
     let x = Tensor::new(vec![1, 4], vec![-1.0_f32, 0.5, 1.0, 2.0]).expect("tensor");
-    let stored = run(&Tract::new(Form::Stored), graph.clone(), std::slice::from_ref(&x)).expect("stored");
+    let stored =
+        run(&Tract::new(Form::Stored), graph.clone(), std::slice::from_ref(&x)).expect("stored");
     let float = run(&Tract::new(Form::Float), graph, &[x]).expect("float");
     for (a, b) in stored[0].as_f32().expect("f32").iter().zip(float[0].as_f32().expect("f32")) {
         assert!((a - b).abs() < 0.021, "{stored:?} {float:?}");
@@ -186,10 +190,11 @@ fn what_is_no_library_is_a_reason_and_no_crash() {
 #[cfg(feature = "ort-dynamic")]
 #[test]
 fn a_provider_that_is_missing_is_named_and_the_next_serves() {
-    let config = OrtConfig { providers: vec![Provider::Cuda, Provider::Cpu], ..OrtConfig::default() };
+    let config =
+        OrtConfig { providers: vec![Provider::Cuda, Provider::Cpu], ..OrtConfig::default() };
     let Ok(ort) = Ort::open(&config) else { return };
     let (_directory, package) = package(gemm(Some(1)));
-    let session = ort.load(&package, &SessionOptions::default()).expect("cpu");
+    let session = ort.load(&package, SessionOptions::default()).expect("cpu");
     assert!(session.notes().iter().any(|note| note.contains("cuda")), "{:?}", session.notes());
     assert!(ort.version().starts_with("1."), "{}", ort.version());
 }

@@ -50,7 +50,7 @@ impl Engine for Tract {
     fn load(
         &self,
         package: &Package,
-        _options: &SessionOptions,
+        _options: SessionOptions,
     ) -> Result<Box<dyn Session>, EngineError> {
         let refused = |reason: String| {
             let opset = package.signature.opset();
@@ -81,7 +81,9 @@ impl Engine for Tract {
             match running.plan(&shapes) {
                 Ok(()) => Ok(Box::new(running) as _),
                 // Another size of what is open may still do, unless nothing is.
-                Err(_) if is_open(&running.inputs) && !running.batched => Ok(Box::new(running) as _),
+                Err(_) if is_open(&running.inputs) && !running.batched => {
+                    Ok(Box::new(running) as _)
+                }
                 Err(reason) => Err(refused(reason)),
             }
         })
@@ -94,8 +96,7 @@ fn is_open(inputs: &[TensorInfo]) -> bool {
 
 fn parse(proto: &ModelProto, package: &Package) -> Result<InferenceModel, EngineError> {
     let opset = package.signature.opset();
-    let onnx =
-        tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
+    let onnx = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
     let known = &onnx.op_register.0;
     for (domain, operator) in &package.signature.operators {
         if !known.contains_key(operator) {
@@ -104,8 +105,11 @@ fn parse(proto: &ModelProto, package: &Package) -> Result<InferenceModel, Engine
             return Err(EngineError::Operator { engine: KIND, operator, opset });
         }
     }
-    onnx.model_for_proto_model(proto)
-        .map_err(|error| EngineError::Load { engine: KIND, opset, reason: short(&error) })
+    onnx.model_for_proto_model(proto).map_err(|error| EngineError::Load {
+        engine: KIND,
+        opset,
+        reason: short(&error),
+    })
 }
 
 struct Running {

@@ -246,7 +246,8 @@ mod tests {
 
     #[test]
     fn inputs_come_back_and_outputs_arrive() {
-        let worker = Worker::spawn("echo", 4, Box::<Echo>::default(), Box::new(|_| None)).expect("thread");
+        let worker =
+            Worker::spawn("echo", 4, Box::<Echo>::default(), Box::new(|_| None)).expect("thread");
         let mut port = worker.port();
         let (mut inputs, mut outputs) = (one(3.0), Vec::new());
         for _ in 0..100 {

@@ -3,8 +3,8 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use super::translate::Translator;
 use super::PredictError;
+use super::translate::Translator;
 use crate::engine::{InferError, Session};
 use crate::event::{Detection, Input, Prediction, Tensor};
 use crate::package::{Expectation, GoldenSample, Package};
@@ -61,9 +61,9 @@ pub(super) fn prepared(sample: &GoldenSample, translator: &mut Translator) -> Op
 }
 
 fn load(sample: &GoldenSample) -> Result<Input, String> {
-    let loaded = sample.input.load(|bytes| {
-        Decoder::new(&DecodeConfig::Image(ImageConfig::default()))?.decode(bytes)
-    });
+    let loaded = sample
+        .input
+        .load(|bytes| Decoder::new(&DecodeConfig::Image(ImageConfig::default()))?.decode(bytes));
     loaded.map_err(|error| error.to_string())
 }
 
@@ -163,7 +163,9 @@ fn same_objects(
         }
     }
     match free.iter().find(|object| object.score > sure || !object.score.is_finite()) {
-        Some(extra) => Err(format!("{} is not expected; expected {}", shown(extra), list(expected))),
+        Some(extra) => {
+            Err(format!("{} is not expected; expected {}", shown(extra), list(expected)))
+        }
         None => Ok(()),
     }
 }
@@ -197,7 +199,10 @@ mod tests {
         assert!(same(std::slice::from_ref(&dent), &[object("dent", 0.85, 1.0)]));
         assert!(!same(std::slice::from_ref(&dent), &[object("dent", 0.75, 0.0)]), "another score");
         assert!(!same(std::slice::from_ref(&dent), &[object("dent", 0.9, 5.0)]), "another place");
-        assert!(!same(std::slice::from_ref(&dent), &[object("scratch", 0.9, 0.0)]), "another class");
+        assert!(
+            !same(std::slice::from_ref(&dent), &[object("scratch", 0.9, 0.0)]),
+            "another class"
+        );
         assert!(!same(std::slice::from_ref(&dent), &[dent.clone(), dent.clone()]), "one too many");
         assert!(!same(&[dent.clone(), dent.clone()], std::slice::from_ref(&dent)), "one too few");
         assert!(same(&[object("dent", 0.3, 0.0)], &[]), "near the threshold");

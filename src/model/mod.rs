@@ -12,9 +12,9 @@ mod error;
 mod golden;
 mod measure;
 mod models;
-mod translate;
 mod served;
 mod status;
+mod translate;
 mod verdict;
 
 pub use caller::Caller;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::engine::{EngineKind, Form, OrtConfig, Provider};
-use crate::event::{DType, Input, Order, Prediction, Samples};
+use crate::event::{DType, Input, Order, Prediction, Samples, Tensor};
 use crate::package::graph::{Graph, f32s, u8s};
 use crate::package::{EngineChoice, ModelRef, Package, test_package};
 
@@ -50,7 +50,11 @@ fn has_ort(models: &Models) -> bool {
 }
 
 fn numbers(values: &[f32]) -> Input {
-    Input::Samples(Samples { channels: values.len(), order: Order::Interleaved, values: values.into() })
+    Input::Samples(Samples {
+        channels: values.len(),
+        order: Order::Interleaved,
+        values: values.into(),
+    })
 }
 
 fn doubled(batch: Option<usize>) -> Graph {
@@ -80,11 +84,17 @@ fn values(answer: &Result<Prediction, PredictError>) -> Vec<f32> {
 fn a_batch_is_answered_item_by_item_and_a_misfit_fails_alone() {
     let lab = Lab::new();
     for (name, batch) in [("open", None), ("fixed", Some(1))] {
-        lab.put(name, doubled(batch), REGRESSION, &[("golden/00.json", &sample(&[1.0, 2.0], &[2.0, 4.0]))]);
+        lab.put(
+            name,
+            doubled(batch),
+            REGRESSION,
+            &[("golden/00.json", &sample(&[1.0, 2.0], &[2.0, 4.0]))],
+        );
         for engine in [EngineChoice::Auto, EngineChoice::Tract] {
             let model = lab.load(name, engine).expect("model");
             let mut caller = model.caller().expect("caller");
-            let mut inputs: Vec<Input> = (0..70_u8).map(|i| numbers(&[f32::from(i), 1.0])).collect();
+            let mut inputs: Vec<Input> =
+                (0..70_u8).map(|i| numbers(&[f32::from(i), 1.0])).collect();
             inputs[40] = numbers(&[1.0, 2.0, 3.0]);
             let mut answers = Vec::new();
             for _ in 0..2 {
@@ -106,7 +116,12 @@ fn a_batch_is_answered_item_by_item_and_a_misfit_fails_alone() {
 #[test]
 fn a_model_that_gets_its_golden_sample_wrong_never_serves() {
     let lab = Lab::new();
-    lab.put("m", doubled(None), REGRESSION, &[("golden/07.json", &sample(&[1.0, 2.0], &[2.0, 5.0]))]);
+    lab.put(
+        "m",
+        doubled(None),
+        REGRESSION,
+        &[("golden/07.json", &sample(&[1.0, 2.0], &[2.0, 5.0]))],
+    );
     for engine in [EngineChoice::Auto, EngineChoice::Tract, EngineChoice::Fastest] {
         let error = lab.load("m", engine).expect_err("wrong").to_string();
         assert!(error.contains("golden sample 07: value 1 is 4, expected 5"), "{error}");
@@ -148,19 +163,29 @@ fn the_softmax_that_tract_gets_wrong_is_caught_by_its_golden_sample() {
 }
 
 #[test]
-fn a_model_without_golden_samples_must_at_least_run() {
+fn a_bare_model_serves_tensors_even_if_no_pipeline_can_feed_it() {
     let lab = Lab::new();
-    let reshape = Graph::new()
-        .input("x", DType::F32, &[Some(1), Some(2)])
-        .input("shape", DType::I64, &[Some(2)])
-        .node("Reshape", &["x", "shape"], &["y"], &[])
-        .output("y", DType::F32, &[Some(1), Some(2)]);
-    lab.put("good", doubled(None), "", &[]);
-    lab.put("two-inputs", reshape, "", &[]);
-    assert!(lab.load("good", EngineChoice::Tract).is_ok());
-    // The shape that zeros ask for has no element, so that no engine can run it.
-    let error = lab.load("two-inputs", EngineChoice::Auto).expect_err("no run").to_string();
-    assert!(error.contains("tract: "), "{error}");
+    let sum = Graph::new()
+        .input("a", DType::F32, &[Some(2)])
+        .input("b", DType::F32, &[Some(2)])
+        .node("Add", &["a", "b"], &["y"], &[])
+        .output("y", DType::F32, &[Some(2)]);
+    lab.put("sum", sum, "", &[]);
+    let model = lab.load("sum", EngineChoice::Auto).expect("model");
+    assert!(matches!(model.caller(), Err(ModelError::Inputs { inputs: 2, .. })));
+    let tensor = |values: [f32; 2]| Tensor::new(vec![2], values.to_vec()).expect("tensor");
+    let mut inputs = vec![tensor([1.0, 2.0]), tensor([3.0, 4.0])];
+    let mut outputs = Vec::new();
+    model.port().infer(&mut inputs, &mut outputs).expect("run");
+    assert_eq!(outputs, [tensor([4.0, 6.0])]);
+}
+
+#[test]
+fn a_fixed_batch_of_several_is_refused_by_pipelines() {
+    let lab = Lab::new();
+    lab.put("four", doubled(Some(4)), REGRESSION, &[]);
+    let error = lab.load("four", EngineChoice::Tract).expect_err("four").to_string();
+    assert!(error.contains("insists on 4 items"), "{error}");
 }
 
 #[test]
@@ -169,7 +194,10 @@ fn without_onnx_runtime_auto_runs_on_tract_and_says_why() {
     lab.put("m", doubled(None), "", &[]);
     let models = Models::new(&ModelsConfig {
         dir: lab.root.path().to_owned(),
-        ort: OrtConfig { library: Some("/nowhere/libonnxruntime.so".into()), ..OrtConfig::default() },
+        ort: OrtConfig {
+            library: Some("/nowhere/libonnxruntime.so".into()),
+            ..OrtConfig::default()
+        },
         ..ModelsConfig::default()
     });
     let model = models.load(&"m".parse().expect("name")).expect("tract");
@@ -198,7 +226,12 @@ fn those_who_ask_for_one_version_share_it() {
 #[test]
 fn the_fastest_is_remembered() {
     let lab = Lab::new();
-    lab.put("m", doubled(None), REGRESSION, &[("golden/00.json", &sample(&[1.0, 2.0], &[2.0, 4.0]))]);
+    lab.put(
+        "m",
+        doubled(None),
+        REGRESSION,
+        &[("golden/00.json", &sample(&[1.0, 2.0], &[2.0, 4.0]))],
+    );
     let cache = lab.root.path().join("cache");
     let models = Models::new(&ModelsConfig {
         dir: lab.root.path().to_owned(),
@@ -255,13 +288,15 @@ fn a_bench_times_a_batch() {
 
 #[test]
 fn the_configuration_refuses_what_it_does_not_know() {
-    let config: ModelsConfig =
-        toml::from_str("dir = \"m\"\nengine = \"fastest\"\nort = { providers = [\"cuda\", \"cpu\"] }")
-            .expect("config");
+    let config: ModelsConfig = toml::from_str(
+        "dir = \"m\"\nengine = \"fastest\"\nort = { providers = [\"cuda\", \"cpu\"] }",
+    )
+    .expect("config");
     assert_eq!(config.engine, EngineChoice::Fastest);
     assert_eq!(config.ort.providers, [Provider::Cuda, Provider::Cpu]);
     assert_eq!(config.dir, Path::new("m"));
-    let error = toml::from_str::<ModelsConfig>("ort = { providers = [\"cudda\"] }").expect_err("typo");
+    let error =
+        toml::from_str::<ModelsConfig>("ort = { providers = [\"cudda\"] }").expect_err("typo");
     assert!(error.to_string().contains("tensorrt"), "{error}");
     assert!(toml::from_str::<ModelsConfig>("engines = \"ort\"").is_err());
 }

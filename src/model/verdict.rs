@@ -29,7 +29,11 @@ impl Verdicts {
     }
 
     /// The verdict, if there is one that can be read.
-    pub(super) fn read(&self, package: &Package, versions: &[String]) -> Option<(EngineKind, Form)> {
+    pub(super) fn read(
+        &self,
+        package: &Package,
+        versions: &[String],
+    ) -> Option<(EngineKind, Form)> {
         let bytes = disk::read_bounded(&self.file(package, versions)?, 256).ok()?;
         Some(match serde_json::from_slice(&bytes).ok()? {
             Verdict::Ort => (EngineKind::Ort, Form::Stored),
@@ -39,7 +43,13 @@ impl Verdicts {
     }
 
     /// Keeps a verdict. If that fails, the engines are timed again at the next start.
-    pub(super) fn write(&self, package: &Package, versions: &[String], kind: EngineKind, form: Form) {
+    pub(super) fn write(
+        &self,
+        package: &Package,
+        versions: &[String],
+        kind: EngineKind,
+        form: Form,
+    ) {
         let Some(file) = self.file(package, versions) else { return };
         let verdict = match (kind, form) {
             (EngineKind::Ort, _) => Verdict::Ort,
@@ -59,7 +69,9 @@ impl Verdicts {
             key.update(part.as_bytes());
             key.update([0]);
         }
-        let name: String = key.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let digest: [u8; 32] = key.finalize().into();
+        let (first, _) = digest.split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
+        let name = format!("{:016x}", u64::from_be_bytes(*first));
         let directory = self.directory.as_ref()?;
         Some(directory.join(format!("fastest-{}-{name}.json", package.name)))
     }

@@ -90,7 +90,11 @@ impl PackageError {
 }
 
 fn known_names(known: &[String]) -> String {
-    if known.is_empty() { "it holds none".into() } else { format!("known are {}", known.join(", ")) }
+    if known.is_empty() {
+        "it holds none".into()
+    } else {
+        format!("known are {}", known.join(", "))
+    }
 }
 
 fn list(known: &[u64]) -> String {

@@ -93,8 +93,8 @@ pub(super) fn read(directory: &Path) -> Result<Vec<GoldenSample>, PackageError> 
 }
 
 fn read_one(path: &Path) -> Result<GoldenSample, PackageError> {
-    let bytes =
-        disk::read_bounded(path, MAX_JSON_BYTES).map_err(|error| PackageError::read(path, error))?;
+    let bytes = disk::read_bounded(path, MAX_JSON_BYTES)
+        .map_err(|error| PackageError::read(path, error))?;
     let directory = path.parent().unwrap_or(Path::new("."));
     let (input, expect) = parse(&bytes, directory)
         .map_err(|reason| PackageError::Golden { path: path.to_owned(), reason })?;

@@ -17,13 +17,15 @@ pub(super) fn read(path: &Path) -> Result<Vec<Arc<str>>, PackageError> {
 }
 
 fn parse(bytes: &[u8]) -> Result<Vec<Arc<str>>, String> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| format!("byte {} is no UTF-8; save the file as UTF-8", error.valid_up_to()))?;
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        format!("byte {} is no UTF-8; save the file as UTF-8", error.valid_up_to())
+    })?;
     let text = text.trim_start_matches('\u{feff}').trim_end();
     if text.is_empty() {
         return Err("holds no label; write one a line".into());
     }
-    let labels: Vec<Arc<str>> = text.lines().take(MAX_LABELS + 1).map(|l| l.trim().into()).collect();
+    let labels: Vec<Arc<str>> =
+        text.lines().take(MAX_LABELS + 1).map(|l| l.trim().into()).collect();
     if labels.len() > MAX_LABELS {
         return Err(format!("holds more than {MAX_LABELS} labels"));
     }

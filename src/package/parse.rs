@@ -70,7 +70,12 @@ impl Spec {
     }
 
     fn check(&self) -> Result<(), SpecError> {
-        range("tolerance", self.tolerance, (0.0..=1e6).contains(&self.tolerance), "a number from 0")?;
+        range(
+            "tolerance",
+            &self.tolerance,
+            (0.0..=1e6).contains(&self.tolerance),
+            "a number from 0",
+        )?;
         for (name, input) in &self.input {
             input.check(&section_name("input", name))?;
         }
@@ -85,7 +90,7 @@ impl InputSpec {
     fn check(&self, section: &str) -> Result<(), SpecError> {
         for (name, values) in [("mean", &self.mean), ("scale", &self.scale)] {
             let key = format!("{section}.{name}");
-            range(&key, values.len(), values.len() <= MAX_CHANNELS, "at most 4096 numbers")?;
+            range(&key, &values.len(), values.len() <= MAX_CHANNELS, "at most 4096 numbers")?;
             for value in values {
                 range(&key, value, value.is_finite(), "finite numbers")?;
             }
@@ -105,15 +110,14 @@ impl OutputSpec {
             let plain = !labels.is_empty() && !labels.contains(['/', '\\', '\0']) && labels != "..";
             range(&key, labels, plain, "the name of a file beside model.toml")?;
         }
-        for (name, value) in
-            [("score_threshold", self.score_threshold), ("nms_iou", self.nms_iou)]
+        for (name, value) in [("score_threshold", self.score_threshold), ("nms_iou", self.nms_iou)]
         {
             let fits = (0.0..=1.0).contains(&value);
-            range(&format!("{section}.{name}"), value, fits, "a number from 0 to 1")?;
+            range(&format!("{section}.{name}"), &value, fits, "a number from 0 to 1")?;
         }
         let most = self.max_detections;
         let fits = (1..=10_000).contains(&most);
-        range(&format!("{section}.max_detections"), most, fits, "from 1 to 10000")
+        range(&format!("{section}.max_detections"), &most, fits, "from 1 to 10000")
     }
 }
 
@@ -132,8 +136,9 @@ fn sections<T: DeserializeOwned>(
         return Ok(BTreeMap::from([(String::new(), section(name, Value::Table(found))?)]));
     }
     if named < found.len() || named > MAX_SECTIONS {
-        let reason =
-            format!("use either [{name}] alone or only [{name}.NAME] tables, at most {MAX_SECTIONS}");
+        let reason = format!(
+            "use either [{name}] alone or only [{name}.NAME] tables, at most {MAX_SECTIONS}"
+        );
         return Err(SpecError::Key { section: format!("[{name}] "), reason });
     }
     found
@@ -158,13 +163,13 @@ fn key(section: String, error: &toml::de::Error) -> SpecError {
 
 fn syntax(text: &str, error: &toml::de::Error) -> SpecError {
     let start = error.span().map_or(0, |span| span.start.min(text.len()));
-    let line = text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count() + 1;
+    let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
     SpecError::Syntax { line, reason: error.message().to_owned() }
 }
 
 fn range(
     key: &str,
-    found: impl ToString,
+    found: &impl ToString,
     fits: bool,
     right: &'static str,
 ) -> Result<(), SpecError> {

@@ -71,7 +71,8 @@ impl Repository {
 
     /// The newest version of a model.
     pub fn latest(&self, name: &ModelName) -> Result<u64, PackageError> {
-        let newest = versions(&self.directory.join(name.as_str())).ok().and_then(|v| v.last().copied());
+        let newest =
+            versions(&self.directory.join(name.as_str())).ok().and_then(|v| v.last().copied());
         newest.ok_or_else(|| PackageError::UnknownModel {
             name: name.to_string(),
             directory: self.directory.clone(),

@@ -92,10 +92,13 @@ impl Signature {
 
 /// Decodes the protobuf message.
 pub fn decode(bytes: &[u8]) -> Result<ModelProto, String> {
-    let model = ModelProto::decode(bytes)
-        .map_err(|error| format!("is no ONNX model, or only a part of one ({error}); copy it again"))?;
+    let model = ModelProto::decode(bytes).map_err(|error| {
+        format!("is no ONNX model, or only a part of one ({error}); copy it again")
+    })?;
     if model.graph.is_none() {
-        return Err("holds no graph: it is no ONNX model, or it was truncated; copy it again".into());
+        return Err(
+            "holds no graph: it is no ONNX model, or it was truncated; copy it again".into()
+        );
     }
     Ok(model)
 }
@@ -158,10 +161,13 @@ fn end(info: &ValueInfoProto, what: &str) -> Result<TensorInfo, String> {
             "the {what} `{name}` is no tensor; export the model with tensors only (no ZipMap)"
         ));
     };
-    let dtype = dtype(tensor.elem_type)
-        .ok_or_else(|| format!("the {what} `{name}` has elements of a type that eir does not know"))?;
+    let dtype = dtype(tensor.elem_type).ok_or_else(|| {
+        format!("the {what} `{name}` has elements of a type that eir does not know")
+    })?;
     let shape = tensor.shape.as_ref().ok_or_else(|| {
-        format!("the {what} `{name}` has no shape; run onnx.shape_inference.infer_shapes on the model")
+        format!(
+            "the {what} `{name}` has no shape; run onnx.shape_inference.infer_shapes on the model"
+        )
     })?;
     if shape.dim.len() > MAX_RANK {
         return Err(format!("the {what} `{name}` has more than {MAX_RANK} dimensions"));
