@@ -80,11 +80,10 @@ impl<'w> Walk<'w> {
         Some(parts.find('/').map_or((parts, ""), |at| parts.split_at(at)))
     }
 
-    fn take<E: Error>(self, text: &str) -> Result<(), E> {
+    fn take(self, text: &str) {
         if self.pointer.is_empty() && (1..=MAX_TEXT).contains(&text.len()) {
             *self.text = Some(text.to_owned());
         }
-        Ok(())
     }
 }
 
@@ -128,15 +127,18 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        self.take(text)
+        self.take(text);
+        Ok(())
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
-        self.take(&value.to_string())
+        self.take(&value.to_string());
+        Ok(())
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
-        self.take(&value.to_string())
+        self.take(&value.to_string());
+        Ok(())
     }
 
     fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {

@@ -23,7 +23,9 @@ fn softmax(values: &mut [f32]) {
         *value = (*value - largest).exp();
         sum += *value;
     }
-    values.iter_mut().for_each(|value| *value /= sum);
+    for value in values {
+        *value /= sum;
+    }
 }
 
 #[cfg(test)]
@@ -34,9 +36,9 @@ mod tests {
     fn large_numbers_do_not_overflow() {
         let mut values = [1e30, 1e30, -1e30];
         apply(Activation::Softmax, &mut values);
-        assert_eq!(values, [0.5, 0.5, 0.0]);
+        assert_eq!(values[..], [0.5, 0.5, 0.0]);
         let mut values = [1e30, 0.0, -1e30];
         apply(Activation::Sigmoid, &mut values);
-        assert_eq!(values, [1.0, 0.5, 0.0]);
+        assert_eq!(values[..], [1.0, 0.5, 0.0]);
     }
 }

@@ -243,10 +243,9 @@ impl Layout {
         }
         let may_be = |output: &Place| output.declared(2).is_none_or(|n| n == 4);
         let (boxes, scores) = match (may_be(&first), may_be(&second)) {
-            (true, false) => (first, second),
             (false, true) => (second, first),
             (true, true) if second.name.to_lowercase().contains("box") => (second, first),
-            (true, true) => (first, second),
+            (true, _) => (first, second),
             (false, false) => return Err(first.wrong(&first.describe(), WANTED_SSD)),
         };
         scores.check_least(2, 2, WANTED_SSD)?;

@@ -169,7 +169,9 @@ fn mean_squared_difference(a: &[f32], b: &[f32]) -> f32 {
 fn unit_length(mut values: Vec<f32>) -> Vec<f32> {
     let norm = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
     if norm > 0.0 {
-        values.iter_mut().for_each(|v| *v = (f64::from(*v) / norm) as f32);
+        for value in &mut values {
+            *value = (f64::from(*value) / norm) as f32;
+        }
     }
     values
 }

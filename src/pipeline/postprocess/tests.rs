@@ -140,7 +140,7 @@ fn ssd_boxes_are_shares_of_the_input() {
     let found = reader.interpret(0, &[], &outputs, &placement).expect("boxes");
     let [(label, score, corners)] = &detections(&found)[..] else { panic!("{found:?}") };
     assert!(label == "b" && *score > 0.99);
-    assert_eq!(*corners, [160., 240., 320., 240.]);
+    assert_eq!(corners[..], [160., 240., 320., 240.]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::element::with_elements;
+use super::element::{Element, with_elements};
 use super::{Placement, PrepareError, Preparer};
 use crate::event::{DType, Data, Tensor};
 
@@ -80,9 +80,7 @@ impl Batch {
         }
         let size: usize = shape.iter().product();
         let start = self.len * size;
-        with_elements!(&mut self.data, values => if values.len() < start + size {
-            values.resize(start + size, Default::default());
-        });
+        with_elements!(&mut self.data, values => grow(values, start + size));
         Ok((start, &mut self.data))
     }
 
@@ -90,6 +88,12 @@ impl Batch {
     pub(super) fn commit(&mut self, placement: Placement) {
         self.len += 1;
         self.placements.push(placement);
+    }
+}
+
+fn grow<T: Element>(values: &mut Vec<T>, size: usize) {
+    if values.len() < size {
+        values.resize(size, T::default());
     }
 }
 

@@ -9,13 +9,10 @@ pub(super) trait Element: Copy + Default {
 }
 
 macro_rules! integers {
-    ($($type:ty)*) => {
+    ($($(#[$lint:meta])? $type:ty;)*) => {
         $(impl Element for $type {
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "`as` saturates"
-            )]
+            $(#[$lint])?
+            #[expect(clippy::cast_possible_truncation, reason = "`as` saturates")]
             fn from_f32(value: f32) -> Self {
                 value.round_ties_even() as Self
             }
@@ -23,7 +20,13 @@ macro_rules! integers {
     };
 }
 
-integers!(u8 i8 u16 i16 u32 i32 u64 i64);
+integers! {
+    #[expect(clippy::cast_sign_loss, reason = "`as` saturates")] u8;
+    #[expect(clippy::cast_sign_loss, reason = "`as` saturates")] u16;
+    #[expect(clippy::cast_sign_loss, reason = "`as` saturates")] u32;
+    #[expect(clippy::cast_sign_loss, reason = "`as` saturates")] u64;
+    i8; i16; i32; i64;
+}
 
 impl Element for bool {
     fn from_f32(value: f32) -> Self {

@@ -219,6 +219,7 @@ impl Fitting {
 }
 
 /// The region as it lies in the frame, if it needs no resize.
+#[expect(clippy::float_cmp, reason = "what is not whole and equal is resized")]
 fn direct<'f>(frame: &'f Frame, fitting: &Fitting) -> Option<View<'f>> {
     let [left, top, width, height] = fitting.region;
     let [.., target_width, target_height] = fitting.target;

@@ -78,8 +78,9 @@ fn layouts_and_colours_hold_the_same_pixels() {
     let (swapped, planes) = (swapped.data().to_f32(), planes.data().to_f32());
     for (pixel, rgb) in base.as_chunks::<3>().0.iter().enumerate() {
         let mirrored = [swapped[3 * pixel + 2], swapped[3 * pixel + 1], swapped[3 * pixel]];
-        assert_eq!(mirrored, *rgb);
-        assert_eq!([planes[pixel], planes[64 + pixel], planes[128 + pixel]], *rgb);
+        assert_eq!(mirrored[..], rgb[..]);
+        let planes = [planes[pixel], planes[64 + pixel], planes[128 + pixel]];
+        assert_eq!(planes[..], rgb[..]);
     }
 }
 
@@ -110,7 +111,7 @@ fn the_right_size_is_a_straight_copy() {
     let frame = pattern();
     let (found, placement) = prepare(&spec([17, 11], Fit::Stretch), DType::U8, &frame);
     assert_eq!(found.data(), &frame.data.clone().into());
-    assert_eq!(placement.to_source(1., 2., 3., 4.), [1., 2., 3., 4.]);
+    assert_eq!(placement.to_source(1., 2., 3., 4.)[..], [1., 2., 3., 4.]);
     // The middle of a picture, cut without a resize.
     let wide = Frame { width: 4, height: 1, pixels: Pixels::Gray, data: vec![1, 2, 3, 4] };
     let cut = InputSpec { color: Color::Gray, ..spec([2, 1], Fit::Crop) };
