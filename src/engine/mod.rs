@@ -46,7 +46,7 @@ pub trait Engine: fmt::Debug + Send + Sync {
     fn load(
         &self,
         package: &Package,
-        options: &SessionOptions,
+        options: SessionOptions,
     ) -> Result<Box<dyn Session>, EngineError>;
 }
 

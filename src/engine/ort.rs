@@ -59,7 +59,7 @@ impl Ort {
 
     fn builder(
         &self,
-        options: &SessionOptions,
+        options: SessionOptions,
         providers: &[Provider],
         notes: &mut Vec<String>,
     ) -> Result<SessionBuilder, ::ort::Error> {
@@ -90,7 +90,7 @@ impl Engine for Ort {
     fn load(
         &self,
         package: &Package,
-        options: &SessionOptions,
+        options: SessionOptions,
     ) -> Result<Box<dyn Session>, EngineError> {
         let bytes = package.model_bytes()?;
         guard(KIND, || {

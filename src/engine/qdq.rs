@@ -102,7 +102,7 @@ fn pass_through(
         if opset >= 11 {
             let constant = format!("{}/{name}", replacement.output[0]);
             replacement.input.push(constant.clone());
-            initializers.push(floats_tensor(constant, &[], vec![value]));
+            initializers.push(floats_tensor(constant, &[], &[value]));
         } else {
             replacement.attribute.push(AttributeProto {
                 name: name.into(),
@@ -176,7 +176,7 @@ fn weights(
     if scale.len() != along || zero.len() != along {
         return None;
     }
-    let float = values
+    let float: Vec<f32> = values
         .iter()
         .enumerate()
         .map(|(index, value)| {
@@ -184,7 +184,7 @@ fn weights(
             (value - zero[channel]) * scale[channel]
         })
         .collect();
-    Some(floats_tensor(node.output.first()?.clone(), &tensor.dims, float))
+    Some(floats_tensor(node.output.first()?.clone(), &tensor.dims, &float))
 }
 
 /// What a pair lets through; none if the two do not take each other back.
@@ -238,7 +238,7 @@ fn numbers(tensor: &TensorProto) -> Option<Vec<f32>> {
     let raw = &tensor.raw_data;
     let typed = || tensor.int32_data.iter().map(|value| *value as f32).collect();
     macro_rules! from_raw {
-        ($type:ty) => {
+        ($type:ty, $convert:expr) => {
             if raw.is_empty() {
                 typed()
             } else {
@@ -246,18 +246,18 @@ fn numbers(tensor: &TensorProto) -> Option<Vec<f32>> {
                 if !rest.is_empty() {
                     return None;
                 }
-                values.iter().map(|bytes| <$type>::from_le_bytes(*bytes) as f32).collect()
+                values.iter().map(|bytes| $convert(<$type>::from_le_bytes(*bytes))).collect()
             }
         };
     }
     Some(match DataType::try_from(tensor.data_type).ok()? {
         DataType::Float if raw.is_empty() => tensor.float_data.clone(),
-        DataType::Float => from_raw!(f32),
-        DataType::Uint8 => from_raw!(u8),
-        DataType::Int8 => from_raw!(i8),
-        DataType::Uint16 => from_raw!(u16),
-        DataType::Int16 => from_raw!(i16),
-        DataType::Int32 => from_raw!(i32),
+        DataType::Float => from_raw!(f32, |value| value),
+        DataType::Uint8 => from_raw!(u8, f32::from),
+        DataType::Int8 => from_raw!(i8, f32::from),
+        DataType::Uint16 => from_raw!(u16, f32::from),
+        DataType::Int16 => from_raw!(i16, f32::from),
+        DataType::Int32 => from_raw!(i32, |value| value as f32),
         _ => return None,
     })
 }
@@ -266,7 +266,7 @@ fn attribute(node: &NodeProto, name: &str, default: i64) -> i64 {
     node.attribute.iter().find(|attribute| attribute.name == name).map_or(default, |a| a.i)
 }
 
-fn floats_tensor(name: String, dims: &[i64], values: Vec<f32>) -> TensorProto {
+fn floats_tensor(name: String, dims: &[i64], values: &[f32]) -> TensorProto {
     TensorProto {
         name,
         dims: dims.to_vec(),

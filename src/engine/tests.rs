@@ -30,7 +30,7 @@ fn package(graph: Graph) -> (tempfile::TempDir, Package) {
 
 fn run(engine: &dyn Engine, graph: Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>, EngineError> {
     let (_directory, package) = package(graph);
-    let mut session = engine.load(&package, &SessionOptions::default())?;
+    let mut session = engine.load(&package, SessionOptions::default())?;
     let mut outputs = Vec::new();
     session.run(inputs, &mut outputs)?;
     // Again, into the memory that is there.
@@ -82,7 +82,7 @@ fn gemm(batch: Option<usize>) -> Graph {
 fn an_open_batch_takes_any_number_of_items() {
     for engine in engines() {
         let (_directory, package) = package(gemm(None));
-        let mut session = engine.load(&package, &SessionOptions::default()).expect("load");
+        let mut session = engine.load(&package, SessionOptions::default()).expect("load");
         let mut outputs = Vec::new();
         for batch in [1_usize, 5, 2, 1] {
             let x: Vec<f32> = (0..batch * 3).map(|i| i as f32).collect();
@@ -194,7 +194,7 @@ fn a_provider_that_is_missing_is_named_and_the_next_serves() {
         OrtConfig { providers: vec![Provider::Cuda, Provider::Cpu], ..OrtConfig::default() };
     let Ok(ort) = Ort::open(&config) else { return };
     let (_directory, package) = package(gemm(Some(1)));
-    let session = ort.load(&package, &SessionOptions::default()).expect("cpu");
+    let session = ort.load(&package, SessionOptions::default()).expect("cpu");
     assert!(session.notes().iter().any(|note| note.contains("cuda")), "{:?}", session.notes());
     assert!(ort.version().starts_with("1."), "{}", ort.version());
 }

@@ -50,7 +50,7 @@ impl Engine for Tract {
     fn load(
         &self,
         package: &Package,
-        _options: &SessionOptions,
+        _options: SessionOptions,
     ) -> Result<Box<dyn Session>, EngineError> {
         let refused = |reason: String| {
             let opset = package.signature.opset();

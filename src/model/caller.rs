@@ -4,11 +4,8 @@ use std::sync::Arc;
 
 use super::translate::Translator;
 use super::{Model, PredictError};
-use crate::engine::Port;
+use crate::engine::{InferError, Port};
 use crate::event::{Input, Prediction, Tensor};
-
-/// Items that share one run at most.
-pub(super) const MAX_BATCH: usize = 32;
 
 /// Turns inputs into predictions; each pipeline thread has its own, which keeps its buffers.
 #[derive(Debug)]
@@ -16,7 +13,6 @@ pub struct Caller {
     model: Arc<Model>,
     translator: Translator,
     port: Port,
-    batch: usize,
     inputs: Vec<Tensor>,
     outputs: Vec<Tensor>,
     /// For each item of the batch, its place among the answers.
@@ -25,8 +21,7 @@ pub struct Caller {
 
 impl Caller {
     pub(super) fn new(model: Arc<Model>, translator: Translator, port: Port) -> Self {
-        let batch = if model.package().signature.is_batched() { MAX_BATCH } else { 1 };
-        Self { model, translator, port, batch, inputs: vec![], outputs: vec![], places: vec![] }
+        Self { model, translator, port, inputs: vec![], outputs: vec![], places: vec![] }
     }
 
     /// The model.
@@ -36,7 +31,7 @@ impl Caller {
 
     /// Inputs that share one run at most: 1 where the model fixes its batch.
     pub fn max_batch(&self) -> usize {
-        self.batch
+        self.translator.max_batch()
     }
 
     /// One answer for each input, in order, in place of what `answers` held. An input that does not
@@ -47,9 +42,8 @@ impl Caller {
         answers: &mut Vec<Result<Prediction, PredictError>>,
     ) {
         answers.clear();
-        for chunk in inputs.chunks(self.batch) {
+        for chunk in inputs.chunks(self.max_batch()) {
             self.places.clear();
-            let start = answers.len();
             for input in chunk {
                 let place = answers.len();
                 match self.translator.push(input) {
@@ -62,7 +56,7 @@ impl Caller {
                 }
             }
             debug_assert_eq!(self.translator.len(), self.places.len());
-            if answers.len() > start && !self.places.is_empty() {
+            if !self.places.is_empty() {
                 self.run(answers);
             }
         }
@@ -72,9 +66,7 @@ impl Caller {
     pub fn predict_one(&mut self, input: &Input) -> Result<Prediction, PredictError> {
         let mut answers = Vec::with_capacity(1);
         self.predict(std::slice::from_ref(input), &mut answers);
-        answers
-            .pop()
-            .unwrap_or_else(|| Err(PredictError::Infer(crate::engine::InferError::Stopped.into())))
+        answers.pop().unwrap_or_else(|| Err(PredictError::Infer(InferError::Stopped.into())))
     }
 
     fn run(&mut self, answers: &mut [Result<Prediction, PredictError>]) {

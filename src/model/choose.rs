@@ -18,7 +18,7 @@ use crate::task::SystemClock;
 /// A model that takes longer gets more than one thread.
 const QUICK: Duration = Duration::from_millis(1);
 /// What timing at load may cost for each candidate.
-const BUDGET: Duration = Duration::from_millis(15);
+const BUDGET: Duration = Duration::from_millis(5);
 
 /// The engines of this process. ONNX Runtime's library is looked for when it is first needed.
 #[derive(Debug)]
@@ -198,12 +198,12 @@ pub(super) fn attempt(
         let engine = label(engine.kind(), engine.form(), quantized);
         Refusal { engine, reason }
     };
+    let input = typical(package);
     let load = |threads: usize| {
         let options = SessionOptions { intra_threads: threads };
-        let mut session = engine.load(package, &options).map_err(|e| refused(e.to_string()))?;
-        let input = vouch(&mut *session, package).map_err(refused)?;
-        let median = input.map(|input| median(&mut *session, &input)).transpose();
-        Ok((session, options, median.map_err(refused)?))
+        let mut session = engine.load(package, options).map_err(|e| refused(e.to_string()))?;
+        let median = input.as_ref().map(|input| median(&mut *session, input));
+        Ok((session, options, median.transpose().map_err(refused)?))
     };
     let (mut session, mut options, mut median) = match threads {
         Threads::Fixed(threads) => load(threads)?,
@@ -213,6 +213,7 @@ pub(super) fn attempt(
     if matches!(threads, Threads::AsNeeded) && cores > 1 && median.is_some_and(|m| m >= QUICK) {
         (session, options, median) = load(cores)?;
     }
+    vouch(&mut *session, package).map_err(refused)?;
     let status = EngineStatus {
         kind: engine.kind(),
         form: engine.form(),
@@ -229,12 +230,10 @@ pub(super) fn attempt(
     Ok(Candidate { session, status, engine: Arc::clone(engine), options })
 }
 
-/// The golden samples, or one run of zeros where there are none. Gives back an input to time with.
-fn vouch(session: &mut dyn Session, package: &Package) -> Result<Option<Vec<Tensor>>, String> {
+/// The golden samples; a model without any has at least been run once, to be timed.
+fn vouch(session: &mut dyn Session, package: &Package) -> Result<(), String> {
     if package.golden.is_empty() {
-        let Some(zeros) = zeros(package) else { return Ok(None) };
-        session.run(&zeros, &mut Vec::new()).map_err(|error| error.to_string())?;
-        return Ok(Some(zeros));
+        return Ok(());
     }
     let mut translator = Translator::new(package).map_err(|error| error.to_string())?;
     for GoldenResult { sample, mistake, .. } in golden::verify(session, &mut translator, package) {
@@ -242,11 +241,15 @@ fn vouch(session: &mut dyn Session, package: &Package) -> Result<Option<Vec<Tens
             return Err(format!("golden sample {sample}: {mistake}"));
         }
     }
-    Ok(package
-        .golden
-        .first()
-        .and_then(|first| golden::prepared(first, &mut translator))
-        .map(|t| vec![t]))
+    Ok(())
+}
+
+/// What to time with: the first golden sample, or zeros; nothing if more than the batch is open.
+pub(super) fn typical(package: &Package) -> Option<Vec<Tensor>> {
+    let sample = package.golden.first().zip(Translator::new(package).ok());
+    let sample =
+        sample.and_then(|(first, mut translator)| golden::prepared(first, &mut translator));
+    sample.map(|tensor| vec![tensor]).or_else(|| zeros(package))
 }
 
 fn median(session: &mut dyn Session, inputs: &[Tensor]) -> Result<Duration, String> {
@@ -255,7 +258,7 @@ fn median(session: &mut dyn Session, inputs: &[Tensor]) -> Result<Duration, Stri
 }
 
 /// A tensor of zeros for every input; none if more than the batch is open or it is too large.
-pub(super) fn zeros(package: &Package) -> Option<Vec<Tensor>> {
+fn zeros(package: &Package) -> Option<Vec<Tensor>> {
     const MOST: usize = 1 << 26;
     let zero = |dtype, size| -> Data {
         match dtype {

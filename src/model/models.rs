@@ -94,7 +94,7 @@ impl Models {
         let refused = |reason: String| refused(package, kind, reason);
         let engine = self.engine(kind, form).map_err(|refusal| refused(refusal.reason))?;
         let mut session = engine
-            .load(package, &SessionOptions::default())
+            .load(package, SessionOptions::default())
             .map_err(|error| refused(error.to_string()))?;
         Ok(golden::verify(&mut *session, &mut Translator::new(package)?, package))
     }
@@ -111,7 +111,7 @@ impl Models {
         let refused = |reason: String| refused(package, kind, reason);
         let engine = self.engine(kind, form).map_err(|refusal| refused(refusal.reason))?;
         let mut session =
-            engine.load(package, &options).map_err(|error| refused(error.to_string()))?;
+            engine.load(package, options).map_err(|error| refused(error.to_string()))?;
         let inputs = inputs(package, batch).ok_or_else(|| {
             refused("its open dimensions need a golden sample to be timed".into())
         })?;
@@ -124,12 +124,9 @@ fn refused(package: &Package, kind: EngineKind, reason: String) -> ModelError {
     ModelError::Refused { model: package.name.clone(), refusals }
 }
 
-/// The first golden sample, or zeros; `batch` times where the model takes that.
+/// What to time with, `batch` times where the model takes that.
 fn inputs(package: &Package, batch: usize) -> Option<Vec<Tensor>> {
-    let sample = package.golden.first().zip(Translator::new(package).ok());
-    let sample =
-        sample.and_then(|(first, mut translator)| golden::prepared(first, &mut translator));
-    let inputs = sample.map(|tensor| vec![tensor]).or_else(|| choose::zeros(package))?;
+    let inputs = choose::typical(package)?;
     if batch <= 1 || !package.signature.is_batched() {
         return Some(inputs);
     }

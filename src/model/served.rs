@@ -6,7 +6,7 @@ use super::choose::{self, Candidate, Engines, Threads};
 use super::translate::Translator;
 use super::{Caller, EngineStatus, ModelError};
 use crate::engine::{EngineError, EngineKind, Port, Rebuild, Worker};
-use crate::package::{EngineChoice, Package};
+use crate::package::{EngineChoice, Package, Spec};
 
 /// A model that passed its golden samples and serves. Dropping it ends its thread.
 #[derive(Debug)]
@@ -23,8 +23,8 @@ impl Model {
         engines: &Engines,
         queue: usize,
     ) -> Result<Self, ModelError> {
-        // A model of several inputs serves tensors, but no pipeline and no golden sample.
-        if package.signature.inputs.len() == 1 || !package.golden.is_empty() {
+        // A bare model serves tensors, whether or not a pipeline could feed it.
+        if package.spec != Spec::default() || !package.golden.is_empty() {
             Translator::new(&package)?;
         }
         let Candidate { session, status, engine, options } = engines.choose(&package, choice)?;

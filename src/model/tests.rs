@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::engine::{EngineKind, Form, OrtConfig, Provider};
-use crate::event::{DType, Input, Order, Prediction, Samples};
+use crate::event::{DType, Input, Order, Prediction, Samples, Tensor};
 use crate::package::graph::{Graph, f32s, u8s};
 use crate::package::{EngineChoice, ModelRef, Package, test_package};
 
@@ -163,19 +163,29 @@ fn the_softmax_that_tract_gets_wrong_is_caught_by_its_golden_sample() {
 }
 
 #[test]
-fn a_model_without_golden_samples_must_at_least_run() {
+fn a_bare_model_serves_tensors_even_if_no_pipeline_can_feed_it() {
     let lab = Lab::new();
-    let reshape = Graph::new()
-        .input("x", DType::F32, &[Some(1), Some(2)])
-        .input("shape", DType::I64, &[Some(2)])
-        .node("Reshape", &["x", "shape"], &["y"], &[])
-        .output("y", DType::F32, &[Some(1), Some(2)]);
-    lab.put("good", doubled(None), "", &[]);
-    lab.put("two-inputs", reshape, "", &[]);
-    assert!(lab.load("good", EngineChoice::Tract).is_ok());
-    // The shape that zeros ask for has no element, so that no engine can run it.
-    let error = lab.load("two-inputs", EngineChoice::Auto).expect_err("no run").to_string();
-    assert!(error.contains("tract: "), "{error}");
+    let sum = Graph::new()
+        .input("a", DType::F32, &[Some(2)])
+        .input("b", DType::F32, &[Some(2)])
+        .node("Add", &["a", "b"], &["y"], &[])
+        .output("y", DType::F32, &[Some(2)]);
+    lab.put("sum", sum, "", &[]);
+    let model = lab.load("sum", EngineChoice::Auto).expect("model");
+    assert!(matches!(model.caller(), Err(ModelError::Inputs { inputs: 2, .. })));
+    let tensor = |values: [f32; 2]| Tensor::new(vec![2], values.to_vec()).expect("tensor");
+    let mut inputs = vec![tensor([1.0, 2.0]), tensor([3.0, 4.0])];
+    let mut outputs = Vec::new();
+    model.port().infer(&mut inputs, &mut outputs).expect("run");
+    assert_eq!(outputs, [tensor([4.0, 6.0])]);
+}
+
+#[test]
+fn a_fixed_batch_of_several_is_refused_by_pipelines() {
+    let lab = Lab::new();
+    lab.put("four", doubled(Some(4)), REGRESSION, &[]);
+    let error = lab.load("four", EngineChoice::Tract).expect_err("four").to_string();
+    assert!(error.contains("insists on 4 items"), "{error}");
 }
 
 #[test]

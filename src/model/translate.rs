@@ -12,7 +12,11 @@ pub(super) struct Translator {
     preparer: Preparer,
     batch: Batch,
     interpreter: Interpreter,
+    most: usize,
 }
+
+/// Items that share one run at most.
+const MAX_BATCH: usize = 32;
 
 impl Translator {
     /// Checks the package against its ONNX file: shapes, labels, layouts.
@@ -23,13 +27,26 @@ impl Translator {
             return Err(ModelError::Inputs { model: package.name.clone(), inputs });
         };
         let spec = package.spec.input.get(&info.name).or_else(|| package.spec.input.get(""));
-        let preparer = Preparer::new(&spec.cloned().unwrap_or_default(), info)
-            .map_err(|source| ModelError::Prepare { model: package.name.clone(), source })?;
+        let refused = |source| ModelError::Prepare { model: package.name.clone(), source };
+        let preparer = Preparer::new(&spec.cloned().unwrap_or_default(), info).map_err(refused)?;
+        if let Some(size) = preparer.batch_size().filter(|size| *size != 1) {
+            let reason =
+                format!("the model insists on {size} items a run; export it with 1 or any");
+            return Err(refused(PrepareError::Spec { name: info.name.clone(), reason }));
+        }
         let interpreter =
             Interpreter::new(&package.spec, &package.labels, &signature.inputs, &signature.outputs)
                 .map_err(|source| ModelError::Interpret { model: package.name.clone(), source })?;
         let batch = Batch::new(&preparer);
-        Ok(Self { preparer, batch, interpreter })
+        // Where the model leaves more than the batch open, two inputs need not have the same shape.
+        let alike = !preparer.item_shape().contains(&0);
+        let most = if alike && signature.is_batched() { MAX_BATCH } else { 1 };
+        Ok(Self { preparer, batch, interpreter, most })
+    }
+
+    /// Inputs that share one run at most.
+    pub(super) fn max_batch(&self) -> usize {
+        self.most
     }
 
     /// Adds an input to the batch.

@@ -69,8 +69,9 @@ impl Verdicts {
             key.update(part.as_bytes());
             key.update([0]);
         }
-        let name: String =
-            key.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let digest: [u8; 32] = key.finalize().into();
+        let (first, _) = digest.split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
+        let name = format!("{:016x}", u64::from_be_bytes(*first));
         let directory = self.directory.as_ref()?;
         Some(directory.join(format!("fastest-{}-{name}.json", package.name)))
     }

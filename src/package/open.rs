@@ -1,5 +1,6 @@
 //! Opening a package: every file is read, bounded and checked before anything is built from it.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -142,7 +143,12 @@ fn read_model(path: &Path) -> Result<Vec<u8>, PackageError> {
 }
 
 fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::with_capacity(64);
+    for byte in Sha256::digest(bytes) {
+        // Writing into a String cannot fail.
+        let _ok = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// The nearest text that is a name.

@@ -72,7 +72,7 @@ impl Spec {
     fn check(&self) -> Result<(), SpecError> {
         range(
             "tolerance",
-            self.tolerance,
+            &self.tolerance,
             (0.0..=1e6).contains(&self.tolerance),
             "a number from 0",
         )?;
@@ -90,7 +90,7 @@ impl InputSpec {
     fn check(&self, section: &str) -> Result<(), SpecError> {
         for (name, values) in [("mean", &self.mean), ("scale", &self.scale)] {
             let key = format!("{section}.{name}");
-            range(&key, values.len(), values.len() <= MAX_CHANNELS, "at most 4096 numbers")?;
+            range(&key, &values.len(), values.len() <= MAX_CHANNELS, "at most 4096 numbers")?;
             for value in values {
                 range(&key, value, value.is_finite(), "finite numbers")?;
             }
@@ -113,11 +113,11 @@ impl OutputSpec {
         for (name, value) in [("score_threshold", self.score_threshold), ("nms_iou", self.nms_iou)]
         {
             let fits = (0.0..=1.0).contains(&value);
-            range(&format!("{section}.{name}"), value, fits, "a number from 0 to 1")?;
+            range(&format!("{section}.{name}"), &value, fits, "a number from 0 to 1")?;
         }
         let most = self.max_detections;
         let fits = (1..=10_000).contains(&most);
-        range(&format!("{section}.max_detections"), most, fits, "from 1 to 10000")
+        range(&format!("{section}.max_detections"), &most, fits, "from 1 to 10000")
     }
 }
 
@@ -163,13 +163,13 @@ fn key(section: String, error: &toml::de::Error) -> SpecError {
 
 fn syntax(text: &str, error: &toml::de::Error) -> SpecError {
     let start = error.span().map_or(0, |span| span.start.min(text.len()));
-    let line = text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count() + 1;
+    let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
     SpecError::Syntax { line, reason: error.message().to_owned() }
 }
 
 fn range(
     key: &str,
-    found: impl ToString,
+    found: &impl ToString,
     fits: bool,
     right: &'static str,
 ) -> Result<(), SpecError> {

@@ -4,7 +4,12 @@ use std::fmt::Write;
 
 use super::support::{Mosquitto, Peer, site};
 
-async fn decides_after(payloads: &[(&str, Vec<u8>, &'static str)], text: &str, good: (&str, Vec<u8>), answer: &str) {
+async fn decides_after(
+    payloads: &[(&str, Vec<u8>, &'static str)],
+    text: &str,
+    good: (&str, Vec<u8>),
+    answer: &str,
+) {
     let broker = Mosquitto::start().await;
     let app = site::start(text, broker.port(), &[]).await;
     let mut peer = Peer::connect("peer", broker.port()).await;

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod demo;
+mod models;
 mod mqtt;
 mod outage;
 mod process;

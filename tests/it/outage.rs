@@ -43,7 +43,8 @@ async fn a_broken_model_degrades_its_pipeline_and_heals() {
     let mut app = site::start(&text, broker.port(), &[&models]).await;
 
     let status = app.pipelines();
-    let problem = status.iter().find(|p| p.name.as_str() == "other").expect("other").problem.clone();
+    let problem =
+        status.iter().find(|p| p.name.as_str() == "other").expect("other").problem.clone();
     assert!(problem.expect("degraded").contains("model.onnx"));
 
     let mut peer = Peer::connect("peer", broker.port()).await;

@@ -14,7 +14,10 @@ fn config(directory: &Path, port: u16, text: &str) -> std::path::PathBuf {
     let path = directory.join("eir.toml");
     let text = text.replace("mqtt://127.0.0.1:1\"", &format!("mqtt://127.0.0.1:{port}\""));
     let models = site::models();
-    write(&path, &format!("{text}\n[models]\ndir = \"{}\"\n[device]\nid = \"test\"\n", models.display()));
+    write(
+        &path,
+        &format!("{text}\n[models]\ndir = \"{}\"\n[device]\nid = \"test\"\n", models.display()),
+    );
     path
 }
 
@@ -118,7 +121,12 @@ async fn nothing_is_written_or_contacted_that_the_config_does_not_name() {
     let trace = directory.path().join("trace");
     let mut command = Command::new("strace");
     command
-        .args(["-f", "-qq", "-e", "trace=open,openat,creat,mkdir,mkdirat,rename,renameat,renameat2,connect,bind"])
+        .args([
+            "-f",
+            "-qq",
+            "-e",
+            "trace=open,openat,creat,mkdir,mkdirat,rename,renameat,renameat2,connect,bind",
+        ])
         .arg("-o")
         .arg(&trace)
         .arg(env!("CARGO_BIN_EXE_eir"))

@@ -45,16 +45,19 @@ fn sources() -> Vec<(PathBuf, String)> {
 
 /// `src/<room>/…`; none for `lib.rs` and `main.rs`.
 fn room(path: &Path) -> Option<String> {
-    let inside = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).expect("in src");
-    (inside.components().count() > 1)
-        .then(|| inside.components().next().expect("a part").as_os_str().to_string_lossy().into_owned())
+    let inside =
+        path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).expect("in src");
+    (inside.components().count() > 1).then(|| {
+        inside.components().next().expect("a part").as_os_str().to_string_lossy().into_owned()
+    })
 }
 
 /// Rooms named by `crate::<room>` in code; comments do not count.
 fn imports(text: &str) -> BTreeSet<String> {
     let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
     let rest = code.flat_map(|line| line.split("crate::").skip(1));
-    rest.map(|rest| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()).collect()
+    rest.map(|rest| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect())
+        .collect()
 }
 
 #[test]
