@@ -6,6 +6,6 @@
 mod spec;
 
 pub use spec::{
-    Activation, AnomalyScore, Color, DetectionLayout, EngineChoice, Fit, InputKind, InputSpec, Layout,
-    OutputSpec, Spec, Task, TensorInfo,
+    Activation, AnomalyScore, Color, DetectionLayout, EngineChoice, Fit, InputKind, InputSpec,
+    Layout, OutputSpec, Spec, Task, TensorInfo,
 };
