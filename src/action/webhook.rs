@@ -8,15 +8,12 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderVa
 use hyper::{Method, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncReadExt;
 
 use super::payload::Payload;
 use super::{Actuator, Failure, chain};
 use crate::event::{HumanDuration, TextTemplate};
-use crate::net::{HttpClient, TlsConfig, Url, client_config};
+use crate::net::{HttpClient, TlsConfig, Url, client_config, read_secret};
 
-/// No token is longer, in bytes.
-const MAX_TOKEN: u64 = 8 << 10;
 /// More headers than this are not meant.
 const MAX_HEADERS: usize = 64;
 
@@ -192,16 +189,13 @@ fn headers(config: &WebhookConfig) -> Result<HeaderMap, String> {
 }
 
 async fn bearer(path: &Path) -> Result<HeaderValue, Failure> {
-    let unusable = |reason: String| Failure::Later {
-        why: format!("token_file {}: {reason}", path.display()),
-        after: None,
-    };
-    let file = tokio::fs::File::open(path).await.map_err(|error| unusable(error.to_string()))?;
-    let mut token = String::new();
-    let read = file.take(MAX_TOKEN).read_to_string(&mut token).await;
-    read.map_err(|error| unusable(error.to_string()))?;
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
-        .map_err(|_| unusable("holds more than one line of text".to_owned()))?;
+    let file = path.to_owned();
+    // A card that hangs holds up this request and no other task.
+    let token = tokio::task::spawn_blocking(move || read_secret(&file)).await;
+    let unusable = |why: String| Failure::Later { why: format!("token_file {why}"), after: None };
+    let token = token.map_err(|error| unusable(error.to_string()))?.map_err(unusable)?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+        .map_err(|_| unusable(format!("{}: holds control characters", path.display())))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -213,7 +207,7 @@ mod tests {
     use std::io::Write;
     use std::time::Duration;
 
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
     use tokio::sync::mpsc;
 

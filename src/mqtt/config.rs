@@ -1,12 +1,12 @@
 //! `[mqtt.NAME]`: one broker connection as the user writes it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use crate::net::{TlsConfig, client_config, human, is_private_or_loopback};
+use crate::net::{Problem, TlsConfig, client_config, human, is_private_or_loopback, read_secret};
 
 /// MQTT 3.1.1 has no flow control of its own: this many times `receive_maximum` unacknowledged
 /// messages are taken before the connection is cycled.
@@ -145,15 +145,6 @@ impl JsonSchema for Version {
     }
 }
 
-/// Something in a configuration that cannot work; `message` says what would be right.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The key below the table that was checked, such as `ca_file`.
-    pub key: String,
-    /// A lowercase fragment.
-    pub message: String,
-}
-
 /// Where `url` points.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
@@ -275,7 +266,7 @@ impl ConnectionConfig {
 
     /// The password, read anew, so that it can be rotated.
     pub(super) fn password(&self) -> Result<Option<String>, String> {
-        self.password_file.as_deref().map(read_password).transpose()
+        self.password_file.as_deref().map(read_secret).transpose()
     }
 
     fn tls_key(&self, error: &crate::net::NetError) -> &'static str {
@@ -295,20 +286,6 @@ impl ConnectionConfig {
             Rejected(_) => "url",
         }
     }
-}
-
-/// No user name or password is longer on the wire.
-const LONGEST_PASSWORD: u64 = 65_535;
-
-fn read_password(path: &Path) -> Result<String, String> {
-    let fail = |found: &str| format!("{}: {found}; expected one line of text", path.display());
-    let size = std::fs::metadata(path).map_err(|error| fail(&error.to_string()))?.len();
-    if size > LONGEST_PASSWORD {
-        return Err(fail("is too long"));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| fail(&error.to_string()))?;
-    let password = text.trim_end_matches(['\r', '\n']);
-    if password.is_empty() { Err(fail("is empty")) } else { Ok(password.to_owned()) }
 }
 
 fn parse_url(url: &str) -> Option<Endpoint> {

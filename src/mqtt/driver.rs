@@ -356,7 +356,10 @@ impl Driver {
     }
 
     fn deliver(&self, delivery: Delivery, connection: &Connection) -> Result<(), Ended> {
-        let Delivery { packet, qos, .. } = delivery;
+        let Delivery { packet, qos, dup, .. } = delivery;
+        if dup && qos != QoS::AtMostOnce && self.inbox.holds(packet) {
+            return Ok(());
+        }
         let ack = if qos == QoS::AtMostOnce {
             AckHandle::none()
         } else if qos == QoS::ExactlyOnce && self.session.has_received(packet) {

@@ -102,6 +102,12 @@ impl Inbox {
         self.lock().overrun
     }
 
+    /// Whether a message of this connection under this identifier waits to be settled. Old brokers
+    /// deliver again when an acknowledgement is late; the message is here already.
+    pub(super) fn holds(&self, packet: u16) -> bool {
+        self.lock().entries.iter().any(|entry| entry.packet == packet)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.lock().entries.len()
     }

@@ -26,7 +26,8 @@ mod v4;
 mod v5;
 mod wire;
 
-pub use config::{BackoffConfig, ConnectionConfig, Problem, Version};
+pub use crate::net::Problem;
+pub use config::{BackoffConfig, ConnectionConfig, Version};
 pub use filter::{InvalidFilter, TopicFilter, is_topic};
 pub use link::{Link, MqttError, PublishError};
 pub use message::{AckHandle, Message, Publish, QoS};

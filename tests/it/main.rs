@@ -1,0 +1,4 @@
+//! eir against real brokers, real sockets and real files.
+
+mod mqtt;
+mod support;
