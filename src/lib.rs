@@ -1,10 +1,14 @@
 //! eir: the Edge Inference Runtime.
 
 pub mod action;
+pub mod app;
 pub mod broker;
+pub mod cli;
 pub mod disk;
+pub mod engine;
 pub mod event;
 pub mod ingest;
+pub mod model;
 pub mod mqtt;
 pub mod net;
 pub mod package;

@@ -1,4 +1,4 @@
-//! Sizes and durations as a person writes them: `64KiB`, `250ms`.
+//! Sizes, counts and durations as a person writes them: `64KiB`, `12M`, `250ms`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,6 +12,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ByteSize(pub usize);
+
+/// A number of things, written `800`, `64k`, `12M`, `1.5G` (powers of ten).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Count(pub u64);
 
 /// A duration, written `250ms`, `30s`, `1h 30m`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -42,6 +47,39 @@ impl FromStr for ByteSize {
     }
 }
 
+/// The letters that multiply a [`Count`], largest first.
+const COUNT_UNITS: [(&str, u64); 3] = [("G", 1_000_000_000), ("M", 1_000_000), ("k", 1_000)];
+
+impl FromStr for Count {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let unit = COUNT_UNITS.iter().find_map(|(unit, factor)| {
+            let upper = unit.to_ascii_uppercase();
+            let digits = text.trim().strip_suffix(unit).or(text.trim().strip_suffix(&*upper))?;
+            Some((digits, *factor))
+        });
+        let (digits, factor) = unit.unwrap_or((text.trim(), 1));
+        decimal(digits.trim_end(), factor).map(Self).ok_or_else(|| {
+            format!("`{text}` is no count; write it like \"800\", \"64k\" or \"12M\"")
+        })
+    }
+}
+
+/// `digits` × `factor` without rounding; `None` where that is no whole number or too large.
+fn decimal(digits: &str, factor: u64) -> Option<u64> {
+    let (whole, part) = digits.split_once('.').unwrap_or((digits, ""));
+    let only_digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+    if whole.is_empty() || !only_digits(whole) || !only_digits(part) || digits.ends_with('.') {
+        return None;
+    }
+    let part = part.trim_end_matches('0');
+    let ten = 10_u64.checked_pow(u32::try_from(part.len()).ok()?)?;
+    let extra = if part.is_empty() { 0 } else { part.parse::<u64>().ok()?.checked_mul(factor)? };
+    let whole = whole.parse::<u64>().ok()?.checked_mul(factor)?;
+    if extra.is_multiple_of(ten) { whole.checked_add(extra / ten) } else { None }
+}
+
 impl FromStr for HumanDuration {
     type Err = String;
 
@@ -53,6 +91,14 @@ impl FromStr for HumanDuration {
 }
 
 impl TryFrom<String> for ByteSize {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for Count {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -74,6 +120,12 @@ impl From<ByteSize> for String {
     }
 }
 
+impl From<Count> for String {
+    fn from(count: Count) -> Self {
+        count.to_string()
+    }
+}
+
 impl From<HumanDuration> for String {
     fn from(duration: HumanDuration) -> Self {
         duration.to_string()
@@ -91,6 +143,16 @@ impl fmt::Display for ByteSize {
     }
 }
 
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fits = COUNT_UNITS.iter().find(|(_, n)| self.0 != 0 && self.0.is_multiple_of(*n));
+        match fits {
+            Some((unit, factor)) => write!(f, "{}{unit}", self.0 / factor),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
 impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         humantime::format_duration(self.0).fmt(f)
@@ -98,6 +160,12 @@ impl fmt::Display for HumanDuration {
 }
 
 impl fmt::Debug for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Debug for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -123,6 +191,24 @@ impl JsonSchema for ByteSize {
             "type": "string",
             "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*([kKmMgGtT]i?)?[bB]?\s*$",
             "examples": ["64KiB", "12MB"],
+        })
+    }
+}
+
+impl JsonSchema for Count {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Count".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*[kKMG]?\s*$",
+            "examples": ["800", "12M"],
         })
     }
 }
@@ -157,6 +243,20 @@ mod tests {
             let size: ByteSize = text.parse().expect(text);
             assert_eq!(size.0, bytes);
             assert_eq!(size.to_string().parse(), Ok(size));
+        }
+    }
+
+    #[test]
+    fn counts_survive_a_round_trip() {
+        for (text, count) in
+            [("0", 0), ("800", 800), ("64k", 64_000), ("12M", 12_000_000), ("1.5 M", 1_500_000)]
+        {
+            let parsed: Count = text.parse().expect(text);
+            assert_eq!(parsed.0, count);
+            assert_eq!(parsed.to_string().parse(), Ok(parsed));
+        }
+        for bad in ["", "M", "-1", "1.0005k", "12m", "1.", "1e6", "99999999999G"] {
+            assert!(bad.parse::<Count>().is_err(), "{bad}");
         }
     }
 

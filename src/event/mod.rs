@@ -18,7 +18,7 @@ pub use ack::Ack;
 pub use decision::Decision;
 pub use device::Device;
 pub use envelope::{Envelope, Topic};
-pub use limits::{ByteSize, HumanDuration};
+pub use limits::{ByteSize, Count, HumanDuration};
 pub use name::{InvalidName, ModelName, Name, StreamKey};
 pub use prediction::{Detection, Prediction};
 pub use sample::{Frame, Input, Order, Pixels, Samples};
@@ -26,4 +26,4 @@ pub use template::{
     ForKey, ForText, ForTopic, KeyTemplate, MAX_TEXT, RenderError, Scope, Template, TemplateError,
     TextTemplate, TopicTemplate,
 };
-pub use tensor::{DType, Data, Tensor, TensorError};
+pub use tensor::{DType, Data, Element, Tensor, TensorError};

@@ -77,8 +77,7 @@ impl Tensor {
     /// Checks that the data fills the shape.
     pub fn new(shape: Vec<usize>, data: impl Into<Data>) -> Result<Self, TensorError> {
         let data = data.into();
-        let size = shape.iter().try_fold(1_usize, |n, d| n.checked_mul(*d));
-        if size == Some(data.len()) {
+        if volume(&shape) == Some(data.len()) {
             Ok(Self { shape, data })
         } else {
             Err(TensorError::Shape { shape, found: data.len() })
@@ -117,6 +116,57 @@ impl Tensor {
             other => Err(TensorError::Type { expected: DType::F32, found: other.dtype() }),
         }
     }
+
+    /// The tensor `count` times over along its first dimension.
+    pub fn repeat(&self, count: usize) -> Result<Self, TensorError> {
+        let mut shape = self.shape.clone();
+        if let Some(first) = shape.first_mut() {
+            *first = first.saturating_mul(count);
+        }
+        Self::new(shape, self.data.repeat(count))
+    }
+
+    /// Takes over another shape and other elements, in the memory that is there if the element type
+    /// stays. On an error the tensor is as it was.
+    pub fn assign<T: Element>(&mut self, shape: &[usize], values: &[T]) -> Result<(), TensorError> {
+        if volume(shape) != Some(values.len()) {
+            return Err(TensorError::Shape { shape: shape.to_vec(), found: values.len() });
+        }
+        self.shape.clear();
+        self.shape.extend_from_slice(shape);
+        match T::elements_mut(&mut self.data) {
+            Some(elements) => {
+                elements.clear();
+                elements.extend_from_slice(values);
+            }
+            None => self.data = T::wrap(values.to_vec()),
+        }
+        Ok(())
+    }
+}
+
+impl Default for Tensor {
+    /// No element, in the shape `[0]`.
+    fn default() -> Self {
+        Self { shape: vec![0], data: Data::F32(Vec::new()) }
+    }
+}
+
+/// The number of elements in a shape, where that is a number.
+fn volume(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1_usize, |n, d| n.checked_mul(*d))
+}
+
+/// A Rust type that a tensor may be made of.
+pub trait Element: Copy + 'static {
+    /// Elements of this type.
+    fn wrap(values: Vec<Self>) -> Data;
+
+    /// The elements, if they are of this type.
+    fn elements(data: &Data) -> Option<&[Self]>;
+
+    /// The elements to be changed, if they are of this type.
+    fn elements_mut(data: &mut Data) -> Option<&mut Vec<Self>>;
 }
 
 /// Elements that may be written but neither added nor removed.
@@ -145,9 +195,23 @@ macro_rules! for_each_dtype {
             pub fn dtype(&self) -> DType {
                 match self { $(Self::$variant(_) => DType::$variant,)* }
             }
+
+            /// The elements `count` times over.
+            fn repeat(&self, count: usize) -> Self {
+                match self { $(Self::$variant(values) => Self::$variant(values.repeat(count)),)* }
+            }
         }
         $(impl From<Vec<$type>> for Data {
             fn from(values: Vec<$type>) -> Self { Self::$variant(values) }
+        }
+        impl Element for $type {
+            fn wrap(values: Vec<Self>) -> Data { Data::$variant(values) }
+            fn elements(data: &Data) -> Option<&[Self]> {
+                match data { Data::$variant(values) => Some(values), _ => None }
+            }
+            fn elements_mut(data: &mut Data) -> Option<&mut Vec<Self>> {
+                match data { Data::$variant(values) => Some(values), _ => None }
+            }
         })*
         impl DType {
             /// Bytes an element.
@@ -234,6 +298,19 @@ mod tests {
         let error = Tensor::new(vec![2, 3], vec![0_f32; 5]).expect_err("one is missing");
         assert_eq!(error.to_string(), "5 elements do not fill the shape [2, 3]");
         assert!(Tensor::new(vec![usize::MAX, 2], vec![0_f32; 5]).is_err());
+    }
+
+    #[test]
+    fn another_value_takes_the_old_memory() {
+        let mut tensor = Tensor::new(vec![4], vec![0_f32; 4]).expect("tensor");
+        let before = tensor.as_f32().expect("f32").as_ptr();
+        tensor.assign(&[1, 2], &[1_f32, 2.0]).expect("fits");
+        assert_eq!(tensor.as_f32().expect("f32").as_ptr(), before);
+        assert_eq!(tensor, Tensor::new(vec![1, 2], vec![1_f32, 2.0]).expect("tensor"));
+        assert!(tensor.assign(&[3], &[1_f32, 2.0]).is_err());
+        assert_eq!(tensor.shape(), [1, 2]);
+        tensor.assign(&[2], &[7_i64, 8]).expect("another type");
+        assert_eq!(tensor.dtype(), DType::I64);
     }
 
     #[test]

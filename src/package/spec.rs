@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::DType;
 
 /// The contents of `model.toml`.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Spec {
     /// What kind of answer the model gives.
@@ -26,6 +26,20 @@ pub struct Spec {
     pub input: BTreeMap<String, InputSpec>,
     /// Meaning by output name; the only output may go by the empty name.
     pub output: BTreeMap<String, OutputSpec>,
+}
+
+impl Default for Spec {
+    fn default() -> Self {
+        Self {
+            task: Task::Tensor,
+            description: None,
+            license: None,
+            engine: None,
+            tolerance: 0.01,
+            input: BTreeMap::new(),
+            output: BTreeMap::new(),
+        }
+    }
 }
 
 /// What kind of answer a model gives.

@@ -1,4 +1,10 @@
-//! eir against real brokers, real sockets and real files.
+//! eir against real brokers, real sockets and real files: one binary.
 
+mod bad_input;
+mod demo;
 mod mqtt;
+mod outage;
+mod process;
+mod reload;
 mod support;
+mod tidy;

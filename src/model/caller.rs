@@ -1,0 +1,101 @@
+//! One caller's way through a model: prepare, run, interpret.
+
+use std::sync::Arc;
+
+use super::translate::Translator;
+use super::{Model, PredictError};
+use crate::engine::Port;
+use crate::event::{Input, Prediction, Tensor};
+
+/// Items that share one run at most.
+pub(super) const MAX_BATCH: usize = 32;
+
+/// Turns inputs into predictions; each pipeline thread has its own, which keeps its buffers.
+#[derive(Debug)]
+pub struct Caller {
+    model: Arc<Model>,
+    translator: Translator,
+    port: Port,
+    batch: usize,
+    inputs: Vec<Tensor>,
+    outputs: Vec<Tensor>,
+    /// For each item of the batch, its place among the answers.
+    places: Vec<usize>,
+}
+
+impl Caller {
+    pub(super) fn new(model: Arc<Model>, translator: Translator, port: Port) -> Self {
+        let batch = if model.package().signature.is_batched() { MAX_BATCH } else { 1 };
+        Self { model, translator, port, batch, inputs: vec![], outputs: vec![], places: vec![] }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// Inputs that share one run at most: 1 where the model fixes its batch.
+    pub fn max_batch(&self) -> usize {
+        self.batch
+    }
+
+    /// One answer for each input, in order, in place of what `answers` held. An input that does not
+    /// fit fails alone; a run that fails is shared by its batch.
+    pub fn predict(
+        &mut self,
+        inputs: &[Input],
+        answers: &mut Vec<Result<Prediction, PredictError>>,
+    ) {
+        answers.clear();
+        for chunk in inputs.chunks(self.batch) {
+            self.places.clear();
+            let start = answers.len();
+            for input in chunk {
+                let place = answers.len();
+                match self.translator.push(input) {
+                    // Whatever stands here is replaced below.
+                    Ok(()) => {
+                        self.places.push(place);
+                        answers.push(Ok(Prediction::Anomaly { score: 0.0 }));
+                    }
+                    Err(error) => answers.push(Err(error.into())),
+                }
+            }
+            debug_assert_eq!(self.translator.len(), self.places.len());
+            if answers.len() > start && !self.places.is_empty() {
+                self.run(answers);
+            }
+        }
+    }
+
+    /// The answer for one input.
+    pub fn predict_one(&mut self, input: &Input) -> Result<Prediction, PredictError> {
+        let mut answers = Vec::with_capacity(1);
+        self.predict(std::slice::from_ref(input), &mut answers);
+        answers
+            .pop()
+            .unwrap_or_else(|| Err(PredictError::Infer(crate::engine::InferError::Stopped.into())))
+    }
+
+    fn run(&mut self, answers: &mut [Result<Prediction, PredictError>]) {
+        self.inputs.push(self.translator.take());
+        let ran = self.port.infer(&mut self.inputs, &mut self.outputs);
+        match ran {
+            Ok(()) => {
+                for (item, place) in self.places.iter().enumerate() {
+                    answers[*place] = self.translator.interpret(item, &self.inputs, &self.outputs);
+                }
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                for place in &self.places {
+                    answers[*place] = Err(PredictError::Infer(Arc::clone(&error)));
+                }
+            }
+        }
+        if let Some(tensor) = self.inputs.pop() {
+            self.translator.recycle(tensor);
+        }
+        self.inputs.clear();
+    }
+}

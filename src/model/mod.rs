@@ -1,0 +1,30 @@
+//! Models that serve: from a package to predictions.
+//!
+//! A version is checked before it serves: its files, its signature, its golden samples on this very
+//! device and engine. The engine is the user's choice, ONNX Runtime where it is there, tract where it
+//! is not; which one and why is in [`EngineStatus`]. A model that keeps failing is built anew, and
+//! falls over to tract if that does not help.
+
+mod caller;
+mod choose;
+mod config;
+mod error;
+mod golden;
+mod measure;
+mod models;
+mod served;
+mod status;
+mod translate;
+mod verdict;
+
+pub use caller::Caller;
+pub use config::ModelsConfig;
+pub use error::{ModelError, PredictError, Refusal};
+pub use golden::GoldenResult;
+pub use measure::{Timing, measure};
+pub use models::Models;
+pub use served::Model;
+pub use status::EngineStatus;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! The models of this process, shared between those that use them.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use super::choose::{self, Engines};
+use super::translate::Translator;
+use super::verdict::Verdicts;
+use super::{GoldenResult, Model, ModelError, ModelsConfig, Refusal, Timing, golden, measure};
+use crate::engine::{Engine, EngineKind, Form, SessionOptions, Tract};
+use crate::event::{ModelName, Tensor};
+use crate::package::{EngineChoice, ModelRef, Package, Repository};
+use crate::task::SystemClock;
+
+/// Loads models and hands them out; a version that is in use is loaded once.
+#[derive(Debug)]
+pub struct Models {
+    config: ModelsConfig,
+    engines: Engines,
+    loaded: Mutex<HashMap<(ModelName, u64), Weak<Model>>>,
+}
+
+impl Models {
+    /// Nothing is loaded yet, neither a model nor an engine.
+    pub fn new(config: &ModelsConfig) -> Self {
+        Self {
+            config: config.clone(),
+            engines: Engines::new(&config.ort, Verdicts::new(config.cache_dir.clone())),
+            loaded: Mutex::default(),
+        }
+    }
+
+    /// The repository that the configuration names.
+    pub fn repository(&self) -> Result<Repository, ModelError> {
+        Ok(Repository::open(&self.config.dir)?)
+    }
+
+    /// The model that a reference means. Those who ask for the same version share it while it lives.
+    pub fn load(&self, reference: &ModelRef) -> Result<Arc<Model>, ModelError> {
+        let (version, directory) = self.repository()?.resolve(reference)?;
+        let key = (reference.name.clone(), version);
+        // Held while loading, so that two who ask at once do not load twice.
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(model) = loaded.get(&key).and_then(Weak::upgrade) {
+            return Ok(model);
+        }
+        let model = self.serve(Package::open(&directory)?, None)?;
+        loaded.retain(|_, model| model.strong_count() > 0);
+        loaded.insert(key, Arc::downgrade(&model));
+        Ok(model)
+    }
+
+    /// A model by name (`bearing`, `bearing@3`) or by path: a package or a bare `.onnx` file.
+    pub fn find(&self, text: &str) -> Result<Package, ModelError> {
+        let path = Path::new(text);
+        match text.parse::<ModelRef>() {
+            Ok(reference) if !path.exists() => Ok(self.repository()?.package(&reference)?),
+            Err(error) if !path.exists() => Err(error.into()),
+            _ => Ok(Package::open_path(path)?),
+        }
+    }
+
+    /// Loads a package for its own sake. `choice` overrides the package, which overrides the
+    /// configuration.
+    pub fn serve(
+        &self,
+        package: Package,
+        choice: Option<EngineChoice>,
+    ) -> Result<Arc<Model>, ModelError> {
+        let choice = choice.or(package.spec.engine).unwrap_or(self.config.engine);
+        Model::load(package, choice, &self.engines, self.config.queue).map(Arc::new)
+    }
+
+    /// The engine of a kind and form, if it is there.
+    pub fn engine(&self, kind: EngineKind, form: Form) -> Result<Arc<dyn Engine>, Refusal> {
+        match kind {
+            EngineKind::Tract => Ok(Arc::new(Tract::new(form))),
+            EngineKind::Ort => self
+                .engines
+                .ort()
+                .map_err(|reason| Refusal { engine: kind.to_string(), reason: reason.to_string() }),
+        }
+    }
+
+    /// Runs every golden sample of a package on one engine.
+    pub fn verify(
+        &self,
+        package: &Package,
+        kind: EngineKind,
+        form: Form,
+    ) -> Result<Vec<GoldenResult>, ModelError> {
+        let refused = |reason: String| refused(package, kind, reason);
+        let engine = self.engine(kind, form).map_err(|refusal| refused(refusal.reason))?;
+        let mut session = engine
+            .load(package, &SessionOptions::default())
+            .map_err(|error| refused(error.to_string()))?;
+        Ok(golden::verify(&mut *session, &mut Translator::new(package)?, package))
+    }
+
+    /// Times bare runs of one engine. Where the model leaves its batch open, `batch` items share one.
+    pub fn bench(
+        &self,
+        package: &Package,
+        (kind, form): (EngineKind, Form),
+        options: SessionOptions,
+        batch: usize,
+        budget: Duration,
+    ) -> Result<Timing, ModelError> {
+        let refused = |reason: String| refused(package, kind, reason);
+        let engine = self.engine(kind, form).map_err(|refusal| refused(refusal.reason))?;
+        let mut session =
+            engine.load(package, &options).map_err(|error| refused(error.to_string()))?;
+        let inputs = inputs(package, batch).ok_or_else(|| {
+            refused("its open dimensions need a golden sample to be timed".into())
+        })?;
+        measure(&mut *session, &inputs, budget, &SystemClock).map_err(|e| refused(e.to_string()))
+    }
+}
+
+fn refused(package: &Package, kind: EngineKind, reason: String) -> ModelError {
+    let refusals = vec![Refusal { engine: kind.to_string(), reason }];
+    ModelError::Refused { model: package.name.clone(), refusals }
+}
+
+/// The first golden sample, or zeros; `batch` times where the model takes that.
+fn inputs(package: &Package, batch: usize) -> Option<Vec<Tensor>> {
+    let sample = package.golden.first().zip(Translator::new(package).ok());
+    let sample =
+        sample.and_then(|(first, mut translator)| golden::prepared(first, &mut translator));
+    let inputs = sample.map(|tensor| vec![tensor]).or_else(|| choose::zeros(package))?;
+    if batch <= 1 || !package.signature.is_batched() {
+        return Some(inputs);
+    }
+    inputs.iter().map(|tensor| tensor.repeat(batch).ok()).collect()
+}

@@ -1,0 +1,292 @@
+//! Models on graphs that are written by hand, with golden samples.
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::engine::{EngineKind, Form, OrtConfig, Provider};
+use crate::event::{DType, Input, Order, Prediction, Samples};
+use crate::package::graph::{Graph, f32s, u8s};
+use crate::package::{EngineChoice, ModelRef, Package, test_package};
+
+struct Lab {
+    root: tempfile::TempDir,
+}
+
+impl Lab {
+    fn new() -> Self {
+        Self { root: tempfile::tempdir().expect("tempdir") }
+    }
+
+    fn put(&self, name: &str, graph: Graph, toml: &str, files: &[(&str, &str)]) -> PathBuf {
+        let directory = self.root.path().join(name).join("1");
+        test_package(&directory, &graph.bytes(), toml, files);
+        directory
+    }
+
+    fn models(&self, engine: EngineChoice) -> Models {
+        Models::new(&ModelsConfig {
+            dir: self.root.path().to_owned(),
+            engine,
+            ..ModelsConfig::default()
+        })
+    }
+
+    fn load(&self, name: &str, engine: EngineChoice) -> Result<std::sync::Arc<Model>, ModelError> {
+        self.models(engine).load(&name.parse::<ModelRef>().expect("name"))
+    }
+}
+
+/// ONNX Runtime is here. With `EIR_REQUIRE_ORT=1` it must be.
+fn has_ort(models: &Models) -> bool {
+    match models.engine(EngineKind::Ort, Form::Stored) {
+        Ok(_) => true,
+        Err(refusal) => {
+            let required = std::env::var_os("EIR_REQUIRE_ORT").is_some_and(|value| value == "1");
+            assert!(!required, "{}", refusal.reason);
+            eprintln!("NOT TESTED on ONNX Runtime: {}", refusal.reason);
+            false
+        }
+    }
+}
+
+fn numbers(values: &[f32]) -> Input {
+    Input::Samples(Samples {
+        channels: values.len(),
+        order: Order::Interleaved,
+        values: values.into(),
+    })
+}
+
+fn doubled(batch: Option<usize>) -> Graph {
+    Graph::new()
+        .input("x", DType::F32, &[batch, Some(2)])
+        .node("Add", &["x", "x"], &["y"], &[])
+        .output("y", DType::F32, &[batch, Some(2)])
+}
+
+const REGRESSION: &str = "task = \"regression\"\ntolerance = 0.01\n[input]\nkind = \"tensor\"\n";
+
+fn sample(input: &[f32], values: &[f32]) -> String {
+    format!(
+        "{{\"input\": {{\"shape\": [1, {}], \"values\": {input:?}}}, \"expect\": {{\"values\": {values:?}}}}}",
+        input.len()
+    )
+}
+
+fn values(answer: &Result<Prediction, PredictError>) -> Vec<f32> {
+    match answer {
+        Ok(Prediction::Regression { values } | Prediction::Tensor { values, .. }) => values.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_batch_is_answered_item_by_item_and_a_misfit_fails_alone() {
+    let lab = Lab::new();
+    for (name, batch) in [("open", None), ("fixed", Some(1))] {
+        lab.put(
+            name,
+            doubled(batch),
+            REGRESSION,
+            &[("golden/00.json", &sample(&[1.0, 2.0], &[2.0, 4.0]))],
+        );
+        for engine in [EngineChoice::Auto, EngineChoice::Tract] {
+            let model = lab.load(name, engine).expect("model");
+            let mut caller = model.caller().expect("caller");
+            let mut inputs: Vec<Input> =
+                (0..70_u8).map(|i| numbers(&[f32::from(i), 1.0])).collect();
+            inputs[40] = numbers(&[1.0, 2.0, 3.0]);
+            let mut answers = Vec::new();
+            for _ in 0..2 {
+                caller.predict(&inputs, &mut answers);
+                assert_eq!(answers.len(), 70);
+                for (i, answer) in answers.iter().enumerate() {
+                    if i == 40 {
+                        assert!(matches!(answer, Err(PredictError::Prepare(_))), "{answer:?}");
+                    } else {
+                        assert_eq!(values(answer), [2.0 * i as f32, 2.0], "{name} {engine:?}");
+                    }
+                }
+            }
+            assert_eq!(values(&caller.predict_one(&numbers(&[4.0, 5.0]))), [8.0, 10.0]);
+        }
+    }
+}
+
+#[test]
+fn a_model_that_gets_its_golden_sample_wrong_never_serves() {
+    let lab = Lab::new();
+    lab.put(
+        "m",
+        doubled(None),
+        REGRESSION,
+        &[("golden/07.json", &sample(&[1.0, 2.0], &[2.0, 5.0]))],
+    );
+    for engine in [EngineChoice::Auto, EngineChoice::Tract, EngineChoice::Fastest] {
+        let error = lab.load("m", engine).expect_err("wrong").to_string();
+        assert!(error.contains("golden sample 07: value 1 is 4, expected 5"), "{error}");
+    }
+}
+
+/// tract 0.23.9 gives ones for a Softmax between Dequantize and Quantize.
+fn quantized_softmax() -> Graph {
+    Graph::new()
+        .input("x", DType::U8, &[Some(1), Some(3)])
+        .constant("s", f32s(&[], &[0.1]))
+        .constant("z", u8s(&[], &[128]))
+        .constant("t", f32s(&[], &[1.0 / 255.0]))
+        .constant("zero", u8s(&[], &[0]))
+        .node("DequantizeLinear", &["x", "s", "z"], &["d"], &[])
+        .node("Softmax", &["d"], &["p"], &[("axis", -1)])
+        .node("QuantizeLinear", &["p", "t", "zero"], &["y"], &[])
+        .output("y", DType::U8, &[Some(1), Some(3)])
+}
+
+#[test]
+fn the_softmax_that_tract_gets_wrong_is_caught_by_its_golden_sample() {
+    // softmax(0, 1, 2) = 0.0900, 0.2447, 0.6652 as shares of 255
+    let golden = sample(&[128.0, 138.0, 148.0], &[23.0, 62.0, 170.0]);
+    let lab = Lab::new();
+    let toml = "task = \"tensor\"\ntolerance = 1.0\n[input]\nkind = \"tensor\"\n";
+    let directory = lab.put("trap", quantized_softmax(), toml, &[("golden/00.json", &golden)]);
+    let error = lab.load("trap", EngineChoice::Tract).expect_err("wrong on tract").to_string();
+    assert!(error.contains("golden sample 00"), "{error}");
+    let models = lab.models(EngineChoice::Auto);
+    if has_ort(&models) {
+        assert_eq!(lab.load("trap", EngineChoice::Auto).expect("ort").engine(), EngineKind::Ort);
+        assert_eq!(lab.load("trap", EngineChoice::Fastest).expect("ort").engine(), EngineKind::Ort);
+        let package = Package::open(&directory).expect("package");
+        let right = models.verify(&package, EngineKind::Ort, Form::Stored).expect("verify");
+        let wrong = models.verify(&package, EngineKind::Tract, Form::Stored).expect("verify");
+        assert!(right[0].mistake.is_none() && wrong[0].mistake.is_some());
+    }
+}
+
+#[test]
+fn a_model_without_golden_samples_must_at_least_run() {
+    let lab = Lab::new();
+    let reshape = Graph::new()
+        .input("x", DType::F32, &[Some(1), Some(2)])
+        .input("shape", DType::I64, &[Some(2)])
+        .node("Reshape", &["x", "shape"], &["y"], &[])
+        .output("y", DType::F32, &[Some(1), Some(2)]);
+    lab.put("good", doubled(None), "", &[]);
+    lab.put("two-inputs", reshape, "", &[]);
+    assert!(lab.load("good", EngineChoice::Tract).is_ok());
+    // The shape that zeros ask for has no element, so that no engine can run it.
+    let error = lab.load("two-inputs", EngineChoice::Auto).expect_err("no run").to_string();
+    assert!(error.contains("tract: "), "{error}");
+}
+
+#[test]
+fn without_onnx_runtime_auto_runs_on_tract_and_says_why() {
+    let lab = Lab::new();
+    lab.put("m", doubled(None), "", &[]);
+    let models = Models::new(&ModelsConfig {
+        dir: lab.root.path().to_owned(),
+        ort: OrtConfig {
+            library: Some("/nowhere/libonnxruntime.so".into()),
+            ..OrtConfig::default()
+        },
+        ..ModelsConfig::default()
+    });
+    let model = models.load(&"m".parse().expect("name")).expect("tract");
+    let status = model.status();
+    // Where tests share a process, another may have loaded the library already.
+    if status.kind == EngineKind::Tract {
+        let reason = status.reason.expect("a reason");
+        assert!(reason.contains("/nowhere/libonnxruntime.so"), "{reason}");
+    }
+}
+
+#[test]
+fn those_who_ask_for_one_version_share_it() {
+    let lab = Lab::new();
+    lab.put("m", doubled(None), "", &[]);
+    let models = lab.models(EngineChoice::Tract);
+    let reference: ModelRef = "m".parse().expect("name");
+    let (a, b) = (models.load(&reference).expect("a"), models.load(&reference).expect("b"));
+    assert!(std::sync::Arc::ptr_eq(&a, &b));
+    assert_eq!(models.find("m").expect("by name").version, 1);
+    let path = lab.root.path().join("m/1");
+    assert_eq!(models.find(&path.to_string_lossy()).expect("by path").name.as_str(), "m");
+    assert!(models.find("no/such/path").is_err() && models.find("nothing").is_err());
+}
+
+#[test]
+fn the_fastest_is_remembered() {
+    let lab = Lab::new();
+    lab.put(
+        "m",
+        doubled(None),
+        REGRESSION,
+        &[("golden/00.json", &sample(&[1.0, 2.0], &[2.0, 4.0]))],
+    );
+    let cache = lab.root.path().join("cache");
+    let models = Models::new(&ModelsConfig {
+        dir: lab.root.path().to_owned(),
+        engine: EngineChoice::Fastest,
+        cache_dir: Some(cache.clone()),
+        ..ModelsConfig::default()
+    });
+    let reference: ModelRef = "m".parse().expect("name");
+    let first = models.load(&reference).expect("timed").engine();
+    let files: Vec<_> = std::fs::read_dir(&cache).expect("cache").flatten().collect();
+    assert_eq!(files.len(), 1);
+    let again = models.load(&reference).expect("remembered");
+    assert_eq!(again.engine(), first);
+    assert!(again.status().reason.expect("reason").contains("last timed"));
+    drop(again);
+    crate::disk::replace(&files[0].path(), b"rubbish").expect("write");
+    assert!(models.load(&reference).is_ok(), "a verdict that cannot be read is made anew");
+}
+
+#[test]
+fn mistakes_of_a_package_are_found_at_load() {
+    let lab = Lab::new();
+    let classes = |labels: &str| {
+        let toml = "task = \"classification\"\n[output]\nlabels = \"labels.txt\"";
+        lab.put("c", doubled(Some(1)), toml, &[("labels.txt", labels)]);
+        lab.load("c", EngineChoice::Tract).map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(classes("a\nb"), Ok(()));
+    assert!(classes("a").is_err(), "one label short");
+    lab.put("short", doubled(Some(1)), "", &[]);
+    let file = lab.root.path().join("short/1/model.onnx");
+    crate::disk::replace(&file, b"rubbish").expect("write");
+    let error = lab.load("short", EngineChoice::Auto).expect_err("rubbish").to_string();
+    assert!(error.contains("model.onnx"), "{error}");
+}
+
+#[test]
+fn a_bench_times_a_batch() {
+    let lab = Lab::new();
+    let directory = lab.put("m", doubled(None), "", &[]);
+    let package = Package::open(&directory).expect("package");
+    let models = lab.models(EngineChoice::Tract);
+    let timing = models
+        .bench(
+            &package,
+            (EngineKind::Tract, Form::Stored),
+            crate::engine::SessionOptions::default(),
+            8,
+            std::time::Duration::from_millis(5),
+        )
+        .expect("timing");
+    assert!(timing.runs >= 3 && timing.least <= timing.p50 && timing.p50 <= timing.p99);
+}
+
+#[test]
+fn the_configuration_refuses_what_it_does_not_know() {
+    let config: ModelsConfig = toml::from_str(
+        "dir = \"m\"\nengine = \"fastest\"\nort = { providers = [\"cuda\", \"cpu\"] }",
+    )
+    .expect("config");
+    assert_eq!(config.engine, EngineChoice::Fastest);
+    assert_eq!(config.ort.providers, [Provider::Cuda, Provider::Cpu]);
+    assert_eq!(config.dir, Path::new("m"));
+    let error =
+        toml::from_str::<ModelsConfig>("ort = { providers = [\"cudda\"] }").expect_err("typo");
+    assert!(error.to_string().contains("tensorrt"), "{error}");
+    assert!(toml::from_str::<ModelsConfig>("engines = \"ort\"").is_err());
+}

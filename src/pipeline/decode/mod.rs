@@ -1,0 +1,150 @@
+//! Bytes into meaning: a payload becomes numbers or pixels, or an error with a name.
+//!
+//! A decoder is made once from the configuration and looks at nothing but the payload: no topic, no
+//! file name, no state. Whatever the payload holds, the answer is an [`Input`] or a [`DecodeError`].
+
+mod capture;
+mod config;
+mod error;
+mod image;
+mod json;
+mod pointer;
+mod raw;
+mod text;
+
+pub use config::{
+    DecodeConfig, Endian, ImageConfig, JsonConfig, RawConfig, RawOrder, Separator, TextConfig,
+};
+pub use error::DecodeError;
+pub use pointer::{check_pointer, pointer_text};
+
+use crate::event::Input;
+
+/// No message gives more numbers than this (16 MiB of them).
+pub const MAX_VALUES: usize = 1 << 22;
+
+/// No message gives more channels than this.
+pub const MAX_CHANNELS: usize = 4096;
+
+/// Turns payloads of one kind into inputs.
+#[derive(Debug, Clone)]
+pub struct Decoder(Kind);
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Json(json::JsonDecoder),
+    Raw(raw::RawDecoder),
+    Text(TextConfig),
+    Image(ImageConfig),
+}
+
+impl Decoder {
+    /// Checks the configuration; the error names the value that cannot be.
+    pub fn new(config: &DecodeConfig) -> Result<Self, DecodeError> {
+        Ok(Self(match config {
+            DecodeConfig::Json(json) => Kind::Json(json::JsonDecoder::new(&json.fields)?),
+            DecodeConfig::Raw(raw) => Kind::Raw(raw::RawDecoder::new(raw)?),
+            DecodeConfig::Text(text) => {
+                text::check(text)?;
+                Kind::Text(text.clone())
+            }
+            DecodeConfig::Image(image) => Kind::Image(image.clone()),
+        }))
+    }
+
+    /// Decodes one payload. Numbers are finite and at least one; pictures have at least one pixel.
+    pub fn decode(&self, payload: &[u8]) -> Result<Input, DecodeError> {
+        if payload.is_empty() {
+            return Err(DecodeError::Empty { what: "the payload".to_owned() });
+        }
+        match &self.0 {
+            Kind::Json(decoder) => decoder.decode(payload).map(Input::Samples),
+            Kind::Raw(decoder) => decoder.decode(payload).map(Input::Samples),
+            Kind::Text(config) => text::decode(config, payload).map(Input::Samples),
+            Kind::Image(config) => image::decode(config, payload).map(Input::Frame),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn config(toml: &str) -> DecodeConfig {
+        #[derive(serde::Deserialize)]
+        struct Pipeline {
+            decode: DecodeConfig,
+        }
+        toml::from_str::<Pipeline>(toml).expect(toml).decode
+    }
+
+    fn all() -> Vec<Decoder> {
+        [
+            r#"decode = { json = { fields = ["/x", "/y"] } }"#,
+            r"decode = { json = {} }",
+            r#"decode = { json = { fields = ["/a/0/b"] } }"#,
+            r#"decode = { raw = { dtype = "f16" } }"#,
+            r#"decode = { raw = { dtype = "i16", shape = [0, 3], endian = "big", order = "planar" } }"#,
+            r"decode = { text = {} }",
+            r#"decode = { image = { max_pixels = "1M" } }"#,
+        ]
+        .iter()
+        .map(|toml| Decoder::new(&config(toml)).expect(toml))
+        .collect()
+    }
+
+    #[test]
+    fn the_configuration_reads_as_it_is_documented() {
+        assert_eq!(
+            config(r#"decode = { image = { max_pixels = "12M" } }"#),
+            DecodeConfig::Image(ImageConfig::default())
+        );
+        assert_eq!(
+            config(r#"decode = { raw = { dtype = "i16" } }"#),
+            DecodeConfig::Raw(RawConfig {
+                dtype: crate::event::DType::I16,
+                shape: vec![],
+                endian: Endian::Little,
+                order: RawOrder::Interleaved
+            })
+        );
+    }
+
+    #[test]
+    fn an_empty_payload_is_named_so() {
+        for decoder in all() {
+            assert_eq!(decoder.decode(&[]).map_err(|e| e.kind()), Err("empty"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn rubbish_never_panics(payload in prop::collection::vec(any::<u8>(), 0..400)) {
+            for decoder in all() {
+                check(decoder.decode(&payload));
+            }
+        }
+
+        #[test]
+        fn json_like_text_never_panics(
+            payload in r#"([\[\]{},:]|"[xyab0/~]?"|-?[0-9]{1,3}(\.[0-9])?(e[0-9]{1,3})?|null|true| ){0,60}"#
+        ) {
+            for decoder in all() {
+                check(decoder.decode(payload.as_bytes()));
+            }
+        }
+    }
+
+    fn check(result: Result<Input, DecodeError>) {
+        match result {
+            Ok(Input::Samples(samples)) => {
+                assert!(samples.channels > 0 && !samples.is_empty());
+                assert_eq!(samples.values.len() % samples.channels, 0);
+                assert!(samples.values.iter().all(|v| v.is_finite()));
+            }
+            Ok(Input::Frame(frame)) => assert!(!frame.data.is_empty()),
+            Err(error) => assert!(error.to_string().len() < 400, "{error}"),
+        }
+    }
+}

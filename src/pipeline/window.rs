@@ -1,0 +1,224 @@
+//! Windows over the samples of a stream, and the bounded map that keeps one thing a stream.
+
+mod streams;
+
+pub use streams::{StreamLimits, Streams};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::event::{Order, Samples};
+
+/// No window is longer than this many instants.
+pub const MAX_SAMPLES: usize = 1 << 20;
+
+/// No window holds more numbers than this, whatever its channels (64 MiB of them).
+const MAX_VALUES: usize = 1 << 24;
+
+/// How many instants make one model input, and how far the next one starts behind it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WindowConfig {
+    /// Instants a window.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub samples: usize,
+    /// Instants from the start of one window to the start of the next; by default `samples`. Smaller
+    /// makes windows overlap, larger leaves gaps.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub step: Option<usize>,
+}
+
+/// A window that cannot be, or samples that do not fit it.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "the fields are what the message shows")]
+pub enum WindowError {
+    /// `samples` or `step` is 0 or too large; only from [`Window::new`].
+    #[error("window.{name} is {found}; it must be 1 to {MAX_SAMPLES}")]
+    Config { name: &'static str, found: usize },
+    /// The message has another number of channels than those before it.
+    #[error("the message has {found} channels, the window so far {wanted}; the window starts anew")]
+    Channels { found: usize, wanted: usize },
+    /// A window of so many channels would be too large.
+    #[error("a window of {samples} instants of {channels} channels is too large")]
+    TooLarge { samples: usize, channels: usize },
+}
+
+impl WindowError {
+    /// A name for counters: one of a fixed few.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Config { .. } => "config",
+            Self::Channels { .. } => "wrong_channels",
+            Self::TooLarge { .. } => "too_large",
+        }
+    }
+}
+
+/// Gathers the samples of one stream into windows.
+///
+/// Memory is bounded by one window; it grows with the samples that came, not with the configuration.
+#[derive(Debug, Clone)]
+pub struct Window {
+    samples: usize,
+    step: usize,
+    /// 0 until the first message.
+    channels: usize,
+    /// Interleaved, always short of one window between two calls.
+    values: Vec<f32>,
+    /// Instants to be skipped before the next window begins (`step` > `samples`).
+    skip: usize,
+}
+
+impl Window {
+    /// Checks the configuration.
+    pub fn new(config: &WindowConfig) -> Result<Self, WindowError> {
+        let step = config.step.unwrap_or(config.samples);
+        for (name, found) in [("samples", config.samples), ("step", step)] {
+            if !(1..=MAX_SAMPLES).contains(&found) {
+                return Err(WindowError::Config { name, found });
+            }
+        }
+        Ok(Self { samples: config.samples, step, channels: 0, values: Vec::new(), skip: 0 })
+    }
+
+    /// Adds the instants of one message and calls `emit` with every window that it fills:
+    /// interleaved, exactly `samples` instants.
+    ///
+    /// An error leaves the window empty, and the next message starts it anew.
+    pub fn push(
+        &mut self,
+        samples: &Samples,
+        mut emit: impl FnMut(Samples),
+    ) -> Result<(), WindowError> {
+        self.check(samples)?;
+        let mut next = self.skip.min(samples.len());
+        self.skip -= next;
+        while next < samples.len() {
+            let held = self.values.len() / self.channels;
+            let end = samples.len().min(next + self.samples - held);
+            self.append(samples, next, end);
+            next = end;
+            if self.values.len() < self.samples * self.channels {
+                break;
+            }
+            emit(Samples {
+                channels: self.channels,
+                order: Order::Interleaved,
+                values: self.values.clone(),
+            });
+            // The move costs no more than the copy above: a ring would spare nothing.
+            self.values.drain(..self.step.min(self.samples) * self.channels);
+            self.skip = self.step.saturating_sub(self.samples);
+            let skipped = self.skip.min(samples.len() - next);
+            self.skip -= skipped;
+            next += skipped;
+        }
+        Ok(())
+    }
+
+    fn check(&mut self, samples: &Samples) -> Result<(), WindowError> {
+        let (found, wanted) = (samples.channels, self.channels);
+        let size = self.samples.saturating_mul(found);
+        if wanted != 0 && found != wanted {
+            (self.channels, self.skip) = (0, 0);
+            self.values.clear();
+            return Err(WindowError::Channels { found, wanted });
+        }
+        if found == 0 || size > MAX_VALUES {
+            return Err(WindowError::TooLarge { samples: self.samples, channels: found });
+        }
+        self.channels = found;
+        Ok(())
+    }
+
+    fn append(&mut self, samples: &Samples, from: usize, to: usize) {
+        let channels = self.channels;
+        match samples.order {
+            Order::Interleaved => {
+                self.values.extend_from_slice(&samples.values[from * channels..to * channels]);
+            }
+            Order::Planar => {
+                let instants = samples.len();
+                self.values
+                    .extend((from..to).flat_map(|t| {
+                        (0..channels).map(move |c| samples.values[c * instants + t])
+                    }));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn windows(samples: usize, step: Option<usize>, messages: &[Samples]) -> Vec<Vec<f32>> {
+        let mut window = Window::new(&WindowConfig { samples, step }).expect("a window");
+        let mut all = Vec::new();
+        for message in messages {
+            window.push(message, |full| all.push(full.values)).expect("fits");
+        }
+        all
+    }
+
+    fn counted(from: u16, to: u16, channels: usize, order: Order) -> Samples {
+        let values = (from..to).map(f32::from).collect();
+        Samples { channels, order, values }
+    }
+
+    #[test]
+    fn planar_messages_come_out_interleaved() {
+        let messages = [counted(0, 6, 2, Order::Planar), counted(6, 12, 2, Order::Planar)];
+        let expected = [vec![0., 3., 1., 4.], vec![2., 5., 6., 9.], vec![7., 10., 8., 11.]];
+        assert_eq!(windows(2, None, &messages), expected);
+    }
+
+    #[test]
+    fn another_number_of_channels_starts_anew() {
+        let mut window = Window::new(&WindowConfig { samples: 2, step: None }).expect("a window");
+        let mut full = Vec::new();
+        let one = counted(0, 1, 1, Order::Interleaved);
+        let two = counted(5, 7, 2, Order::Interleaved);
+        window.push(&one, |w| full.push(w)).expect("fits");
+        assert_eq!(
+            window.push(&two, |w| full.push(w)),
+            Err(WindowError::Channels { found: 2, wanted: 1 })
+        );
+        window.push(&two, |w| full.push(w)).expect("starts anew");
+        window.push(&two, |w| full.push(w)).expect("fits");
+        assert_eq!(full.iter().map(|w| w.values.clone()).collect::<Vec<_>>(), [[5., 6., 5., 6.]]);
+    }
+
+    #[test]
+    fn a_window_of_nothing_or_too_much_is_refused() {
+        for (samples, step) in [(0, None), (1, Some(0)), (MAX_SAMPLES + 1, None)] {
+            assert!(Window::new(&WindowConfig { samples, step }).is_err());
+        }
+        let mut window =
+            Window::new(&WindowConfig { samples: MAX_SAMPLES, step: None }).expect("a window");
+        let wide = counted(0, 100, 100, Order::Interleaved);
+        let error = window.push(&wide, |_| ()).expect_err("100 Mi numbers");
+        assert_eq!(error.kind(), "too_large");
+    }
+
+    proptest! {
+        /// However the samples are cut into messages, the windows are those of the whole.
+        #[test]
+        fn windows_do_not_depend_on_messages(
+            samples in 1_usize..9, step in 1_usize..13, cuts in prop::collection::vec(1_u16..20, 1..12)
+        ) {
+            let total: u16 = cuts.iter().sum();
+            let mut from = 0;
+            let messages: Vec<_> = cuts.iter().map(|cut| {
+                from += cut;
+                counted(from - cut, from, 1, Order::Interleaved)
+            }).collect();
+            let whole: Vec<f32> = (0..total).map(f32::from).collect();
+            let expected: Vec<_> = (0..whole.len()).step_by(step)
+                .filter_map(|at| whole.get(at..at + samples).map(<[f32]>::to_vec)).collect();
+            prop_assert_eq!(windows(samples, Some(step), &messages), expected);
+        }
+    }
+}
