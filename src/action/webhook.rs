@@ -8,15 +8,12 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderVa
 use hyper::{Method, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncReadExt;
 
 use super::payload::Payload;
 use super::{Actuator, Failure, chain};
 use crate::event::{HumanDuration, TextTemplate};
-use crate::net::{HttpClient, TlsConfig, Url, client_config};
+use crate::net::{HttpClient, TlsConfig, Url, client_config, read_secret};
 
-/// No token is longer, in bytes.
-const MAX_TOKEN: u64 = 8 << 10;
 /// More headers than this are not meant.
 const MAX_HEADERS: usize = 64;
 
@@ -123,14 +120,20 @@ impl WebhookActuator {
             cert_file: config.cert_file.clone(),
             key_file: config.key_file.clone(),
         };
-        let tls = client_config(&tls).map_err(|error| chain(&error))?;
+        // A device without certificates of authorities can still call its neighbour.
+        let client = if url.is_tls() {
+            let tls = client_config(&tls).map_err(|error| chain(&error))?;
+            HttpClient::new(tls, config.timeout.0)
+        } else {
+            HttpClient::plain(config.timeout.0)
+        };
         let method = match config.method {
             WebhookMethod::Post => Method::POST,
             WebhookMethod::Put => Method::PUT,
             WebhookMethod::Patch => Method::PATCH,
         };
         Ok(Self {
-            client: HttpClient::new(tls, config.timeout.0),
+            client,
             url,
             method,
             headers: headers(config)?,
@@ -193,20 +196,150 @@ fn headers(config: &WebhookConfig) -> Result<HeaderMap, String> {
 }
 
 async fn bearer(path: &Path) -> Result<HeaderValue, Failure> {
-    let unusable = |reason: String| Failure::Later {
-        why: format!("token_file {}: {reason}", path.display()),
-        after: None,
-    };
-    let file = tokio::fs::File::open(path).await.map_err(|error| unusable(error.to_string()))?;
-    let mut token = String::new();
-    let read = file.take(MAX_TOKEN).read_to_string(&mut token).await;
-    read.map_err(|error| unusable(error.to_string()))?;
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
-        .map_err(|_| unusable("holds more than one line of text".to_owned()))?;
+    let file = path.to_owned();
+    // A card that hangs holds up this request and no other task.
+    let token = tokio::task::spawn_blocking(move || read_secret(&file)).await;
+    let unusable = |why: String| Failure::Later { why: format!("token_file {why}"), after: None };
+    let token = token.map_err(|error| unusable(error.to_string()))?.map_err(unusable)?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+        .map_err(|_| unusable(format!("{}: holds control characters", path.display())))?;
     value.set_sensitive(true);
     Ok(value)
 }
 
 #[cfg(test)]
-#[path = "webhook_tests.rs"]
-mod tests;
+mod tests {
+    //! Against a scripted HTTP server on loopback.
+
+    use std::io::Write;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::action::line::{Couriers, Line, Patience};
+    use crate::task::Group;
+
+    /// Answers one request on each connection and tells what was asked.
+    async fn server(
+        group: &mut Group,
+        answers: Vec<&'static str>,
+    ) -> (String, mpsc::Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/hook", listener.local_addr().expect("address"));
+        let (tell, hear) = mpsc::channel(16);
+        group.spawn("server", async move {
+            let mut kept = Vec::new();
+            for answer in answers {
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                let mut asked = String::new();
+                while !asked.ends_with("the body") {
+                    let mut buffer = [0; 4096];
+                    let count = stream.read(&mut buffer).await.expect("read");
+                    asked.push_str(&String::from_utf8_lossy(&buffer[..count]));
+                }
+                stream.write_all(answer.as_bytes()).await.expect("written");
+                tell.send(asked).await.expect("the test listens");
+                if answer.contains("close") { drop(stream) } else { kept.push(stream) }
+            }
+            // The connections that are kept stay open.
+            std::future::pending::<()>().await;
+        });
+        (url, hear)
+    }
+
+    fn config(url: &str, more: &str) -> WebhookConfig {
+        toml::from_str(&format!("url = \"{url}\"\n{more}")).expect("configuration")
+    }
+
+    fn order() -> WebhookOrder {
+        let traceparent = Some("00-ab-cd-01".into());
+        WebhookOrder {
+            payload: Payload::Text("the body".to_owned()),
+            id: uuid::Uuid::nil(),
+            traceparent,
+        }
+    }
+
+    const OK: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    const BUSY: &str = "HTTP/1.1 500 Busy\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+    #[tokio::test]
+    async fn a_server_error_is_tried_again_with_the_same_key() {
+        let mut group = Group::default();
+        let (url, mut hear) = server(&mut group, vec![BUSY, OK]).await;
+        let mut token = tempfile::NamedTempFile::new().expect("file");
+        token.write_all(b"s3cret\n").expect("written");
+        let token = token.path();
+        let config = config(
+            &url,
+            &format!("token_file = {token:?}\nmethod = \"PUT\"\nheaders = {{ X-Site = \"lyon\" }}"),
+        );
+        let line = Line::new("webhook".to_owned(), 4);
+        let mut couriers = Couriers::default();
+        let patience = Patience { retries: 3, age: Duration::from_secs(30) };
+        couriers.add(WebhookActuator::new(&config).expect("webhook"), &line, patience);
+        line.push(order());
+        assert_eq!(couriers.start().drain(Duration::from_secs(20)).await, 0);
+        for _ in 0..2 {
+            let asked = hear.recv().await.expect("a request").to_ascii_lowercase();
+            assert!(asked.starts_with("put /hook http/1.1\r\n"), "{asked}");
+            for header in [
+                "authorization: bearer s3cret\r\n",
+                "x-site: lyon\r\n",
+                "idempotency-key: 00000000-0000-0000-0000-000000000000\r\n",
+                "traceparent: 00-ab-cd-01\r\n",
+                "content-type: application/json\r\n",
+                "content-length: 8\r\n",
+            ] {
+                assert!(asked.contains(header), "{header} in {asked}");
+            }
+        }
+        let counts = line.meter().snapshot();
+        assert_eq!((counts.sent, counts.retried, counts.failed), (1, 1, 0));
+    }
+
+    #[tokio::test]
+    async fn the_status_decides() {
+        let mut group = Group::default();
+        let answers = vec![
+            "HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+            "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+            "HTTP/1.1 302 Found\r\nLocation: /\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+            // Says yes and never ends its body: it was still a yes.
+            "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf",
+            // Says nothing at all.
+            "",
+        ];
+        let (url, _hear) = server(&mut group, answers).await;
+        let webhook = WebhookActuator::new(&config(&url, "timeout = \"300ms\"")).expect("webhook");
+        let busy = webhook.carry_out(&order()).await.expect_err("429");
+        assert!(
+            matches!(&busy, Failure::Later { after: Some(wait), .. } if wait.as_secs() == 7),
+            "{busy}"
+        );
+        for _ in 0..2 {
+            let refused = webhook.carry_out(&order()).await.expect_err("refused");
+            assert!(matches!(refused, Failure::Refused(_)), "{refused}");
+        }
+        webhook.carry_out(&order()).await.expect("a yes is a yes");
+        let silent = webhook.carry_out(&order()).await.expect_err("no answer");
+        assert!(
+            matches!(&silent, Failure::Later { why, .. } if why.contains("within 300ms")),
+            "{silent}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_missing_token_is_told_and_may_come_later() {
+        let config = config("https://10.0.0.1/", "token_file = \"/none\"");
+        let webhook = WebhookActuator::new(&config).expect("webhook");
+        let failure = webhook.carry_out(&order()).await.expect_err("no token");
+        assert!(
+            matches!(&failure, Failure::Later { why, .. } if why.contains("/none")),
+            "{failure}"
+        );
+    }
+}

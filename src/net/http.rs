@@ -35,7 +35,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 /// A client with one deadline for everything: connecting, TLS, sending, and the whole answer.
 #[derive(Debug)]
 pub struct HttpClient {
-    tls: Arc<ClientConfig>,
+    tls: Option<Arc<ClientConfig>>,
     timeout: Duration,
     idle: Mutex<Option<Live>>,
 }
@@ -134,7 +134,12 @@ impl Driver {
 impl HttpClient {
     /// A client that gives each request `timeout` from start to end.
     pub const fn new(tls: Arc<ClientConfig>, timeout: Duration) -> Self {
-        Self { tls, timeout, idle: Mutex::new(None) }
+        Self { tls: Some(tls), timeout, idle: Mutex::new(None) }
+    }
+
+    /// A client for `http://` alone, which asks for no certificates.
+    pub const fn plain(timeout: Duration) -> Self {
+        Self { tls: None, timeout, idle: Mutex::new(None) }
     }
 
     /// Sends one request and reads the answer. `Host` and `User-Agent` are added to `headers`. Nothing
@@ -202,7 +207,10 @@ impl HttpClient {
             let no_tls = |source| HttpError::Tls { host: host.clone(), source };
             let name = ServerName::try_from(url.host().to_owned())
                 .map_err(|error| no_tls(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
-            let connector = TlsConnector::from(Arc::clone(&self.tls));
+            let tls = self.tls.clone().ok_or_else(|| {
+                no_tls(io::Error::new(io::ErrorKind::Unsupported, "this client speaks no TLS"))
+            })?;
+            let connector = TlsConnector::from(tls);
             Box::new(connector.connect(name, tcp).await.map_err(no_tls)?)
         } else {
             Box::new(tcp)
@@ -258,5 +266,4 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 #[cfg(test)]
-#[path = "http_tests.rs"]
 mod tests;

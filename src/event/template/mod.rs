@@ -16,7 +16,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 pub use self::error::{RenderError, TemplateError};
-use self::parse::{Part, parts};
+use self::parse::{Part, Word, parts};
+use super::Device;
 
 /// The longest text that a template may be or become, in bytes.
 pub const MAX_TEXT: usize = 64 << 10;
@@ -100,6 +101,17 @@ impl<S: Scope> Template<S> {
             return Err(TemplateError::Empty);
         }
         Ok(Self { source: source.to_owned(), parts: parts::<S>(source)?, scope: PhantomData })
+    }
+
+    /// A label that the template asks for and this device does not have; known at load, since the
+    /// labels do not change.
+    pub fn missing_label(&self, device: &Device) -> Option<&str> {
+        self.parts.iter().find_map(|part| match part {
+            Part::Word(Word::Label(label)) if !device.labels.contains_key(label) => {
+                Some(label.as_str())
+            }
+            _ => None,
+        })
     }
 
     /// The text as it was written.

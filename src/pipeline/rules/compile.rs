@@ -62,8 +62,8 @@ fn syntax(source: &str, errors: &ParseErrors) -> Vec<Problem> {
             (Ok(line @ 1..), Ok(column @ 1..)) => Excerpt::at(source, line - 1, column - 1),
             _ => Excerpt::default(),
         };
-        if error.msg == "UNKNOWN" {
-            return ("nested too deeply".to_owned(), Excerpt::default());
+        if error.msg == "UNKNOWN" || error.msg.contains("Recursion limit") {
+            return ("nested too deeply".to_owned(), excerpt);
         }
         let message = error.msg.strip_prefix("Syntax error: ").unwrap_or(&error.msg);
         // The parser lists every token that could follow, which helps nobody.

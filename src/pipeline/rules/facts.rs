@@ -1,20 +1,4 @@
 //! What a rule sees, made only as far as the expression asks for it.
-//!
-//! | name | type | where |
-//! |---|---|---|
-//! | `label` | string | classification |
-//! | `score` | double | classification, anomaly |
-//! | `scores` | map from label to double | classification |
-//! | `detections` | list of `{label, score, x, y, w, h}` in source pixels, best first | detection |
-//! | `values` | list of double | regression, embedding, tensor |
-//! | `stream` | string: the stream key | always |
-//! | `topic` | list of string: its levels | always |
-//! | `device` | `{id, labels}`; `labels` is a map from name to string | always |
-//! | `now` | `{unix, hour, minute, weekday, date}` in local time | always |
-//! | `model`, `version` | string, int | always |
-//!
-//! `now.unix` is in seconds since 1970 with fractions, `now.weekday` counts from Monday = 1 to
-//! Sunday = 7, `now.date` is `2026-03-01`. Scores come from f32, so compare them with `<` and `>`.
 
 use std::sync::OnceLock;
 
@@ -29,7 +13,23 @@ use super::value::{Entries, List, Numbers, Table, number};
 use crate::event::{Device, Name, Prediction, StreamKey, Topic};
 use crate::package::Task;
 
-/// What happened, for the rules of a pipeline to judge.
+/// What happened, for the rules of a pipeline to judge. An expression sees it as:
+///
+/// | name | type | where |
+/// |---|---|---|
+/// | `label` | string | classification |
+/// | `score` | double | classification, anomaly |
+/// | `scores` | map from label to double | classification |
+/// | `detections` | list of `{label, score, x, y, w, h}` in source pixels, best first | detection |
+/// | `values` | list of double | regression, embedding, tensor |
+/// | `stream` | string: the stream key | always |
+/// | `topic` | list of string: its levels | always |
+/// | `device` | `{id, labels}`; `labels` is a map from name to string | always |
+/// | `now` | `{unix, hour, minute, weekday, date}` in local time | always |
+/// | `model`, `version` | string, int | always |
+///
+/// `now.unix` is in seconds since 1970 with fractions, `now.weekday` counts from Monday = 1 to
+/// Sunday = 7, `now.date` is `2026-03-01`. Scores come from f32, so compare them with `<` and `>`.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
     /// What the model said.
@@ -188,5 +188,32 @@ impl VariableResolver for View<'_> {
             }
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cel::common::traits::Indexer;
+    use jiff::tz;
+
+    use super::*;
+
+    #[test]
+    fn the_time_is_local() {
+        let sunday = "2026-03-01T23:30:15.5Z".parse().expect("time");
+        let now = local_time(sunday, TimeZone::fixed(tz::offset(2)));
+        let whole = |name: &str| {
+            let field = now.get(&CelString::from(name)).expect(name);
+            field.downcast_ref::<CelInt>().map(|value| *value.inner())
+        };
+        assert_eq!(
+            (whole("hour"), whole("minute"), whole("weekday")),
+            (Some(1), Some(30), Some(1))
+        );
+        let date = now.get(&CelString::from("date")).expect("date");
+        let date = date.downcast_ref::<CelString<'_>>().map(|text| text.inner().to_owned());
+        assert_eq!(date.as_deref(), Some("2026-03-02"));
+        let unix = now.get(&CelString::from("unix")).expect("unix");
+        assert_eq!(unix.downcast_ref::<CelDouble>().map(|v| *v.inner()), Some(1_772_407_815.5));
     }
 }

@@ -2,8 +2,7 @@
 //!
 //! Everything that can be wrong with a rule is told when it is loaded, with a caret under the
 //! mistake; at run time an expression that fails (a label that a device does not have) counts as not
-//! met, and the other rules go on. What an expression sees is listed at [`Facts`]' module: `label`,
-//! `score`, `scores`, `detections`, `values`, `stream`, `topic`, `device`, `now`, `model`, `version`.
+//! met, and the other rules go on. What an expression sees is listed at [`Facts`].
 
 mod check;
 mod compile;

@@ -154,6 +154,7 @@ fn a_mistake_is_shown_in_its_place() {
         "rule `r0`, `when`: no field `lable`; known are label, score, x, y, w, h\n  \
          | detections.exists(d, d.lable == 'x')\n  |                       ^"
     );
+    assert!(mistake(&"(".repeat(500), Task::Anomaly).contains("nested too deeply\n"));
     assert!(mistake("score > 1.0", Task::Regression).contains("unknown name `score`"));
     assert!(mistake("detections.exists(d, e.score > 0.5)", Task::Detection).contains("name `e`"));
 }

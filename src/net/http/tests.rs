@@ -1,5 +1,6 @@
 //! Against a scripted server on loopback.
 
+use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -37,12 +38,7 @@ async fn server(group: &mut Group, answers: Vec<&'static [u8]>) -> (Url, Arc<Ato
 }
 
 fn client(millis: u64) -> HttpClient {
-    let ca = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("certificate");
-    let directory = tempfile::tempdir().expect("directory");
-    let path = directory.path().join("ca.pem");
-    crate::disk::replace(&path, ca.cert.pem().as_bytes()).expect("written");
-    let tls = TlsConfig { ca_file: Some(path), ..TlsConfig::default() };
-    HttpClient::new(client_config(&tls).expect("tls"), Duration::from_millis(millis))
+    HttpClient::plain(Duration::from_millis(millis))
 }
 
 async fn post(client: &HttpClient, url: &Url) -> Result<Reply, HttpError> {
@@ -103,6 +99,42 @@ async fn answers_are_bounded_and_rubbish_is_an_error() {
     let nobody = Url::parse("http://127.0.0.1:1/", false).expect("address");
     let error = post(&client, &nobody).await.expect_err("nobody there");
     assert!(matches!(error, HttpError::Connect { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_private_authority_is_trusted_for_its_own_names_only() {
+    let ca = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("certificate");
+    let mut file = tempfile::NamedTempFile::new().expect("file");
+    file.write_all(ca.cert.pem().as_bytes()).expect("written");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(ca.signing_key.serialize_der());
+    let serving = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![ca.cert.der().clone()], key.into())
+        .expect("certificate");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("address").port();
+    let mut group = Group::default();
+    group.spawn("server", async move {
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(serving));
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut buffer = [0; 4096];
+            let _asked = stream.read(&mut buffer).await;
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+            stream.write_all(answer).await.expect("written");
+        }
+    });
+    let tls = TlsConfig { ca_file: Some(file.path().to_owned()), ..TlsConfig::default() };
+    let client = HttpClient::new(client_config(&tls).expect("tls"), Duration::from_secs(5));
+    let right = Url::parse(&format!("https://localhost:{port}/"), false).expect("address");
+    let reply = post(&client, &right).await.expect("answer");
+    assert_eq!(&*reply.body.expect("body"), b"ok");
+    let wrong = Url::parse(&format!("https://127.0.0.1:{port}/"), false).expect("address");
+    let error = post(&client, &wrong).await.expect_err("another name");
+    assert!(matches!(error, HttpError::Tls { .. }), "{error}");
 }
 
 #[test]
