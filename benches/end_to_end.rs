@@ -89,8 +89,7 @@ fn block(seq: u32) -> String {
 }
 
 fn service(engine: &str) {
-    let runtime = tokio::runtime::Runtime::new().expect("runtime");
-    let broker = runtime.block_on(mosquitto::Mosquitto::start());
+    let broker = mosquitto::Mosquitto::start();
     let port = broker.port();
     let directory = tempfile::tempdir().expect("tempdir");
     let file = directory.path().join("eir.toml");
@@ -115,7 +114,9 @@ fn service(engine: &str) {
             }
         }
     });
-    let publish = |seq| client.publish("plant/a/vibration", QoS::AtMostOnce, false, block(seq)).expect("publish");
+    let publish = |seq| {
+        client.publish("plant/a/vibration", QoS::AtMostOnce, false, block(seq)).expect("publish")
+    };
 
     let started = Instant::now();
     let process = Command::new(env!("CARGO_BIN_EXE_eir"))
@@ -211,7 +212,8 @@ fn sensor_overhead() {
     let conditions = [("fault".parse().expect("name"), Condition::new("scores['healthy'] < 0.2"))];
     let package = model.package();
     let rules = RuleSet::compile(&conditions, package.spec.task, &package.labels).expect("rules");
-    let device = eir::event::Device { id: "bench".parse().expect("name"), labels: Default::default() };
+    let device =
+        eir::event::Device { id: "bench".parse().expect("name"), labels: Default::default() };
     let (stream, topic) = (StreamKey::new("a"), Topic::new("plant/a/vibration"));
     let mut states = StreamRules::default();
     let messages: Vec<_> = (0..64).map(block).collect();
@@ -220,7 +222,9 @@ fn sensor_overhead() {
     for round in 0..20_000 {
         let message = &messages[round % messages.len()];
         let start = Instant::now();
-        let Ok(Input::Samples(samples)) = decoder.decode(message.as_bytes()) else { panic!("samples") };
+        let Ok(Input::Samples(samples)) = decoder.decode(message.as_bytes()) else {
+            panic!("samples")
+        };
         let mut inputs = Vec::new();
         window.push(&samples, |window| inputs.push(Input::Samples(window))).expect("window");
         caller.predict(&inputs, &mut answers);

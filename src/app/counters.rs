@@ -1,6 +1,7 @@
 //! What one pipeline has done, counted where it happens and read from outside.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,7 +14,6 @@ use crate::event::Name;
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// The counters of one pipeline.
-#[derive(Debug)]
 pub(super) struct Counters {
     pipeline: Name,
     messages: AtomicU64,
@@ -23,7 +23,6 @@ pub(super) struct Counters {
     rest: Mutex<Rest>,
 }
 
-#[derive(Debug)]
 struct Rest {
     errors: BTreeMap<&'static str, Kind>,
     latency: DDSketch,
@@ -54,6 +53,12 @@ pub struct Counts {
     pub p50: Option<f64>,
     /// The 99th percentile of the same.
     pub p99: Option<f64>,
+}
+
+impl fmt::Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.snapshot().fmt(f)
+    }
 }
 
 impl Counters {
@@ -92,7 +97,7 @@ impl Counters {
     }
 
     /// Counts an error, and logs it unless one of its kind was logged just now.
-    pub(super) fn error(&self, kind: &'static str, message: &dyn std::fmt::Display, now: Instant) {
+    pub(super) fn error(&self, kind: &'static str, message: &dyn fmt::Display, now: Instant) {
         let mut rest = self.rest();
         let logged = rest.errors.entry(kind);
         let mut is_new = false;

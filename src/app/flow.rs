@@ -48,6 +48,12 @@ pub(super) struct StreamState {
     rules: StreamRules,
 }
 
+impl std::fmt::Debug for Flow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Flow").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 impl StreamState {
     fn new(window: Option<&WindowConfig>) -> Self {
         // The configuration was checked when the pipeline was built.

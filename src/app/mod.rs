@@ -283,6 +283,9 @@ impl App {
     pub fn log_counts(&self) {
         for (name, pipeline) in &self.pipelines {
             log_counts(name, &pipeline.counts());
+            for action in pipeline.action_counts() {
+                tracing::info!(pipeline = %name, ?action, "action counts");
+            }
             if let Some(reason) = pipeline.problem() {
                 tracing::warn!(pipeline = %name, "degraded: {reason}");
             }

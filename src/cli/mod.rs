@@ -69,6 +69,7 @@ impl ConfigArgs {
     fn sources(&self) -> Sources {
         Sources {
             file: self.config.clone(),
+            text: None,
             profile: self.profile.clone(),
             set: self.set.clone(),
             env: std::env::vars_os()

@@ -84,7 +84,7 @@ fn inspect(one: &One) -> Result<(), Failure> {
     field("description", package.spec.description.as_deref().unwrap_or_default());
     field("license", package.spec.license.as_deref().unwrap_or_default());
     field("task", &task(&package));
-    field("file", &format!("{} ({})", package.model_path().display(), bytes(package.size)));
+    field("file", &format!("{} ({})", package.path.display(), bytes(package.size)));
     field("sha256", &package.sha256);
     field("producer", &signature.producer);
     let opsets = signature.opsets.iter().map(|(domain, version)| match domain.as_str() {

@@ -166,8 +166,9 @@ impl Link {
             LinkState::Up { subscribed, refused, .. } => subscribed + refused.len() >= wanted,
             LinkState::Connecting { .. } | LinkState::Stopped => false,
         };
+        let mut state = self.state();
         // An error means that the link is gone: nobody is left to wait for.
-        let _gone = self.state().wait_for(answered).await;
+        let _gone = state.wait_for(answered).await.is_err();
     }
 
     /// How the link is doing, now and at every change.

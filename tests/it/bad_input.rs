@@ -10,7 +10,7 @@ async fn decides_after(
     good: (&str, Vec<u8>),
     answer: &str,
 ) {
-    let broker = Mosquitto::start().await;
+    let broker = Mosquitto::start();
     let app = site::start(text, broker.port(), &[]).await;
     let mut peer = Peer::connect("peer", broker.port()).await;
     peer.subscribe(answer).await;
@@ -103,7 +103,7 @@ fn png_bomb() -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_with_too_few_levels_is_counted() {
     let text = site::BEARING.replace("window = {", "key = \"{topic.5}\"\nwindow = {");
-    let broker = Mosquitto::start().await;
+    let broker = Mosquitto::start();
     let app = site::start(&text, broker.port(), &[]).await;
     let mut peer = Peer::connect("peer", broker.port()).await;
     peer.publish("plant/press-07/vibration", site::window("outer_race", 1)).await;

@@ -6,7 +6,7 @@ use super::support::{Mosquitto, Peer, site, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_dies_and_comes_back_empty_is_served_again() {
-    let mut broker = Mosquitto::start().await;
+    let mut broker = Mosquitto::start();
     let port = broker.port();
     let app = site::start(site::BEARING, port, &[]).await;
     for round in 1..=3 {
@@ -15,7 +15,7 @@ async fn a_broker_that_dies_and_comes_back_empty_is_served_again() {
         peer.publish("plant/a/vibration", site::window("outer_race", round)).await;
         assert_eq!(peer.next_json().await.1["origin"], format!("{round}:bearing:fault"));
         broker.kill();
-        broker.restart().await;
+        broker.start_again();
         within("the device to come back", app.ready()).await;
     }
     app.drain().await;
@@ -30,7 +30,7 @@ async fn a_broken_model_degrades_its_pipeline_and_heals() {
     let good = std::fs::read(&rubbish).expect("model");
     eir::disk::replace(&rubbish, b"this is no model").expect("rubbish");
 
-    let broker = Mosquitto::start().await;
+    let broker = Mosquitto::start();
     let second = site::BEARING
         .split_once("[pipeline.bearing]")
         .map(|(_, rest)| format!("[pipeline.bearing]{rest}"))

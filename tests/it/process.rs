@@ -23,7 +23,7 @@ fn config(directory: &Path, port: u16, text: &str) -> std::path::PathBuf {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_drains_and_exits_with_0() {
-    let broker = Mosquitto::start().await;
+    let broker = Mosquitto::start();
     let directory = tempfile::tempdir().expect("tempdir");
     let file = config(directory.path(), broker.port(), site::BEARING);
     let mut peer = Peer::connect("peer", broker.port()).await;
@@ -50,7 +50,7 @@ async fn sigterm_drains_and_exits_with_0() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sighup_takes_rules_and_a_bad_file_changes_nothing() {
-    let broker = Mosquitto::start().await;
+    let broker = Mosquitto::start();
     let directory = tempfile::tempdir().expect("tempdir");
     let file = config(directory.path(), broker.port(), site::BEARING);
     let mut peer = Peer::connect("peer", broker.port()).await;
@@ -114,7 +114,7 @@ fn a_check_loads_every_model_and_runs_its_golden_samples() {
 /// runs: nothing is written, and nobody but the configured broker is talked to.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_written_or_contacted_that_the_config_does_not_name() {
-    let broker = Mosquitto::start().await;
+    let broker = Mosquitto::start();
     let directory = tempfile::tempdir().expect("tempdir");
     let home = tempfile::tempdir().expect("home");
     let file = config(directory.path(), broker.port(), site::BEARING);

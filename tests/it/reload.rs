@@ -5,7 +5,7 @@ use super::support::{Mosquitto, Peer, site};
 /// Two pipelines; every window of the one that stays is counted while the other comes and goes.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_other_pipelines_lose_nothing() {
-    let broker = Mosquitto::start().await;
+    let broker = Mosquitto::start();
     let port = broker.port();
     let second = |threshold: &str| {
         let (_, rest) = site::BEARING.split_once("[pipeline.bearing]").expect("a pipeline");
@@ -37,7 +37,7 @@ async fn the_other_pipelines_lose_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_that_cannot_be_built_changes_nothing() {
-    let broker = Mosquitto::start().await;
+    let broker = Mosquitto::start();
     let port = broker.port();
     let mut app = site::start(site::BEARING, port, &[]).await;
     for (wrong, named) in [

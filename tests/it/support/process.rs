@@ -34,8 +34,11 @@ impl Process {
 
     /// Starts any command and reads its standard error.
     pub(crate) fn spawn(mut command: Command) -> Self {
-        let mut child =
-            command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the command starts");
+        let mut child = command
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the command starts");
         let stderr = BufReader::new(child.stderr.take().expect("stderr"));
         let (send, lines) = mpsc::channel(10_000);
         std::thread::spawn(move || {
@@ -50,7 +53,8 @@ impl Process {
     pub(crate) async fn says(&mut self, text: &str) -> String {
         loop {
             let line = within(text, self.lines.recv()).await;
-            let line = line.unwrap_or_else(|| panic!("ended without `{text}`:\n{}", self.log.join("\n")));
+            let line =
+                line.unwrap_or_else(|| panic!("ended without `{text}`:\n{}", self.log.join("\n")));
             self.log.push(line.clone());
             if line.contains(text) {
                 return line;

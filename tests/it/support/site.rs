@@ -54,15 +54,18 @@ pub(crate) async fn start(text: &str, port: u16, set: &[&str]) -> App {
 /// A golden window of the bearing model as a message: `{"seq": n, "x": […], "y": […], "z": […]}`.
 pub(crate) fn window(label: &str, seq: u64) -> String {
     let golden = models().join("bearing/1/golden");
-    let mut paths: Vec<_> = std::fs::read_dir(golden).expect("golden").map(|e| e.expect("entry").path()).collect();
+    let mut paths: Vec<_> =
+        std::fs::read_dir(golden).expect("golden").map(|e| e.expect("entry").path()).collect();
     paths.sort();
     let samples = paths.iter().map(|path| {
         let text = std::fs::read_to_string(path).expect("golden sample");
         serde_json::from_str::<serde_json::Value>(&text).expect("json")
     });
-    let score = |sample: &serde_json::Value| sample["expect"]["scores"][label].as_f64().expect("score");
+    let score =
+        |sample: &serde_json::Value| sample["expect"]["scores"][label].as_f64().expect("score");
     let sample = samples.max_by(|a, b| score(a).total_cmp(&score(b))).expect("a golden sample");
-    let values: Vec<f64> = serde_json::from_value(sample["input"]["values"].clone()).expect("values");
+    let values: Vec<f64> =
+        serde_json::from_value(sample["input"]["values"].clone()).expect("values");
     let axis = |axis: usize| values.chunks_exact(3).map(|v| v[axis]).collect::<Vec<_>>();
     serde_json::json!({ "seq": seq, "x": axis(0), "y": axis(1), "z": axis(2) }).to_string()
 }
