@@ -6,8 +6,25 @@ use eir::event::{Detection, Device, Name, Prediction, StreamKey, Topic};
 use eir::package::Task;
 use eir::pipeline::rules::{Condition, Facts, RuleSet, StreamRules};
 
-/// One input. The first half is `when`, the second `until`.
-pub fn rules(data: &[u8]) {
+use crate::mutate::drive;
+
+#[test]
+fn rules() {
+    let corpus: Vec<Vec<u8>> = [
+        "score > 0.8 && label == 'a'\0scores['a'] < 0.2 || !(topic[1] == 'b')",
+        "detections.exists(d, d.label == 'a' && d.score > 0.6 && d.w * d.h > 10.0)",
+        "detections.filter(d, d.x in [1.0, 2.0]).map(d, {'k': d.y})[0].k < -1.0",
+        "values.all(v, v > 0.5 ? true : values.exists_one(w, w == v))\0size(values) > 3",
+        "device.labels.a == 'b' && now.hour >= 8 && has(device.labels.c) && version == 1",
+        "double(string(size(stream))) / 2.0 >= 1e3 && model.startsWith(b'x' == b'y' ? 'a' : \"b\")",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .into();
+    drive("rules", &corpus, check);
+}
+
+/// The first half is `when`, the second `until`.
+fn check(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let (when, until) = text.split_once('\0').map_or((&*text, None), |(a, b)| (a, Some(b)));
     let mut condition = Condition::new(when);

@@ -10,7 +10,6 @@ pub(crate) mod site;
 use std::future::Future;
 use std::time::Duration;
 
-
 pub(crate) use mosquitto::Mosquitto;
 pub(crate) use peer::Peer;
 pub(crate) use process::{Process, eir};
