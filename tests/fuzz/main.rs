@@ -8,3 +8,4 @@
 
 mod decode;
 mod mutate;
+mod package;

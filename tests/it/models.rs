@@ -1,6 +1,7 @@
 //! The models that are shipped, on every engine that is here.
 
 use std::path::Path;
+use std::process::Command;
 
 use eir::engine::{EngineKind, Form};
 use eir::model::{Models, ModelsConfig};
@@ -52,6 +53,23 @@ fn every_golden_sample_of_every_shipped_model_holds_on_every_engine() {
         }
     }
     assert!(mistakes.is_empty(), "{}", mistakes.join("\n"));
+}
+
+/// ONNX Runtime's own builds report to their makers unless they are told not to before they load.
+#[test]
+fn loading_and_running_models_writes_nothing_outside() {
+    let home = tempfile::tempdir().expect("tempdir");
+    let ran = Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "models::every_shipped_model_serves_by_every_choice_of_engine"])
+        .env("HOME", home.path())
+        .env("TMPDIR", home.path())
+        .env_remove("XDG_CACHE_HOME")
+        .env_remove("XDG_DATA_HOME")
+        .output()
+        .expect("run");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
+    let left: Vec<_> = std::fs::read_dir(home.path()).expect("home").flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]
