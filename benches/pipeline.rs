@@ -1,7 +1,5 @@
 //! What a message costs on its way to the model and back, without the model.
 
-#![expect(missing_docs, reason = "criterion_group makes an item without any")]
-
 use std::hint::black_box;
 use std::sync::Arc;
 

@@ -36,13 +36,15 @@ fn setting(name: &str) -> Option<u64> {
 }
 
 fn attempt(name: &str, seed: u64, input: &[u8], target: &impl Fn(&[u8])) {
-    if catch_unwind(AssertUnwindSafe(|| target(input))).is_err() {
-        let mut hex = String::new();
-        for byte in input {
-            write!(hex, "{byte:02x}").expect("a string takes everything");
-        }
-        panic!("{name} panicked with EIR_FUZZ_SEED={seed} on {hex}");
-    }
+    let survived = catch_unwind(AssertUnwindSafe(|| target(input))).is_ok();
+    assert!(survived, "{name} panicked with EIR_FUZZ_SEED={seed} on {}", hex(input));
+}
+
+fn hex(input: &[u8]) -> String {
+    input.iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("a string takes everything");
+        hex
+    })
 }
 
 /// One to eight mutations of one input of the corpus.

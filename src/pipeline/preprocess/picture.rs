@@ -3,10 +3,15 @@
 //! A byte has 256 values, so `(raw - mean) * scale` in the model's element type is a table a channel,
 //! made once; no picture of floats ever exists.
 
+mod fitting;
+mod paint;
+
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use half::f16;
 
+use self::fitting::Fitting;
+use self::paint::{Paint, View};
 use super::element::Element;
 use super::{Batch, Placement, PrepareError};
 use crate::event::{DType, Data, Frame, Pixels};
@@ -37,21 +42,6 @@ enum Levels {
     I8(Vec<[i8; 256]>),
     F16(Vec<[f16; 256]>),
     F32(Vec<[f32; 256]>),
-}
-
-/// Pixels in memory: rows of `stride` bytes.
-#[derive(Clone, Copy)]
-struct View<'a> {
-    data: &'a [u8],
-    stride: usize,
-    pixels: Pixels,
-}
-
-/// Which part of the source becomes which part of the input; left, top, width, height.
-#[derive(Debug, PartialEq)]
-struct Fitting {
-    region: [f64; 4],
-    target: [u32; 4],
 }
 
 impl Picture {
@@ -188,36 +178,6 @@ fn tables<T: Element>(spec: &InputSpec, channels: usize) -> Vec<[T; 256]> {
         .collect()
 }
 
-impl Fitting {
-    fn new(source: [u32; 2], input: [u32; 2], fit: Fit) -> Self {
-        let [sw, sh] = source.map(f64::from);
-        let [iw, ih] = input.map(f64::from);
-        let whole = [0.0, 0.0, sw, sh];
-        match fit {
-            Fit::Stretch => Self { region: whole, target: [0, 0, input[0], input[1]] },
-            Fit::Letterbox => {
-                let scale = (iw / sw).min(ih / sh);
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "clamped to the side of the input"
-                )]
-                let side = |s: f64, i: f64| (s * scale).round().clamp(1.0, i) as u32;
-                let (width, height) = (side(sw, iw), side(sh, ih));
-                let (left, top) = ((input[0] - width) / 2, (input[1] - height) / 2);
-                Self { region: whole, target: [left, top, width, height] }
-            }
-            Fit::Crop => {
-                let scale = (iw / sw).max(ih / sh);
-                let (width, height) = ((iw / scale).min(sw), (ih / scale).min(sh));
-                let (left, top) = ((sw - width) / 2.0, (sh - height) / 2.0);
-                let region = [left, top, width.min(sw - left), height.min(sh - top)];
-                Self { region, target: [0, 0, input[0], input[1]] }
-            }
-        }
-    }
-}
-
 /// The region as it lies in the frame, if it needs no resize.
 #[expect(clippy::float_cmp, reason = "what is not whole and equal is resized")]
 fn direct<'f>(frame: &'f Frame, fitting: &Fitting) -> Option<View<'f>> {
@@ -265,86 +225,6 @@ fn resize<'b>(
         .map_err(|error| refuse(error.to_string()))?;
     resizer.resize(&source, &mut target, &options).map_err(|error| refuse(error.to_string()))?;
     Ok(View { data: buffer, stride, pixels: frame.pixels })
-}
-
-/// The last pass: from bytes to the item.
-struct Paint<'a> {
-    view: View<'a>,
-    /// Left, top, width, height within the item.
-    target: [usize; 4],
-    /// Of the item.
-    width: usize,
-    planar: bool,
-    color: Color,
-    /// The level of the bars, if there are any.
-    pad: Option<u8>,
-}
-
-impl Paint<'_> {
-    fn run<T: Element>(&self, levels: &[[T; 256]], out: &mut [T]) {
-        let [left, top, width, height] = self.target;
-        let channels = levels.len();
-        let plane = out.len() / channels;
-        if let Some(pad) = self.pad {
-            self.fill(levels, pad, out);
-        }
-        let bytes = width * self.view.pixels.channels();
-        let rows = self.view.data.chunks(self.view.stride).take(height);
-        for (y, row) in rows.enumerate() {
-            let row = &row[..bytes];
-            let at = (top + y) * self.width + left;
-            for (channel, table) in levels.iter().enumerate() {
-                if self.planar {
-                    let start = channel * plane + at;
-                    self.row(row, channel, table, out[start..start + width].iter_mut());
-                } else {
-                    let to = &mut out[at * channels..(at + width) * channels];
-                    self.row(row, channel, table, to[channel..].iter_mut().step_by(channels));
-                }
-            }
-        }
-    }
-
-    fn fill<T: Element>(&self, levels: &[[T; 256]], pad: u8, out: &mut [T]) {
-        let (channels, plane) = (levels.len(), out.len() / levels.len());
-        for (channel, table) in levels.iter().enumerate() {
-            let value = table[usize::from(pad)];
-            if self.planar {
-                out[channel * plane..(channel + 1) * plane].fill(value);
-            } else {
-                out[channel..].iter_mut().step_by(channels).for_each(|to| *to = value);
-            }
-        }
-    }
-
-    /// One row of one channel of the model.
-    fn row<'o, T: Element + 'o>(
-        &self,
-        row: &[u8],
-        channel: usize,
-        table: &[T; 256],
-        out: impl Iterator<Item = &'o mut T>,
-    ) {
-        let (pixels, _) = row.as_chunks::<3>();
-        match (self.view.pixels, self.color) {
-            (Pixels::Gray, _) => {
-                out.zip(row).for_each(|(to, level)| *to = table[usize::from(*level)]);
-            }
-            (Pixels::Rgb, Color::Gray) => {
-                out.zip(pixels).for_each(|(to, rgb)| *to = table[usize::from(luma(*rgb))]);
-            }
-            (Pixels::Rgb, color) => {
-                let pick = if color == Color::Bgr { 2 - channel } else { channel };
-                out.zip(pixels).for_each(|(to, rgb)| *to = table[usize::from(rgb[pick])]);
-            }
-        }
-    }
-}
-
-/// ITU-R BT.601 luma in 16-bit fixed point, as Pillow's mode `L`.
-fn luma([r, g, b]: [u8; 3]) -> u8 {
-    let sum = u32::from(r) * 19_595 + u32::from(g) * 38_470 + u32::from(b) * 7_471 + 0x8000;
-    u8::try_from(sum >> 16).unwrap_or(u8::MAX)
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use super::super::Preparer;
+use super::paint::luma;
 use super::reference::*;
 use super::*;
 use crate::event::{Input, Tensor};
