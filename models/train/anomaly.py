@@ -26,8 +26,8 @@ class Autoencoder(nn.Module):
         self.first = block(3, 16, 9)
         self.encode = nn.Sequential(block(16, 24, 9), block(24, 32, 7), block(32, 32, 5))
         self.code = nn.Linear(32 * 16, 16)
-        self.decode = nn.Sequential(nn.Linear(16, 96), nn.ReLU(), nn.Linear(96, 192), nn.ReLU())
-        self.last = nn.Linear(192, 3 * vibration.WINDOW)
+        self.decode = nn.Sequential(nn.Linear(16, 96), nn.ReLU(), nn.Linear(96, 96), nn.ReLU())
+        self.last = nn.Linear(96, 3 * vibration.WINDOW)
 
     def forward(self, x):
         # Gravity passes by the code: how the sensor is mounted is no anomaly.

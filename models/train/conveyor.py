@@ -48,7 +48,7 @@ class Textures:
 def draw(rng: np.random.Generator, textures: Textures, where: str = "any", kinds=None) -> Scene:
     """One frame. `where`: any, none, whole or cut (by a border); `kinds`: the defects, else random."""
     if where == "any":
-        where = rng.choice(("none", "whole", "cut"), p=(0.08, 0.6, 0.32))
+        where = rng.choice(("none", "whole", "cut"), p=(0.06, 0.54, 0.4))
     light = rng.uniform(0, 2 * np.pi)
     light = np.array([np.cos(light), np.sin(light)], np.float32)
     image = _belt(rng, textures)
@@ -101,7 +101,7 @@ def _camera(rng, textures: Textures, image: np.ndarray) -> np.ndarray:
     image = image * (np.float32(rng.uniform(0.74, 1.14)) * falloff)[:, :, None]
     blur = rng.integers(1, 4)
     if blur > 1:
-        image = sum(np.roll(image, k, axis=1) for k in range(blur)) / blur
+        image = sum(np.roll(image, k - blur // 2, axis=1) for k in range(blur)) / blur
     noise = rng.uniform(0.5, 4.0)
     for channel in range(3):
         image[:, :, channel] += noise * textures.cut(textures.fine, rng, HEIGHT, WIDTH)
@@ -126,7 +126,8 @@ class _Plate:
         reach = self.half[0] + 18
         x = rng.uniform(reach, WIDTH - reach)
         if where == "cut":
-            inside = rng.uniform(-0.9, 0.95) * self.half[0]
+            # Beyond 1 for frames in which the rim just touches the border.
+            inside = rng.uniform(-0.95, 1.25) * self.half[0]
             x = inside if rng.random() < 0.5 else WIDTH - inside
         self.centre = np.array([x, HEIGHT / 2 + rng.uniform(-70, 70)])
         self.hole = rng.uniform(13, 19)
@@ -205,7 +206,7 @@ class _Plate:
         if x1 - x0 < 2 or y1 - y0 < 2:
             return
         belt = image[y0:y1, x0:x1]
-        y, x = np.mgrid[y0:y1, x0:x1].astype(np.float32)
+        y, x = np.mgrid[y0:y1, x0:x1].astype(np.float32) + 0.5  # the middle of each pixel
         c, s = np.float32(np.cos(self.turn)), np.float32(np.sin(self.turn))
         dx, dy = x - np.float32(self.centre[0]), y - np.float32(self.centre[1])
         u, v = c * dx + s * dy, c * dy - s * dx

@@ -27,10 +27,12 @@ class Detector(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.near = nn.Sequential(_block(3, 8, 2), _block(8, 20, 2), _block(20, 32, 2))
+        self.near = nn.Sequential(_block(3, 8, 2), _block(8, 20, 2), _block(20, 40, 2))
         # A missing hole is seen by its neighbours: a coarse path looks 100 pixels around.
-        self.far = nn.Sequential(_block(32, 48, 2), _block(48, 48), _block(48, 48, dilation=2), _block(48, 32, kernel=1))
-        self.mix = _block(32, 40)
+        self.far = nn.Sequential(
+            _block(40, 48, 2), _block(48, 48), _block(48, 48, dilation=2), _block(48, 48), _block(48, 40, kernel=1)
+        )
+        self.mix = nn.Sequential(_block(40, 40), _block(40, 40))
         self.tail = nn.Conv2d(40, 4 + len(LABELS), 1)
         nn.init.constant_(self.tail.bias[4:], -4.0)
         y, x = torch.meshgrid(torch.arange(ROWS), torch.arange(COLUMNS), indexing="ij")

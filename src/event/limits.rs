@@ -19,7 +19,7 @@ pub struct ByteSize(pub usize);
 pub struct Count(pub u64);
 
 /// A duration, written `250ms`, `30s`, `1h 30m`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct HumanDuration(pub Duration);
 

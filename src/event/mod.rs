@@ -5,18 +5,25 @@
 
 mod ack;
 mod decision;
+mod device;
 mod envelope;
 mod limits;
 mod name;
 mod prediction;
 mod sample;
+mod template;
 mod tensor;
 
 pub use ack::Ack;
 pub use decision::Decision;
+pub use device::Device;
 pub use envelope::{Envelope, Topic};
 pub use limits::{ByteSize, Count, HumanDuration};
 pub use name::{InvalidName, ModelName, Name, StreamKey};
 pub use prediction::{Detection, Prediction};
 pub use sample::{Frame, Input, Order, Pixels, Samples};
+pub use template::{
+    ForKey, ForText, ForTopic, KeyTemplate, MAX_TEXT, RenderError, Scope, Template, TemplateError,
+    TextTemplate, TopicTemplate,
+};
 pub use tensor::{DType, Data, Element, Tensor, TensorError};

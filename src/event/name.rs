@@ -31,6 +31,14 @@ impl Name {
         &self.0
     }
 
+    /// The name nearest to any text: what does not belong becomes `-`.
+    pub fn near(text: &str) -> Self {
+        let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+        let start = text.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
+        let near: String = start.chars().take(64).map(|c| if word(c) { c } else { '-' }).collect();
+        Self(if near.is_empty() { "x".into() } else { near.into() })
+    }
+
     /// The name as shared text.
     pub fn to_arc(&self) -> Arc<str> {
         Arc::clone(&self.0)
@@ -133,6 +141,14 @@ impl fmt::Debug for StreamKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_text_has_a_name_near_it() {
+        for (text, near) in [("eir-1a", "eir-1a"), ("a b/é", "a-b--"), ("--", "x"), (".a", "a")] {
+            assert_eq!(Name::near(text).as_str(), near);
+            assert_eq!(near.parse(), Ok(Name::near(text)));
+        }
+    }
 
     #[test]
     fn a_name_is_safe_in_a_path() {

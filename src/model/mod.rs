@@ -24,7 +24,7 @@ pub use golden::GoldenResult;
 pub use measure::{Timing, measure};
 pub use models::Models;
 pub use served::Model;
-pub use status::EngineStatus;
+pub use status::{EngineStatus, label};
 
 #[cfg(test)]
 mod tests;

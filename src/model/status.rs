@@ -37,7 +37,8 @@ impl EngineStatus {
     }
 }
 
-pub(super) fn label(kind: EngineKind, form: Form, quantized: bool) -> String {
+/// `ort`, `tract (int8)`, `tract (float form)`.
+pub fn label(kind: EngineKind, form: Form, quantized: bool) -> String {
     match (kind, form, quantized) {
         (_, Form::Float, _) => format!("{kind} (float form)"),
         (EngineKind::Tract, Form::Stored, true) => format!("{kind} (int8)"),

@@ -118,6 +118,18 @@ pub enum Layout {
     Nhwc,
 }
 
+impl Layout {
+    /// Where the channels stand, the batch being axis 0; `T` has none.
+    pub const fn channel_axis(self) -> Option<usize> {
+        match self {
+            Self::T => None,
+            Self::Ct | Self::Nchw => Some(1),
+            Self::Tc => Some(2),
+            Self::Nhwc => Some(3),
+        }
+    }
+}
+
 /// How a picture is brought to the model's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,11 +1,13 @@
 //! From bytes to a decision: pure, synchronous work on one message at a time.
 //!
 //! [`decode`] makes numbers or pixels of a payload, [`window`] gathers numbers of one stream,
-//! [`preprocess`] makes the tensor that a model wants, [`postprocess`] says what its answer means.
+//! [`preprocess`] makes the tensor that a model wants, [`postprocess`] says what its answer means,
+//! [`rules`] decide.
 //! Nothing here knows of time, threads, files or the network; what these stages need of them is
 //! handed in.
 
 pub mod decode;
 pub mod postprocess;
 pub mod preprocess;
+pub mod rules;
 pub mod window;

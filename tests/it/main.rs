@@ -1,3 +1,11 @@
-//! Integration tests: one binary, real peers.
+//! eir against real brokers, real sockets and real files: one binary.
 
+mod bad_input;
+mod demo;
 mod models;
+mod mqtt;
+mod outage;
+mod process;
+mod reload;
+mod support;
+mod tidy;

@@ -1,0 +1,38 @@
+# make demo: see eir watch a bearing and a conveyor.   make test: everything that is checked.
+# Both install what they need; see cross/setup.sh.
+
+CARGO ?= cargo
+ARGS ?=
+
+.PHONY: help demo test build check bench fmt clean
+
+help:
+	@echo "make demo     build, fetch ONNX Runtime, run the demo (ARGS='--seconds 60 --seed 7')"
+	@echo "make test     the whole test suite, with a real mosquitto and ONNX Runtime"
+	@echo "make bench    criterion benches, end to end included"
+	@echo "make build    the release binary alone: target/release/eir"
+
+demo: build
+	target/release/eir demo $(ARGS)
+
+build:
+	@cross/setup.sh build
+	@cross/onnxruntime.sh --optional
+	$(CARGO) build --release
+
+test:
+	@cross/setup.sh test
+	@cross/onnxruntime.sh --optional
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+	    $(CARGO) nextest run $(ARGS); else $(CARGO) test $(ARGS); fi
+
+bench:
+	@cross/setup.sh test
+	@cross/onnxruntime.sh --optional
+	$(CARGO) bench $(ARGS)
+
+fmt:
+	$(CARGO) fmt
+
+clean:
+	$(CARGO) clean

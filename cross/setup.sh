@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Installs what a build or a test needs and the machine lacks.
+#   cross/setup.sh build    a C compiler, and pip to fetch ONNX Runtime
+#   cross/setup.sh test     that, and mosquitto, openssl and strace as the tests' real peers
+# The Rust toolchain is the one thing it does not install: it says how to get it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+need_rust=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+toolchain() {
+    local found
+    if ! command -v "${CARGO:-cargo}" >/dev/null 2>&1; then
+        say "no Rust toolchain found; eir needs $need_rust or later."
+        say "get it from https://rustup.rs, open a new shell, and run make again."
+        exit 69
+    fi
+    found=$(rustc --version | cut -d' ' -f2)
+    if [ "$(printf '%s\n%s\n' "$need_rust" "$found" | sort -V | head -n 1)" != "$need_rust" ]; then
+        say "Rust $found is too old; eir needs $need_rust or later: run 'rustup update stable'."
+        exit 69
+    fi
+}
+
+# packages COMMAND:PACKAGE...: installs the packages whose command is missing.
+packages() {
+    local missing=() entry
+    for entry in "$@"; do
+        command -v "${entry%%:*}" >/dev/null 2>&1 || [ -x "/usr/sbin/${entry%%:*}" ] ||
+            missing+=("${entry#*:}")
+    done
+    [ ${#missing[@]} -eq 0 ] && return
+    if ! command -v apt-get >/dev/null 2>&1; then
+        say "please install: ${missing[*]} (no apt-get on this system)"
+        exit 69
+    fi
+    local as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        if ! command -v sudo >/dev/null 2>&1; then
+            say "please install as root: apt-get install ${missing[*]}"
+            exit 69
+        fi
+        as_root=(sudo)
+    fi
+    say "installing ${missing[*]}"
+    "${as_root[@]}" apt-get update -q
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -q --no-install-recommends "${missing[@]}" || {
+        say "could not install ${missing[*]}; is there a network?"
+        exit 69
+    }
+}
+
+build_tools=(cc:build-essential pip3:python3-pip)
+case "${1:-build}" in
+build)
+    toolchain
+    packages "${build_tools[@]}"
+    ;;
+test)
+    toolchain
+    packages "${build_tools[@]}" mosquitto:mosquitto mosquitto_pub:mosquitto-clients \
+        openssl:openssl strace:strace
+    ;;
+*)
+    say "unknown word '$1'; use build or test"
+    exit 64
+    ;;
+esac

@@ -1,0 +1,214 @@
+//! The configuration: one checked tree made of layers (`interfaces.md` names the contract; `eir schema
+//! config` prints it).
+//!
+//! A number that a user may set lives in the `Config` of the room that uses it; this file only says
+//! where each room's table stands.
+
+mod check;
+mod layer;
+mod problem;
+mod schema;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use layer::{Sources, load};
+pub use problem::{Problem, Problems};
+pub use schema::schema;
+
+use crate::action::ActionConfig;
+use crate::broker::BrokerConfig;
+use crate::event::{Device, HumanDuration, KeyTemplate, Name};
+use crate::ingest::MqttInputConfig;
+use crate::model::ModelsConfig;
+use crate::mqtt::ConnectionConfig;
+use crate::pipeline::decode::DecodeConfig;
+use crate::pipeline::rules::{Condition, Hits};
+use crate::pipeline::window::{StreamLimits, WindowConfig};
+use crate::task::WhenFull;
+
+/// Everything a user may set.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Who this device is.
+    pub device: DeviceConfig,
+    /// What is logged.
+    pub log: LogConfig,
+    /// Connections to brokers, by name.
+    pub mqtt: BTreeMap<Name, ConnectionConfig>,
+    /// A broker inside the process, for sites with none.
+    pub broker: Option<BrokerConfig>,
+    /// Where models lie and what runs them.
+    pub models: ModelsConfig,
+    /// What is done with the messages, by name.
+    pub pipeline: BTreeMap<Name, PipelineConfig>,
+    /// How the process ends.
+    pub shutdown: ShutdownConfig,
+}
+
+/// Who this device is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeviceConfig {
+    /// Its name in topics and records; by default made from `/etc/machine-id`.
+    pub id: Option<Name>,
+    /// Free words, for rules and rollouts.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl DeviceConfig {
+    /// The device with its name filled in.
+    pub fn resolve(&self) -> Device {
+        let id = self.id.clone().unwrap_or_else(machine_name);
+        Device { id, labels: self.labels.clone() }
+    }
+}
+
+/// `eir-` and the first 12 digits of the machine id; `eir` where the system has none.
+fn machine_name() -> Name {
+    let machine = crate::disk::read_bounded("/etc/machine-id".as_ref(), 256).unwrap_or_default();
+    let digits: String = String::from_utf8_lossy(&machine).trim().chars().take(12).collect();
+    if digits.is_empty() { Name::near("eir") } else { Name::near(&format!("eir-{digits}")) }
+}
+
+/// What is logged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// The least level that is written.
+    pub level: LogLevel,
+    /// How often the counters of every pipeline are written.
+    pub every: HumanDuration,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: LogLevel::Info, every: HumanDuration::from_secs(60) }
+    }
+}
+
+/// The least level that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the usual levels")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// One way from a source through a model to decisions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PipelineConfig {
+    /// Where messages come from.
+    pub input: InputConfig,
+    /// How their bytes become numbers or a picture.
+    pub decode: DecodeConfig,
+    /// Which stream a message belongs to, e.g. `{topic.1}`; by default what the wildcards of the topic
+    /// matched, or the whole topic where it has none.
+    #[serde(default)]
+    pub key: Option<KeyTemplate>,
+    /// Gathers samples into windows; without it one message is one model input.
+    #[serde(default)]
+    pub window: Option<WindowConfig>,
+    /// How many streams are kept, and for how long.
+    #[serde(default)]
+    pub streams: StreamLimits,
+    /// The model: a name in the repository, newest version, or `name@version`.
+    pub model: String,
+    /// Messages that wait for this pipeline.
+    #[serde(default)]
+    pub queue: QueueConfig,
+    /// What is decided, by name.
+    #[serde(default)]
+    pub rule: BTreeMap<Name, RuleConfig>,
+}
+
+/// Where messages come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum InputConfig {
+    /// A topic filter on a broker connection.
+    Mqtt(MqttInputConfig),
+}
+
+/// Messages that wait for a pipeline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueueConfig {
+    /// How many, 1 to 65,536.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub capacity: usize,
+    /// What happens to the next one.
+    pub when_full: WhenFull,
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        Self { capacity: 1024, when_full: WhenFull::Hold }
+    }
+}
+
+/// When to decide, and what to do then.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RuleConfig {
+    /// A CEL expression over the prediction: true means that the rule is met.
+    pub when: String,
+    /// A CEL expression that releases a rule that fired; by default that `when` is no longer true.
+    #[serde(default)]
+    pub until: Option<String>,
+    /// How many of the last evaluations must be met.
+    #[serde(default)]
+    pub hits: Option<Hits>,
+    /// How long it must stay met before the rule fires.
+    #[serde(default)]
+    pub hold: Option<HumanDuration>,
+    /// The least time between two firings in one stream.
+    #[serde(default)]
+    pub cooldown: Option<HumanDuration>,
+    /// Also a record to the cloud.
+    #[serde(default = "yes")]
+    pub record: bool,
+    /// What is done at once, locally.
+    #[serde(default, rename = "do")]
+    #[schemars(length(max = 16))]
+    pub actions: Vec<ActionConfig>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl RuleConfig {
+    /// The part that the rules evaluate.
+    pub fn condition(&self) -> Condition {
+        Condition {
+            when: self.when.clone(),
+            until: self.until.clone(),
+            hits: self.hits.unwrap_or_default(),
+            hold: self.hold.unwrap_or_default(),
+            cooldown: self.cooldown.unwrap_or_default(),
+        }
+    }
+}
+
+/// How the process ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ShutdownConfig {
+    /// After this long what is still queued is left, counted and named.
+    pub drain: HumanDuration,
+}
+
+impl Default for ShutdownConfig {
+    fn default() -> Self {
+        Self { drain: HumanDuration::from_secs(10) }
+    }
+}

@@ -1,0 +1,153 @@
+//! What one pipeline has done, counted where it happens and read from outside.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sketches_ddsketch::{Config as SketchConfig, DDSketch};
+
+use crate::event::Name;
+
+/// The same kind of error is logged at most this often; every one is counted.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// The counters of one pipeline.
+pub(super) struct Counters {
+    pipeline: Name,
+    messages: AtomicU64,
+    bytes: AtomicU64,
+    inferences: AtomicU64,
+    decisions: AtomicU64,
+    rest: Mutex<Rest>,
+}
+
+struct Rest {
+    errors: BTreeMap<&'static str, Kind>,
+    latency: DDSketch,
+}
+
+#[derive(Debug)]
+struct Kind {
+    count: u64,
+    logged_at: Instant,
+}
+
+/// The counters of one pipeline at one moment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Counts {
+    /// Messages taken from the queue.
+    pub messages: u64,
+    /// Their payloads.
+    pub bytes: u64,
+    /// Model inputs that were run.
+    pub inferences: u64,
+    /// Times that a rule fired.
+    pub decisions: u64,
+    /// Messages dropped by the queue's policy.
+    pub dropped: u64,
+    /// Messages and rules that failed, by kind.
+    pub errors: BTreeMap<&'static str, u64>,
+    /// Median seconds from the arrival of a message to its decision, within 1 %.
+    pub p50: Option<f64>,
+    /// The 99th percentile of the same.
+    pub p99: Option<f64>,
+}
+
+impl fmt::Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.snapshot().fmt(f)
+    }
+}
+
+impl Counters {
+    pub(super) fn new(pipeline: Name) -> Self {
+        Self {
+            pipeline,
+            messages: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            inferences: AtomicU64::new(0),
+            decisions: AtomicU64::new(0),
+            rest: Mutex::new(Rest {
+                errors: BTreeMap::new(),
+                latency: DDSketch::new(SketchConfig::defaults()),
+            }),
+        }
+    }
+
+    pub(super) fn message(&self, bytes: usize) {
+        self.messages.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn inferences(&self, count: usize) {
+        self.inferences.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn decision(&self) {
+        self.decisions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn latencies(&self, latencies: impl Iterator<Item = Duration>) {
+        let mut rest = self.rest();
+        for latency in latencies {
+            rest.latency.add(latency.as_secs_f64());
+        }
+    }
+
+    /// Counts an error, and logs it unless one of its kind was logged just now.
+    pub(super) fn error(&self, kind: &'static str, message: &dyn fmt::Display, now: Instant) {
+        let mut rest = self.rest();
+        let logged = rest.errors.entry(kind);
+        let mut is_new = false;
+        let entry = logged.or_insert_with(|| {
+            is_new = true;
+            Kind { count: 0, logged_at: now }
+        });
+        entry.count += 1;
+        if is_new || now.duration_since(entry.logged_at) >= LOG_EVERY {
+            entry.logged_at = now;
+            let (count, pipeline) = (entry.count, &self.pipeline);
+            drop(rest);
+            tracing::warn!(%pipeline, kind, count, "{message}");
+        }
+    }
+
+    pub(super) fn snapshot(&self) -> Counts {
+        let rest = self.rest();
+        let quantile = |q| rest.latency.quantile(q).ok().flatten();
+        Counts {
+            messages: self.messages.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            inferences: self.inferences.load(Ordering::Relaxed),
+            decisions: self.decisions.load(Ordering::Relaxed),
+            dropped: 0,
+            errors: rest.errors.iter().map(|(kind, found)| (*kind, found.count)).collect(),
+            p50: quantile(0.5),
+            p99: quantile(0.99),
+        }
+    }
+
+    fn rest(&self) -> std::sync::MutexGuard<'_, Rest> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::{Clock, SystemClock};
+
+    #[test]
+    fn every_error_is_counted_by_kind() {
+        let counters = Counters::new("p".parse().expect("name"));
+        for _ in 0..3 {
+            counters.error("syntax", &"bad", SystemClock.now());
+        }
+        counters.error("empty", &"bad", SystemClock.now());
+        let counts = counters.snapshot();
+        assert_eq!(counts.errors, BTreeMap::from([("syntax", 3), ("empty", 1)]));
+        assert_eq!(counts.p50, None);
+    }
+}

@@ -1,0 +1,294 @@
+//! One pipeline's life: built or degraded, running, drained.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::build::{BuildError, Parts, Workshop};
+use super::config::{InputConfig, PipelineConfig, Problems};
+use super::connection::Connection;
+use super::counters::{Counters, Counts};
+use super::flow::{Batch, Flow};
+use super::key::Keyer;
+use super::rules::Rules;
+use crate::action::{self, ActionConfig, ActionCounts};
+use crate::event::{Device, Envelope, Name};
+use crate::ingest::{Route, RouteCounters, hold_capacity};
+use crate::model::Model;
+use crate::mqtt::{ConnectionConfig, QoS};
+use crate::pipeline::window::Streams;
+use crate::task::{Queue, WhenFull};
+
+/// How a pipeline is doing.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// Its name.
+    pub name: Name,
+    /// Why it is degraded.
+    pub problem: Option<String>,
+    /// What runs its model, and in which form; empty while degraded.
+    pub engine: String,
+    /// What it has done.
+    pub counts: Counts,
+}
+
+/// A pipeline: its queue is there from the first moment to the last, whatever becomes of the rest.
+#[derive(Debug)]
+pub(super) struct Pipeline {
+    config: PipelineConfig,
+    queue: Arc<Queue<Envelope>>,
+    routed: Arc<RouteCounters>,
+    counters: Arc<Counters>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The model cannot serve; messages wait in the queue by its policy.
+    Degraded(String),
+    /// Ready to be started.
+    Built(Box<Flow>),
+    Running(Running),
+}
+
+#[derive(Debug)]
+struct Running {
+    thread: JoinHandle<()>,
+    model: Arc<Model>,
+    device: Arc<Device>,
+    rules: Arc<ArcSwap<Rules>>,
+    actions: action::Running,
+}
+
+impl PipelineConfig {
+    /// The connection that its messages come from.
+    pub(super) fn connection(&self) -> &Name {
+        let InputConfig::Mqtt(input) = &self.input;
+        &input.broker
+    }
+
+    /// Every connection that it needs: for its input and for what its rules publish.
+    pub(super) fn connections(&self) -> impl Iterator<Item = &Name> {
+        let actions = self.rule.values().flat_map(|rule| &rule.actions);
+        let published = actions.filter_map(|action| match action {
+            ActionConfig::Publish(publish) => Some(&publish.broker),
+            _ => None,
+        });
+        std::iter::once(self.connection()).chain(published)
+    }
+}
+
+impl Pipeline {
+    /// Builds what can be built. A broken model makes a degraded pipeline; only a mistake in the
+    /// configuration is an error.
+    pub(super) fn build(
+        workshop: &Workshop,
+        name: &Name,
+        config: &PipelineConfig,
+        connection: &ConnectionConfig,
+    ) -> Result<Self, Problems> {
+        let counters = Arc::new(Counters::new(name.clone()));
+        let capacity = match config.queue.when_full {
+            WhenFull::Hold => hold_capacity(connection, config.queue.capacity),
+            WhenFull::DropOldest | WhenFull::DropNewest => config.queue.capacity,
+        };
+        let mut pipeline = Self {
+            config: config.clone(),
+            queue: Arc::new(Queue::new(capacity, config.queue.when_full)),
+            routed: Arc::default(),
+            counters,
+            state: State::Degraded(String::new()),
+        };
+        pipeline.state = pipeline.make(workshop, name)?;
+        Ok(pipeline)
+    }
+
+    fn make(&self, workshop: &Workshop, name: &Name) -> Result<State, Problems> {
+        match workshop.parts(name, &self.config) {
+            Ok(parts) => Ok(State::Built(Box::new(self.flow(workshop, name, parts)))),
+            Err(BuildError::Config(problems)) => Err(problems),
+            Err(BuildError::Model(error)) => {
+                tracing::error!(pipeline = %name, "degraded: {error}");
+                Ok(State::Degraded(error.to_string()))
+            }
+        }
+    }
+
+    fn flow(&self, workshop: &Workshop, name: &Name, parts: Parts) -> Flow {
+        let InputConfig::Mqtt(input) = &self.config.input;
+        let nothing_done = Rules::without_actions(parts.rules);
+        Flow {
+            name: name.clone(),
+            device: Arc::clone(&workshop.device),
+            decoder: parts.decoder,
+            keyer: Keyer::new(self.config.key.as_ref(), input.topic.pattern()),
+            id: input.id.clone(),
+            window: self.config.window.clone(),
+            streams: Streams::new(&self.config.streams),
+            caller: parts.caller,
+            rules: Arc::new(ArcSwap::from_pointee(nothing_done)),
+            counters: Arc::clone(&self.counters),
+            observer: workshop.observer.clone(),
+            clock: Arc::clone(&workshop.clock),
+            batch: Batch::default(),
+        }
+    }
+
+    /// Starts the thread of a pipeline that is built; does nothing to any other.
+    pub(super) fn start(&mut self, name: &Name, connections: &BTreeMap<Name, Connection>) {
+        let state = std::mem::replace(&mut self.state, State::Degraded(String::new()));
+        self.state = match state {
+            State::Built(flow) => match self.launch(*flow, name, connections) {
+                Ok(running) => State::Running(running),
+                Err(problem) => State::Degraded(problem),
+            },
+            other => other,
+        };
+    }
+
+    fn launch(
+        &self,
+        flow: Flow,
+        name: &Name,
+        connections: &BTreeMap<Name, Connection>,
+    ) -> Result<Running, String> {
+        let set = Arc::clone(&flow.rules.load().set);
+        let (rules, actions) = Rules::start(set, &self.config, &flow.device, connections)?;
+        flow.rules.store(Arc::new(rules));
+        let (rules, device) = (Arc::clone(&flow.rules), Arc::clone(&flow.device));
+        let model = Arc::clone(flow.caller.model());
+        let queue = Arc::clone(&self.queue);
+        let thread = std::thread::Builder::new()
+            .name(format!("pipe {name}"))
+            .spawn(move || flow.run(&queue))
+            .map_err(|error| format!("no thread could be started: {error}"))?;
+        Ok(Running { thread, model, device, rules, actions })
+    }
+
+    /// Why it is degraded.
+    pub(super) fn problem(&self) -> Option<&str> {
+        match &self.state {
+            State::Degraded(reason) => Some(reason),
+            State::Built(_) | State::Running(_) => None,
+        }
+    }
+
+    /// Tries again to build a degraded pipeline; true if that worked.
+    pub(super) fn heal(&mut self, workshop: &Workshop, name: &Name) -> bool {
+        if self.problem().is_some() {
+            self.state = match self.make(workshop, name) {
+                Ok(state) => state,
+                // A model with other labels, say: still degraded, for another reason.
+                Err(problems) => State::Degraded(problems.to_string()),
+            };
+        }
+        self.problem().is_none()
+    }
+
+    /// Nothing about it would change: not its configuration, not the version of its model.
+    pub(super) fn is_current(&self, config: &PipelineConfig, workshop: &Workshop) -> bool {
+        self.config == *config
+            && match &self.state {
+                State::Running(running) => {
+                    // Where that cannot be said any more, what runs is as good as it gets.
+                    let newest = workshop.newest(&self.config.model);
+                    newest.is_none_or(|version| version == running.model.package().version)
+                }
+                State::Degraded(_) | State::Built(_) => true,
+            }
+    }
+
+    /// `before` runs the same pipeline with the same model and differs in its rules at most.
+    pub(super) fn adopts(&self, before: &Self) -> bool {
+        let but_rules =
+            |config: &PipelineConfig| PipelineConfig { rule: BTreeMap::new(), ..config.clone() };
+        match (&self.state, &before.state) {
+            (State::Built(flow), State::Running(running)) => {
+                Arc::ptr_eq(flow.caller.model(), &running.model)
+                    && but_rules(&self.config) == but_rules(&before.config)
+            }
+            _ => false,
+        }
+    }
+
+    /// Exchanges the rules and actions of a running pipeline for those of `new`; the streams stay. The
+    /// actions so far are returned, to be drained.
+    pub(super) fn take_rules(
+        &mut self,
+        new: Self,
+        connections: &BTreeMap<Name, Connection>,
+    ) -> Option<action::Running> {
+        let (State::Running(running), State::Built(flow)) = (&mut self.state, new.state) else {
+            return None;
+        };
+        self.config = new.config;
+        let set = Arc::clone(&flow.rules.load().set);
+        match Rules::start(set, &self.config, &running.device, connections) {
+            Ok((rules, actions)) => {
+                running.rules.store(Arc::new(rules));
+                Some(std::mem::replace(&mut running.actions, actions))
+            }
+            Err(problem) => {
+                tracing::error!("the old rules stay: {problem}");
+                None
+            }
+        }
+    }
+
+    pub(super) fn connection(&self) -> &Name {
+        self.config.connection()
+    }
+
+    /// Which messages it wants, and how.
+    pub(super) fn route(&self) -> (Route, QoS) {
+        let InputConfig::Mqtt(input) = &self.config.input;
+        let route = Route {
+            filter: input.topic.clone(),
+            queue: Arc::clone(&self.queue),
+            counters: Arc::clone(&self.routed),
+        };
+        (route, input.qos)
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        Counts { dropped: self.routed.dropped(), ..self.counters.snapshot() }
+    }
+
+    /// What became of the actions so far.
+    pub(super) fn action_counts(&self) -> Vec<ActionCounts> {
+        match &self.state {
+            State::Running(running) => running.rules.load().action_counts(),
+            State::Degraded(_) | State::Built(_) => Vec::new(),
+        }
+    }
+
+    pub(super) fn status(&self, name: &Name) -> Status {
+        let model = match &self.state {
+            State::Running(running) => Some(&running.model),
+            State::Built(flow) => Some(flow.caller.model()),
+            State::Degraded(_) => None,
+        };
+        Status {
+            name: name.clone(),
+            problem: self.problem().map(str::to_owned),
+            engine: model.map_or_else(String::new, |model| model.status().label()),
+            counts: self.counts(),
+        }
+    }
+
+    /// Decides what is queued and sends what was decided; what is left of both after `deadline` is
+    /// counted, and its messages come again.
+    pub(super) async fn stop(self, deadline: Duration) -> usize {
+        let State::Running(running) = self.state else {
+            return self.queue.close_and_take().len();
+        };
+        self.queue.close();
+        let joined = tokio::task::spawn_blocking(move || running.thread.join());
+        let in_time = tokio::time::timeout(deadline, joined).await.is_ok();
+        let left = if in_time { 0 } else { self.queue.close_and_take().len() };
+        left + running.actions.drain(deadline).await
+    }
+}

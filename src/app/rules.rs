@@ -1,0 +1,64 @@
+//! The rules of a pipeline with what they do: the part that a reload can exchange under a running
+//! pipeline.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::config::PipelineConfig;
+use super::connection::Connection;
+use crate::action::{ActionCounts, Actions, Cause, DEFAULT_QUEUE, Running};
+use crate::event::{Decision, Device, Envelope, Name};
+use crate::mqtt::Link;
+use crate::pipeline::rules::RuleSet;
+
+/// Compiled rules, and the actions of each.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub set: Arc<RuleSet>,
+    actions: Option<Actions>,
+}
+
+impl Rules {
+    /// Starts the actions of every rule. The configuration was checked; an error is a file that has
+    /// gone since.
+    pub(super) fn start(
+        set: Arc<RuleSet>,
+        config: &PipelineConfig,
+        device: &Arc<Device>,
+        connections: &BTreeMap<Name, Connection>,
+    ) -> Result<(Self, Running), String> {
+        let links: BTreeMap<Name, Link> =
+            connections.iter().map(|(name, found)| (name.clone(), found.link().clone())).collect();
+        let rules: Vec<_> =
+            config.rule.iter().map(|(name, rule)| (name.clone(), rule.actions.clone())).collect();
+        let (actions, couriers) = Actions::build(&rules, Arc::clone(device), &links, DEFAULT_QUEUE)
+            .map_err(|errors| {
+                errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+            })?;
+        Ok((Self { set, actions: Some(actions) }, couriers.start()))
+    }
+
+    /// The rules alone, as long as nothing runs.
+    pub(super) fn without_actions(set: Arc<RuleSet>) -> Self {
+        Self { set, actions: None }
+    }
+
+    /// Hands a decision to the actions of its rule; never waits for them.
+    pub(super) fn dispatch(&self, decision: &Arc<Decision>, envelope: &Envelope) {
+        let Decision { pipeline, rule, stream, .. } = &**decision;
+        tracing::debug!(%pipeline, %rule, %stream, "decision");
+        if let Some(actions) = &self.actions {
+            let cause = Cause {
+                topic: &envelope.topic,
+                correlation: envelope.correlation.as_ref(),
+                traceparent: envelope.traceparent.as_ref(),
+            };
+            actions.dispatch(decision, cause);
+        }
+    }
+
+    /// What became of the actions so far.
+    pub(super) fn action_counts(&self) -> Vec<ActionCounts> {
+        self.actions.as_ref().map(Actions::counts).unwrap_or_default()
+    }
+}

@@ -1,0 +1,178 @@
+//! `eir demo`: a whole site in one process: a broker, a machine, a camera, and eir deciding.
+//!
+//! Everything goes the way it goes in the field: the devices publish over TCP, eir reads the same
+//! broker with the configuration in `demo.toml`, and what it decides is read back from the broker.
+
+mod conveyor;
+mod judge;
+mod report;
+mod screen;
+mod truth;
+mod vibration;
+mod watch;
+mod world;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use tokio::signal::ctrl_c;
+
+use self::screen::Screen;
+use self::watch::{Watch, Watched};
+use self::world::{BLOCK, Camera, FRAME, Ledger, Sensor, publish_frames};
+use super::{Exit, Failure, log};
+use crate::app::App;
+use crate::app::config::{self, Config, LogLevel, Sources};
+use crate::broker::{Broker, BrokerConfig};
+use crate::mqtt::{ConnectionConfig, Link, Message, QoS};
+use crate::task::{Clock, Group, SystemClock};
+
+/// How long the last decisions may take from eir through the broker to the reader.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+const CONFIG: &str = include_str!("demo.toml");
+
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// How long, in seconds
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(5..=86_400))]
+    seconds: u64,
+    /// Another number makes another world
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Write the closing table as JSON, too
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Where the shipped models lie; looked for in the usual places by default
+    #[arg(long, value_name = "DIR")]
+    models: Option<PathBuf>,
+    /// auto, fastest, ort or tract
+    #[arg(long, value_name = "ENGINE", default_value = "auto")]
+    engine: String,
+}
+
+pub(super) fn demo(args: &DemoArgs) -> Result<(), Failure> {
+    log::start(LogLevel::Warn);
+    super::runtime()?.block_on(play(args))
+}
+
+async fn play(args: &DemoArgs) -> Result<(), Failure> {
+    let length = Duration::from_secs(args.seconds);
+    let mut screen = Screen::new(length);
+    let broker = BrokerConfig { listen: "127.0.0.1:0".to_owned(), ..BrokerConfig::default() };
+    let broker = Broker::start(&broker).map_err(|e| Failure::new(Exit::Unavailable, e))?;
+    let address = broker.local_addr();
+    screen.line(&format!(
+        "broker      mqtt://{address}  (watch it: mosquitto_sub -p {} -t '#')",
+        address.port()
+    ));
+
+    let config = configuration(args, address.port())?;
+    let names = ["bearing", "defects"];
+    let ledgers = [Ledger::default(), Ledger::default()];
+    let watch = Arc::new(Watch::new(names.into_iter().zip(ledgers.clone())));
+    let app = App::start(config, Some(watch.observer())).await.map_err(super::start_failure)?;
+    for status in app.pipelines() {
+        screen.line(&format!("{:<11} {}", status.name.as_str(), status.engine));
+    }
+
+    let mut group = Group::default();
+    let (decided, mut decisions) = tokio::sync::mpsc::channel::<Message>(256);
+    let hand_on = move |message: Message| {
+        message.ack.ack();
+        // A full channel means that the screen hangs; the count of decisions is not taken from here.
+        if decided.try_send(message).is_err() {
+            tracing::warn!("a decision could not be shown");
+        }
+    };
+    let url = format!("mqtt://{address}");
+    let connect = |name: &str, group: &mut Group, handler| {
+        let mut config = ConnectionConfig::new(&url);
+        config.status = false;
+        Link::start(name, "demo", &config, handler, group)
+            .context("failed to reach the demo's broker")
+    };
+    let reader = connect("reader", &mut group, Arc::new(hand_on))?;
+    let filters = ["plant/+/alarm", "line/+/reject"].iter().filter_map(|f| f.parse().ok());
+    reader.set_subscriptions(filters.map(|filter| (filter, QoS::AtLeastOnce)));
+    let sensor_link = connect("sensor", &mut group, Arc::new(|_| {}))?;
+    let camera_link = connect("camera", &mut group, Arc::new(|_| {}))?;
+    let ready = async {
+        for link in [&reader, &sensor_link, &camera_link] {
+            link.ready().await;
+        }
+        app.ready().await;
+    };
+    let wait = Duration::from_secs(20);
+    tokio::time::timeout(wait, ready).await.map_err(|_| {
+        Failure::new(Exit::Unavailable, anyhow!("the demo's broker did not answer within {wait:?}"))
+    })?;
+
+    let (sensor, camera) = (Sensor::new(args.seed, length), Camera::new(args.seed, length));
+    let events = [sensor.events.clone(), camera.events.clone()];
+    let frames = camera.render()?;
+    let mut devices = Group::default();
+    let stop = devices.stop_signal();
+    devices.spawn("sensor", sensor.publish(sensor_link, ledgers[0].clone(), stop.clone()));
+    devices.spawn("camera", publish_frames(frames, camera_link, ledgers[1].clone(), stop));
+
+    let started = SystemClock.now();
+    let elapsed = || SystemClock.now().duration_since(started);
+    let mut ticks = tokio::time::interval(Duration::from_millis(200));
+    let end = tokio::time::sleep(length);
+    tokio::pin!(end);
+    loop {
+        tokio::select! {
+            Some(message) = decisions.recv() => screen.line(&watch.read(&message)),
+            _ = ticks.tick() => screen.progress(elapsed(), &watch.summary()),
+            () = &mut end => break,
+            _ = ctrl_c() => {
+                screen.line("stopping");
+                break;
+            }
+        }
+    }
+    let until = elapsed();
+    // The world stops, eir decides what is on its way, and the last decisions are read back.
+    let pipelines = app.pipelines();
+    devices.drain(Duration::from_secs(2)).await;
+    app.drain().await;
+    while let Ok(Some(message)) = tokio::time::timeout(LAST_WORDS, decisions.recv()).await {
+        screen.line(&watch.read(&message));
+    }
+    group.drain(Duration::from_secs(2)).await;
+    broker.stop();
+    screen.end();
+
+    let watched =
+        names.into_iter().zip(events).zip([BLOCK, FRAME]).map(|((name, events), period)| {
+            let status = pipelines.iter().find(|p| p.name.as_str() == name);
+            let engine = status.map_or_else(String::new, |p| p.engine.clone());
+            Watched { name, events, period, engine }
+        });
+    let report = watch.report(args.seed, watched, until);
+    println!("\n{}", report.to_text());
+    if let Some(path) = &args.report {
+        let json = serde_json::to_vec_pretty(&report).context("failed to write the report")?;
+        crate::disk::replace(path, &json)
+            .with_context(|| format!("failed to write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn configuration(args: &DemoArgs, port: u16) -> Result<Config, Failure> {
+    let models = super::models_dir(args.models.as_deref())?;
+    let sources = Sources {
+        text: Some(("demo.toml".to_owned(), CONFIG.to_owned())),
+        set: vec![
+            format!("mqtt.local.url=mqtt://127.0.0.1:{port}"),
+            format!("models.dir={}", models.display()),
+            format!("models.engine={}", args.engine),
+        ],
+        ..Sources::default()
+    };
+    config::load(&sources).map_err(|problems| Failure::new(Exit::Config, problems))
+}

@@ -1,0 +1,153 @@
+//! The commands, one file each.
+#![expect(clippy::print_stdout, reason = "this room talks to a person")]
+
+mod bench;
+mod check;
+mod demo;
+mod exit;
+mod infer;
+mod log;
+mod model;
+mod run;
+mod schema;
+mod table;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+pub use exit::{Exit, Failure};
+
+use crate::app::StartError;
+use crate::app::config::Sources;
+use crate::model::{Models, ModelsConfig};
+use crate::package::{EngineChoice, Package};
+
+/// Messages in over MQTT, quantized ONNX models decide, actions out.
+#[derive(Debug, Parser)]
+#[command(name = "eir", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the pipelines of a configuration until SIGTERM; SIGHUP reads it again
+    Run(ConfigArgs),
+    /// Check a configuration: every mistake, every model, every golden sample
+    Check(ConfigArgs),
+    /// Show a bearing and a conveyor camera being watched, with nothing else installed
+    Demo(demo::DemoArgs),
+    /// Run one model on images, JSON or raw files
+    Infer(infer::InferArgs),
+    /// Measure one model on this device
+    Bench(bench::BenchArgs),
+    /// Look at the models of a repository
+    #[command(subcommand)]
+    Model(model::ModelCommand),
+    /// Print the schema of a file format
+    #[command(subcommand)]
+    Schema(schema::SchemaCommand),
+}
+
+/// Where a configuration comes from.
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// The configuration; `conf.d/*.toml` beside it is read after it
+    #[arg(long, short, value_name = "FILE", default_value = "eir.toml")]
+    config: PathBuf,
+    /// Lay `[profile.NAME]` over it
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// Set one value, e.g. `log.level=debug`; may be given many times
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl ConfigArgs {
+    fn sources(&self) -> Sources {
+        Sources {
+            file: self.config.clone(),
+            text: None,
+            profile: self.profile.clone(),
+            set: self.set.clone(),
+            env: std::env::vars_os()
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
+                .collect(),
+        }
+    }
+}
+
+impl Cli {
+    /// Does what was asked.
+    pub fn execute(self) -> Result<(), Failure> {
+        match self.command {
+            Command::Run(args) => run::run(&args.sources()),
+            Command::Check(args) => check::check(&args.sources()),
+            Command::Demo(args) => demo::demo(&args),
+            Command::Infer(args) => infer::infer(&args),
+            Command::Bench(args) => bench::bench(&args),
+            Command::Model(command) => model::model(&command),
+            Command::Schema(command) => schema::schema(&command),
+        }
+    }
+}
+
+/// The runtime for everything that waits; inference has threads of its own.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("eir-io")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Internal, error))
+}
+
+fn start_failure(error: StartError) -> Failure {
+    let exit = match &error {
+        StartError::Config(_) => Exit::Config,
+        StartError::Broker(_) | StartError::Mqtt(_) => Exit::Unavailable,
+    };
+    Failure::new(exit, error)
+}
+
+/// The shipped models: where asked, or in the usual places.
+fn models_dir(asked: Option<&Path>) -> Result<PathBuf, Failure> {
+    if let Some(directory) = asked {
+        return Ok(directory.to_owned());
+    }
+    let beside = std::env::current_exe().ok();
+    let beside = beside.iter().flat_map(|exe| exe.ancestors().skip(1).take(3));
+    let places: Vec<_> = std::iter::once(PathBuf::from("models"))
+        .chain(beside.map(|directory| directory.join("models")))
+        .chain(std::iter::once(PathBuf::from("/usr/share/eir/models")))
+        .collect();
+    places.iter().find(|place| place.is_dir()).cloned().ok_or_else(|| {
+        let looked: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
+        let error = anyhow::anyhow!(
+            "no models found; looked in {}; name them with --models DIR",
+            looked.join(", ")
+        );
+        Failure::new(Exit::NoInput, error)
+    })
+}
+
+/// A model by name in the repository or by path.
+fn find_model(models: Option<&Path>, model: &str) -> Result<(Models, Package), Failure> {
+    // A path needs no repository.
+    let dir = models_dir(models).or_else(|failure| match Path::new(model).exists() {
+        true => Ok(PathBuf::from(".")),
+        false => Err(failure),
+    })?;
+    let models = Models::new(&ModelsConfig { dir, ..ModelsConfig::default() });
+    let package = models.find(model).map_err(|error| Failure::new(Exit::NoInput, error))?;
+    Ok((models, package))
+}
+
+fn engine_choice(text: &str) -> Result<EngineChoice, String> {
+    serde_json::from_value(serde_json::Value::from(text))
+        .map_err(|_| "known engines are auto, fastest, ort and tract".to_owned())
+}

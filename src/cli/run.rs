@@ -1,0 +1,85 @@
+//! `eir run`: the service.
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Exit, Failure, log};
+use crate::app::App;
+use crate::app::config::{self, Config, Sources};
+
+pub(super) fn run(sources: &Sources) -> Result<(), Failure> {
+    let config = load(sources)?;
+    let log = log::start(config.log.level);
+    super::runtime()?.block_on(serve(config, sources, &log))
+}
+
+/// Reads a configuration; a mistake ends the command.
+pub(super) fn load(sources: &Sources) -> Result<Config, Failure> {
+    config::load(sources).map_err(|problems| {
+        Failure::new(Exit::Config, anyhow::anyhow!("the configuration is not valid:\n{problems}"))
+    })
+}
+
+async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    let mut app = App::start(config, None).await.map_err(super::start_failure)?;
+    let mut report = tokio::time::interval(app.report_every());
+    report.tick().await;
+    loop {
+        tokio::select! {
+            () = recv(&mut signals.reload) => match config::load(sources) {
+                Ok(config) => {
+                    let level = config.log.level;
+                    match app.reload(config).await {
+                        Ok(()) => log.set(level),
+                        Err(error) => tracing::error!("reload refused, nothing changed: {error}"),
+                    }
+                }
+                Err(problems) => tracing::error!("reload refused, nothing changed:\n{problems}"),
+            },
+            _ = report.tick() => {
+                app.heal().await;
+                app.log_counts();
+            }
+            () = recv(&mut signals.terminate) => break,
+            () = recv(&mut signals.interrupt) => break,
+        }
+    }
+    tracing::info!("draining; a second signal stops at once");
+    tokio::select! {
+        () = app.drain() => Ok(()),
+        () = recv(&mut signals.terminate) => Err(stopped_at_once()),
+        () = recv(&mut signals.interrupt) => Err(stopped_at_once()),
+    }
+}
+
+fn stopped_at_once() -> Failure {
+    Failure::new(
+        Exit::Failed,
+        anyhow::anyhow!("stopped at once; unacknowledged messages come again"),
+    )
+}
+
+struct Signals {
+    reload: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).context("failed to listen for signals");
+        Ok(Self {
+            reload: listen(SignalKind::hangup())?,
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+}
+
+async fn recv(signal: &mut Signal) {
+    if signal.recv().await.is_none() {
+        // No more signals can come: wait for the others.
+        std::future::pending::<()>().await;
+    }
+}

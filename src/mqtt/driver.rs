@@ -1,0 +1,472 @@
+//! The task behind a link: connects, serves the connection, connects again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::task::{Backoff, Clock, Stop, SystemClock};
+
+use super::config::Endpoint;
+use super::inbox::Inbox;
+use super::link::{Command, Handler};
+use super::session::Session;
+use super::state::Tally;
+use super::subscriptions::Subscriptions;
+use super::transport::{self, Stream};
+use super::wire::{Codec, ConnAck, Connect, Delivery, Incoming, Limits, Outgoing};
+use super::{
+    AckHandle, ConnectionConfig, LinkState, Message, Publish, PublishError, QoS, TopicFilter,
+};
+
+/// A connection that held for this long was a good one: the next wait is a short one again.
+const STABLE: Duration = Duration::from_secs(10);
+
+/// While so many bytes wait to be written, no more publishes are taken and nothing is read.
+const HIGH_WATER: usize = 256 << 10;
+
+/// How long the last words may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Why a connection ended.
+enum Ended {
+    Stopped,
+    /// Too many messages are unacknowledged.
+    Overrun,
+    Failed(String),
+}
+
+impl<E: std::error::Error> From<E> for Ended {
+    fn from(error: E) -> Self {
+        Self::Failed(super::with_sources(&error))
+    }
+}
+
+pub(super) struct Driver {
+    name: String,
+    client_id: String,
+    status_topic: Option<String>,
+    config: ConnectionConfig,
+    endpoint: Endpoint,
+    codec: Codec,
+    handler: Handler,
+    commands: mpsc::Receiver<Command>,
+    wanted: watch::Receiver<BTreeMap<TopicFilter, QoS>>,
+    report: watch::Sender<LinkState>,
+    tally: Arc<Tally>,
+    inbox: Arc<Inbox>,
+    session: Session,
+    subscriptions: Subscriptions,
+}
+
+/// One connection that the broker has accepted.
+struct Connection {
+    reader: ReadHalf<Box<dyn Stream>>,
+    writer: WriteHalf<Box<dyn Stream>>,
+    incoming: BytesMut,
+    outgoing: BytesMut,
+    /// Something was written that was not flushed.
+    dirty: bool,
+    limits: Limits,
+    epoch: u64,
+    up_since: std::time::Instant,
+    keep_alive: Duration,
+    ping_at: Instant,
+    /// By when the broker must have sent something, after a ping.
+    alive_by: Option<Instant>,
+}
+
+impl Driver {
+    pub(super) fn new(
+        (name, device): (&str, &str),
+        (config, endpoint): (ConnectionConfig, Endpoint),
+        handler: Handler,
+        (commands, wanted): (mpsc::Receiver<Command>, watch::Receiver<BTreeMap<TopicFilter, QoS>>),
+        (report, tally): (watch::Sender<LinkState>, Arc<Tally>),
+    ) -> Self {
+        let client_id = config.client_id.clone().unwrap_or_else(|| format!("eir-{device}-{name}"));
+        Self {
+            name: name.to_owned(),
+            client_id,
+            status_topic: config.status.then(|| format!("eir/{device}/status")),
+            codec: Codec::new(config.version, config.max_packet),
+            endpoint,
+            handler,
+            commands,
+            wanted,
+            report,
+            inbox: Arc::default(),
+            session: Session::new(Arc::clone(&tally)),
+            tally,
+            subscriptions: Subscriptions::default(),
+            config,
+        }
+    }
+
+    /// Connects and serves until `stop`.
+    pub(super) async fn run(mut self, mut stop: Stop) {
+        let mut backoff = Backoff::new(self.config.backoff.first, self.config.backoff.max);
+        loop {
+            match self.once(&mut stop, &mut backoff).await {
+                Ended::Stopped => break,
+                Ended::Overrun => {
+                    Tally::add(&self.tally.overruns);
+                    self.down("too many messages wait for their acknowledgement".to_owned());
+                }
+                Ended::Failed(error) => self.down(error),
+            }
+            let wait = backoff.next_wait();
+            if self.meanwhile(&mut stop, sleep(wait)).await.is_none() {
+                break;
+            }
+        }
+        self.session.give_up();
+        self.report.send_replace(LinkState::Stopped);
+    }
+
+    /// One attempt and, if it succeeds, one connection.
+    async fn once(&mut self, stop: &mut Stop, backoff: &mut Backoff) -> Ended {
+        let connect = match self.connect_packet() {
+            Ok(connect) => connect,
+            Err(error) => return Ended::Failed(error),
+        };
+        let (endpoint, tls) = (self.endpoint.clone(), self.config.tls());
+        let (codec, patience) = (self.codec, self.config.connect_timeout);
+        let attempt = timeout(patience, handshake(endpoint, tls, codec, connect));
+        let (stream, ack, rest) = match self.meanwhile(stop, attempt).await {
+            None => return Ended::Stopped,
+            Some(Err(_)) => return Ended::Failed(format!("no answer within {patience:?}")),
+            Some(Ok(Err(error))) => return Ended::Failed(error),
+            Some(Ok(Ok(accepted))) => accepted,
+        };
+        let mut connection = self.accept(stream, ack, rest);
+        let began = Instant::now();
+        let ended = match self.serve(&mut connection, stop).await {
+            Ok(()) => Ended::Stopped,
+            Err(ended) => ended,
+        };
+        if matches!(ended, Ended::Stopped) {
+            self.farewell(&mut connection).await;
+        }
+        if began.elapsed() >= STABLE {
+            backoff.reset();
+        }
+        ended
+    }
+
+    fn connect_packet(&self) -> Result<Connect, String> {
+        let password = self.config.password()?.unwrap_or_default();
+        Ok(Connect {
+            client_id: self.client_id.clone(),
+            login: self.config.username.clone().map(|user| (user, password)),
+            clean: self.config.clean_start,
+            keep_alive: u16::try_from(self.config.keep_alive.as_secs()).unwrap_or(u16::MAX),
+            session_expiry: u32::try_from(self.config.session_expiry.as_secs()).unwrap_or(u32::MAX),
+            receive_maximum: self.config.receive_maximum.max(1),
+            max_packet: self.config.max_packet,
+            will: self.status_topic.clone().map(|topic| (topic, b"offline".as_slice())),
+        })
+    }
+
+    /// Waits for something without a connection: publishes are turned away. None: told to stop.
+    async fn meanwhile<T>(&mut self, stop: &mut Stop, wait: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(wait);
+        loop {
+            tokio::select! {
+                () = stop.stopped() => return None,
+                done = &mut wait => return Some(done),
+                Some(command) = self.commands.recv() => turn_away(command),
+            }
+        }
+    }
+
+    fn down(&mut self, error: String) {
+        tracing::debug!(link = self.name, error, "not connected");
+        while let Ok(command) = self.commands.try_recv() {
+            turn_away(command);
+        }
+        let now = SystemClock.now();
+        self.report.send_modify(|state| {
+            let since = match state {
+                LinkState::Connecting { since, last_error } => {
+                    if last_error.is_none() {
+                        tracing::warn!(link = self.name, error, "cannot connect");
+                    }
+                    *since
+                }
+                LinkState::Up { .. } | LinkState::Stopped => {
+                    tracing::warn!(link = self.name, error, "connection lost");
+                    now
+                }
+            };
+            *state = LinkState::Connecting { since, last_error: Some(error.as_str().into()) };
+        });
+    }
+
+    /// Everything that a new connection begins with.
+    fn accept(&mut self, stream: Box<dyn Stream>, ack: ConnAck, incoming: BytesMut) -> Connection {
+        Tally::add(&self.tally.connects);
+        let ConnAck { session_present, mut limits, .. } = ack;
+        limits.packet = limits.packet.min(self.config.max_packet);
+        let epoch = self.inbox.begin();
+        let mut outgoing = BytesMut::new();
+        self.session.reconnected(session_present, self.codec, &mut outgoing);
+        if let Some(publish) = self.status() {
+            self.session.announce(publish, b"online");
+        }
+        self.subscriptions.reset();
+        self.wanted.mark_changed();
+        let keep_alive =
+            limits.keep_alive.map_or(self.config.keep_alive, |s| Duration::from_secs(s.into()));
+        let up_since = SystemClock.now();
+        self.report.send_replace(LinkState::Up {
+            since: up_since,
+            subscribed: 0,
+            refused: Vec::new(),
+        });
+        tracing::info!(link = self.name, url = self.config.url, session_present, "connected");
+        let (reader, writer) = tokio::io::split(stream);
+        Connection {
+            reader,
+            writer,
+            incoming,
+            outgoing,
+            dirty: false,
+            limits,
+            epoch,
+            up_since,
+            keep_alive,
+            ping_at: Instant::now() + keep_alive,
+            alive_by: None,
+        }
+    }
+
+    fn status(&self) -> Option<Publish> {
+        let topic = self.status_topic.clone()?;
+        Some(Publish { topic, qos: QoS::AtLeastOnce, retain: true, ..Publish::default() })
+    }
+
+    /// Serves a connection; returns when told to stop.
+    async fn serve(&mut self, connection: &mut Connection, stop: &mut Stop) -> Result<(), Ended> {
+        self.take_in(connection)?;
+        loop {
+            self.put_out(connection)?;
+            let calm = connection.outgoing.len() < HIGH_WATER;
+            let room = calm && self.session.has_room(&connection.limits);
+            let unwritten = !connection.outgoing.is_empty() || connection.dirty;
+            let Connection { reader, writer, incoming, outgoing, dirty, .. } = connection;
+            tokio::select! {
+                () = stop.stopped() => return Ok(()),
+                () = self.inbox.changed() => {}
+                Ok(()) = self.wanted.changed() => {
+                    let wanted = self.wanted.borrow_and_update();
+                    let limits = &connection.limits;
+                    self.subscriptions.ask(&wanted, self.codec, limits, outgoing)?;
+                }
+                written = write(writer, outgoing, dirty), if unwritten => written?,
+                read = reader.read_buf(incoming), if calm => {
+                    if read? == 0 {
+                        return Err(Ended::Failed("the broker closed the connection".to_owned()));
+                    }
+                    connection.alive_by = None;
+                    self.take_in(connection)?;
+                }
+                Some(command) = self.commands.recv(), if room => {
+                    self.session.publish(command, self.codec, &connection.limits, outgoing);
+                }
+                () = sleep_until(connection.alive_by.unwrap_or(connection.ping_at)) => {
+                    self.ping(connection)?;
+                }
+            }
+        }
+    }
+
+    fn ping(&self, connection: &mut Connection) -> Result<(), Ended> {
+        if connection.alive_by.is_some() {
+            return Err(Ended::Failed("the broker left a ping unanswered".to_owned()));
+        }
+        let now = Instant::now();
+        connection.alive_by = Some(now + self.config.connect_timeout);
+        connection.ping_at = now + connection.keep_alive;
+        self.write(connection, &Outgoing::Ping)
+    }
+
+    fn write(&self, connection: &mut Connection, packet: &Outgoing<'_>) -> Result<(), Ended> {
+        let limit = connection.limits.packet;
+        Ok(self.codec.encode(packet, limit, &mut connection.outgoing)?)
+    }
+
+    /// Queues acknowledgements and publishes that may go now.
+    fn put_out(&mut self, connection: &mut Connection) -> Result<(), Ended> {
+        if self.inbox.is_overrun() {
+            return Err(Ended::Overrun);
+        }
+        while let Some((packet, qos)) = self.inbox.pop_settled() {
+            if qos == QoS::ExactlyOnce {
+                self.session.receive(packet);
+                self.write(connection, &Outgoing::PubRec(packet))?;
+            } else {
+                self.write(connection, &Outgoing::PubAck(packet))?;
+            }
+        }
+        self.session.flush(self.codec, &connection.limits, &mut connection.outgoing);
+        Ok(())
+    }
+
+    /// Handles every whole packet that has arrived.
+    fn take_in(&mut self, connection: &mut Connection) -> Result<(), Ended> {
+        while let Some(packet) = self.codec.decode(&mut connection.incoming)? {
+            match packet {
+                Incoming::Publish(delivery) => self.deliver(delivery, connection)?,
+                Incoming::PubAck(packet, verdict) => self.session.confirmed(packet, verdict),
+                Incoming::PubRec(packet, verdict) => {
+                    if self.session.taken_over(packet, verdict) {
+                        self.write(connection, &Outgoing::PubRel(packet))?;
+                    }
+                }
+                Incoming::PubRel(packet) => {
+                    self.session.release(packet);
+                    self.write(connection, &Outgoing::PubComp(packet))?;
+                }
+                Incoming::PubComp(packet) => self.session.confirmed(packet, Ok(())),
+                Incoming::SubAck(packet, verdicts) => {
+                    self.subscriptions.answered(packet, verdicts);
+                    self.report.send_replace(LinkState::Up {
+                        since: connection.up_since,
+                        subscribed: self.subscriptions.granted(),
+                        refused: self.subscriptions.refused(),
+                    });
+                }
+                Incoming::UnsubAck | Incoming::PingResp => {}
+                Incoming::Disconnect(reason) => {
+                    return Err(Ended::Failed(format!(
+                        "the broker ended the connection: {reason}"
+                    )));
+                }
+                Incoming::ConnAck(_) => {
+                    return Err(Ended::Failed("the broker accepted twice".to_owned()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn deliver(&self, delivery: Delivery, connection: &Connection) -> Result<(), Ended> {
+        let Delivery { packet, qos, dup, .. } = delivery;
+        if dup && qos != QoS::AtMostOnce && self.inbox.holds(packet) {
+            return Ok(());
+        }
+        let ack = if qos == QoS::AtMostOnce {
+            AckHandle::none()
+        } else if qos == QoS::ExactlyOnce && self.session.has_received(packet) {
+            self.inbox.push(packet, qos, true);
+            return Ok(());
+        } else if self.inbox.len() >= self.config.in_flight_bound() {
+            return Err(Ended::Overrun);
+        } else {
+            let sequence = self.inbox.push(packet, qos, false);
+            AckHandle::new(Arc::clone(&self.inbox), connection.epoch, sequence)
+        };
+        Tally::add(&self.tally.received);
+        (self.handler)(message(delivery, ack));
+        Ok(())
+    }
+
+    /// Says goodbye, so that the broker does not publish the last will: acknowledges what is settled,
+    /// announces `offline`, disconnects.
+    async fn farewell(&mut self, connection: &mut Connection) {
+        let offline = self.status().map(|p| Publish { qos: QoS::AtMostOnce, ..p });
+        let words = async {
+            self.put_out(connection)?;
+            if let Some(publish) = &offline {
+                let payload = &bytes::Bytes::from_static(b"offline");
+                let packet = Outgoing::Publish { packet: 0, dup: false, publish, payload };
+                self.write(connection, &packet)?;
+            }
+            self.write(connection, &Outgoing::Disconnect)?;
+            write(&mut connection.writer, &mut connection.outgoing, &mut connection.dirty).await?;
+            connection.writer.shutdown().await?;
+            Ok::<(), Ended>(())
+        };
+        if !matches!(timeout(FAREWELL, words).await, Ok(Ok(()))) {
+            tracing::debug!(link = self.name, "the broker did not hear the farewell");
+        }
+    }
+}
+
+fn turn_away(command: Command) {
+    // Nobody may be waiting any more.
+    let _unheard = command.reply.send(Err(PublishError::Disconnected));
+}
+
+/// Opens a stream and waits until the broker has accepted; also what it sent behind that.
+async fn handshake(
+    endpoint: Endpoint,
+    tls: crate::net::TlsConfig,
+    codec: Codec,
+    connect: Connect,
+) -> Result<(Box<dyn Stream>, ConnAck, BytesMut), String> {
+    let failed = |error: &dyn std::error::Error| super::with_sources(error);
+    let mut stream = transport::open(&endpoint, &tls).await?;
+    let mut bytes = BytesMut::new();
+    codec.connect(&connect, &mut bytes).map_err(|error| failed(&error))?;
+    stream.write_all_buf(&mut bytes).await.map_err(|error| failed(&error))?;
+    stream.flush().await.map_err(|error| failed(&error))?;
+    loop {
+        match codec.decode(&mut bytes).map_err(|error| failed(&error))? {
+            None => {}
+            Some(Incoming::ConnAck(ack)) => {
+                return match ack.verdict {
+                    Ok(()) => Ok((stream, ack, bytes)),
+                    Err(reason) => Err(format!("the broker refused the connection: {reason}")),
+                };
+            }
+            Some(_) => return Err("the broker did not answer the connection".to_owned()),
+        }
+        if stream.read_buf(&mut bytes).await.map_err(|error| failed(&error))? == 0 {
+            return Err("the broker closed the connection without an answer".to_owned());
+        }
+    }
+}
+
+/// Writes everything. When it is cancelled, what was not written is still in `bytes`.
+async fn write(
+    writer: &mut WriteHalf<Box<dyn Stream>>,
+    bytes: &mut BytesMut,
+    dirty: &mut bool,
+) -> std::io::Result<()> {
+    *dirty = true;
+    writer.write_all_buf(bytes).await?;
+    writer.flush().await?;
+    *dirty = false;
+    Ok(())
+}
+
+fn message(delivery: Delivery, ack: AckHandle) -> Message {
+    let Delivery { topic, payload, qos, retain, dup, properties, .. } = delivery;
+    let mut id = None;
+    let mut traceparent = None;
+    for (key, value) in properties.user {
+        match key.as_str() {
+            "id" if id.is_none() => id = Some(value),
+            "traceparent" if traceparent.is_none() => traceparent = Some(value),
+            _ => {}
+        }
+    }
+    Message {
+        topic,
+        payload: payload.as_ref().into(),
+        qos,
+        retain,
+        dup,
+        id,
+        correlation: properties.correlation.as_deref().map(Into::into),
+        traceparent,
+        subscriptions: properties.subscriptions,
+        ack,
+    }
+}

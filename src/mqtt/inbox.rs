@@ -1,0 +1,188 @@
+//! Which messages are here unacknowledged, and the order in which the broker is told about them.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::QoS;
+
+/// The messages of one connection that are not acknowledged yet, in order of arrival.
+///
+/// MQTT 5.0 §4.6 asks for acknowledgements in order of receipt: what is settled early waits here for
+/// what came before it. Each connection begins an epoch; what an earlier one delivered is forgotten,
+/// because its packet identifiers mean nothing any more and the broker delivers it again.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    window: Mutex<Window>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Window {
+    epoch: u64,
+    /// The sequence number of the first entry.
+    first: u64,
+    entries: VecDeque<Entry>,
+    overrun: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    packet: u16,
+    qos: QoS,
+    settled: bool,
+}
+
+impl Window {
+    fn entry(&mut self, epoch: u64, sequence: u64) -> Option<&mut Entry> {
+        let index = sequence.checked_sub(self.first).filter(|_| epoch == self.epoch)?;
+        self.entries.get_mut(usize::try_from(index).ok()?)
+    }
+}
+
+impl Inbox {
+    /// A new connection: forgets the messages of the one before and returns its epoch.
+    pub(super) fn begin(&self) -> u64 {
+        let mut window = self.lock();
+        window.first += window.entries.len() as u64;
+        window.entries.clear();
+        window.overrun = false;
+        window.epoch += 1;
+        window.epoch
+    }
+
+    /// Takes a message in; its sequence number.
+    pub(super) fn push(&self, packet: u16, qos: QoS, settled: bool) -> u64 {
+        let mut window = self.lock();
+        window.entries.push_back(Entry { packet, qos, settled });
+        window.first + window.entries.len() as u64 - 1
+    }
+
+    /// The next message that the broker may be told about.
+    pub(super) fn pop_settled(&self) -> Option<(u16, QoS)> {
+        let mut window = self.lock();
+        if !window.entries.front()?.settled {
+            return None;
+        }
+        window.first += 1;
+        window.entries.pop_front().map(|entry| (entry.packet, entry.qos))
+    }
+
+    pub(super) fn settle(&self, epoch: u64, sequence: u64) {
+        let mut window = self.lock();
+        let Some(entry) = window.entry(epoch, sequence) else { return };
+        entry.settled = true;
+        let is_next = sequence == window.first;
+        drop(window);
+        if is_next {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Nobody can settle this message any more: if it was not, that is an overrun.
+    pub(super) fn abandon(&self, epoch: u64, sequence: u64) {
+        let unsettled = self.lock().entry(epoch, sequence).is_some_and(|entry| !entry.settled);
+        if unsettled {
+            self.overrun(epoch);
+        }
+    }
+
+    pub(super) fn overrun(&self, epoch: u64) {
+        let mut window = self.lock();
+        if window.epoch == epoch {
+            window.overrun = true;
+            drop(window);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Whether somebody had no room for a message of this connection.
+    pub(super) fn is_overrun(&self) -> bool {
+        self.lock().overrun
+    }
+
+    /// Whether a message of this connection under this identifier waits to be settled. Old brokers
+    /// deliver again when an acknowledgement is late; the message is here already.
+    pub(super) fn holds(&self, packet: u16) -> bool {
+        self.lock().entries.iter().any(|entry| entry.packet == packet)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lock().entries.len()
+    }
+
+    /// Resolves when the first message was settled or an overrun was told.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    // No code that can panic runs under this lock, so a poisoned window is still whole.
+    fn lock(&self) -> MutexGuard<'_, Window> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn popped(inbox: &Inbox) -> Vec<u16> {
+        std::iter::from_fn(|| inbox.pop_settled().map(|(packet, _)| packet)).collect()
+    }
+
+    #[test]
+    fn what_an_earlier_connection_delivered_is_ignored() {
+        let inbox = Inbox::default();
+        let old = inbox.begin();
+        let first = inbox.push(1, QoS::AtLeastOnce, false);
+        let new = inbox.begin();
+        let again = inbox.push(1, QoS::AtLeastOnce, false);
+        assert_ne!(first, again);
+        inbox.settle(old, first);
+        inbox.settle(old, again);
+        assert_eq!(popped(&inbox), Vec::<u16>::new());
+        inbox.settle(new, again);
+        inbox.settle(new, again);
+        assert_eq!(popped(&inbox), [1]);
+        inbox.settle(new, again);
+        inbox.settle(new, 99);
+        assert_eq!(inbox.len(), 0);
+    }
+
+    #[test]
+    fn a_message_that_nobody_can_settle_any_more_is_an_overrun() {
+        let inbox = Inbox::default();
+        let epoch = inbox.begin();
+        let settled = inbox.push(1, QoS::AtLeastOnce, false);
+        inbox.settle(epoch, settled);
+        inbox.abandon(epoch, settled);
+        popped(&inbox);
+        inbox.abandon(epoch, settled);
+        assert!(!inbox.is_overrun());
+        let lost = inbox.push(2, QoS::AtLeastOnce, false);
+        inbox.abandon(epoch, lost);
+        assert!(inbox.is_overrun());
+        inbox.begin();
+        assert!(!inbox.is_overrun());
+    }
+
+    proptest! {
+        #[test]
+        fn in_whatever_order_they_settle_they_come_out_in_order(
+            order in Just((0_u16..20).collect::<Vec<_>>()).prop_shuffle()
+        ) {
+            let inbox = Inbox::default();
+            let epoch = inbox.begin();
+            let sequences: Vec<_> =
+                (0_u16..20).map(|packet| inbox.push(packet, QoS::AtLeastOnce, false)).collect();
+            let mut out = Vec::new();
+            for packet in order {
+                inbox.settle(epoch, sequences[usize::from(packet)]);
+                out.extend(popped(&inbox));
+            }
+            prop_assert_eq!(out, (0_u16..20).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! A small HTTP/1.1 client: one request at a time, everything bounded, nothing in the background.
+//!
+//! The connection is driven by the request that uses it. One that is still good afterwards is kept
+//! for the next request to the same host; while nobody asks, nobody reads from it, and a connection
+//! that the server has closed meanwhile is found out before the next request is written to it.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{self, Connection, SendRequest};
+use hyper::header::{DATE, HOST, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+
+use super::Url;
+
+/// The largest answer that is read, in bytes.
+pub const MAX_REPLY: usize = 64 << 10;
+
+/// No server is obeyed when it asks for more patience than this.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
+
+/// A client with one deadline for everything: connecting, TLS, sending, and the whole answer.
+#[derive(Debug)]
+pub struct HttpClient {
+    tls: Option<Arc<ClientConfig>>,
+    timeout: Duration,
+    idle: Mutex<Option<Live>>,
+}
+
+/// What a server answered.
+#[derive(Debug)]
+pub struct Reply {
+    /// The status; redirects are not followed.
+    pub status: StatusCode,
+    /// How long the server wants to be left alone, at most a day.
+    pub retry_after: Option<Duration>,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, at most [`MAX_REPLY`] bytes, or why it could not be read; the status is good either way.
+    pub body: Result<Bytes, HttpError>,
+}
+
+/// Why a request was not answered.
+#[derive(Debug, Error)]
+pub enum HttpError {
+    /// Nobody there, or no way there.
+    #[error("cannot connect to {host}")]
+    Connect {
+        /// Host and port.
+        host: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Somebody is there, and it is not who it should be or does not speak TLS.
+    #[error("no TLS with {host}")]
+    Tls {
+        /// Host and port.
+        host: String,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The deadline passed.
+    #[error("no whole answer from {host} within {within:?}")]
+    Timeout {
+        /// Host and port.
+        host: String,
+        /// The deadline.
+        within: Duration,
+    },
+    /// The connection broke, or what came back is not HTTP.
+    #[error("the exchange with {host} failed")]
+    Exchange {
+        /// Host and port.
+        host: String,
+        /// The reason.
+        source: hyper::Error,
+    },
+    /// The answer is over the limit.
+    #[error("{host} answered with more than {MAX_REPLY} bytes")]
+    TooLarge {
+        /// Host and port.
+        host: String,
+    },
+}
+
+type Outgoing = Request<Full<Bytes>>;
+
+trait Stream: AsyncRead + AsyncWrite + std::fmt::Debug + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + std::fmt::Debug + Send + Unpin> Stream for T {}
+
+/// A connection and the future that moves its bytes.
+#[derive(Debug)]
+struct Live {
+    host: (bool, String, u16),
+    sender: SendRequest<Full<Bytes>>,
+    driver: Driver,
+}
+
+type Open = Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>;
+
+/// None: it has ended.
+#[derive(Debug)]
+struct Driver(Option<Pin<Box<Open>>>);
+
+impl Driver {
+    /// Waits for `future` while the connection's bytes move.
+    async fn alongside<T>(&mut self, future: impl Future<Output = T>) -> T {
+        let mut future = std::pin::pin!(future);
+        if let Some(connection) = &mut self.0 {
+            tokio::select! {
+                biased;
+                done = &mut future => return done,
+                // How it ended is told to whoever waits for an answer.
+                _ended = connection => self.0 = None,
+            }
+        }
+        future.await
+    }
+}
+
+impl HttpClient {
+    /// A client that gives each request `timeout` from start to end.
+    pub const fn new(tls: Arc<ClientConfig>, timeout: Duration) -> Self {
+        Self { tls: Some(tls), timeout, idle: Mutex::new(None) }
+    }
+
+    /// A client for `http://` alone, which asks for no certificates.
+    pub const fn plain(timeout: Duration) -> Self {
+        Self { tls: None, timeout, idle: Mutex::new(None) }
+    }
+
+    /// Sends one request and reads the answer. `Host` and `User-Agent` are added to `headers`. Nothing
+    /// is sent twice: trying again is for the caller to decide.
+    pub async fn request(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: Vec<u8>,
+    ) -> Result<Reply, HttpError> {
+        let deadline = Instant::now() + self.timeout;
+        let late = || HttpError::Timeout { host: url.to_string(), within: self.timeout };
+        let mut request = Request::new(Full::new(Bytes::from(body)));
+        *request.method_mut() = method;
+        *request.uri_mut() = url.path().parse().unwrap_or_default();
+        *request.headers_mut() = headers;
+        if let Ok(host) = HeaderValue::from_str(url.authority()) {
+            request.headers_mut().insert(HOST, host);
+        }
+        let agent = HeaderValue::from_static(concat!("eir/", env!("CARGO_PKG_VERSION")));
+        request.headers_mut().entry(USER_AGENT).or_insert(agent);
+
+        let sent = timeout_at(deadline, self.send(url, request));
+        let (mut live, response) = sent.await.map_err(|_| late())??;
+        let (head, body) = response.into_parts();
+        let body = timeout_at(deadline, live.driver.alongside(read(url, body))).await;
+        let body = body.unwrap_or_else(|_| Err(late()));
+        if body.is_ok() && live.driver.0.is_some() {
+            *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(live);
+        }
+        let retry_after = retry_after(&head.headers);
+        Ok(Reply { status: head.status, retry_after, headers: head.headers, body })
+    }
+
+    async fn send(
+        &self,
+        url: &Url,
+        request: Outgoing,
+    ) -> Result<(Live, Response<Incoming>), HttpError> {
+        let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut request = request;
+        if let Some(mut live) = kept.filter(|live| live.host == key(url)) {
+            match live.send(request).await {
+                Ok(response) => return Ok((live, response)),
+                Err((_closed, Some(unsent))) => request = unsent,
+                Err((source, None)) => {
+                    return Err(HttpError::Exchange { host: url.to_string(), source });
+                }
+            }
+        }
+        let mut live = self.connect(url).await?;
+        let response = live.send(request).await;
+        let response = response
+            .map_err(|(source, _)| HttpError::Exchange { host: url.to_string(), source })?;
+        Ok((live, response))
+    }
+
+    async fn connect(&self, url: &Url) -> Result<Live, HttpError> {
+        let host = url.to_string();
+        let refused = |source| HttpError::Connect { host: host.clone(), source };
+        let tcp = TcpStream::connect((url.host(), url.port())).await.map_err(refused)?;
+        tcp.set_nodelay(true).map_err(refused)?;
+        let stream: Box<dyn Stream> = if url.is_tls() {
+            let no_tls = |source| HttpError::Tls { host: host.clone(), source };
+            let name = ServerName::try_from(url.host().to_owned())
+                .map_err(|error| no_tls(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+            let tls = self.tls.clone().ok_or_else(|| {
+                no_tls(io::Error::new(io::ErrorKind::Unsupported, "this client speaks no TLS"))
+            })?;
+            let connector = TlsConnector::from(tls);
+            Box::new(connector.connect(name, tcp).await.map_err(no_tls)?)
+        } else {
+            Box::new(tcp)
+        };
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|source| HttpError::Exchange { host, source })?;
+        Ok(Live { host: key(url), sender, driver: Driver(Some(Box::pin(connection))) })
+    }
+}
+
+impl Live {
+    /// The request comes back where none of it was written.
+    async fn send(
+        &mut self,
+        request: Outgoing,
+    ) -> Result<Response<Incoming>, (hyper::Error, Option<Outgoing>)> {
+        if let Err(error) = self.driver.alongside(self.sender.ready()).await {
+            return Err((error, Some(request)));
+        }
+        let answer = self.driver.alongside(self.sender.try_send_request(request)).await;
+        answer.map_err(|mut error| {
+            let unsent = error.take_message();
+            (error.into_error(), unsent)
+        })
+    }
+}
+
+fn key(url: &Url) -> (bool, String, u16) {
+    (url.is_tls(), url.host().to_owned(), url.port())
+}
+
+async fn read(url: &Url, body: Incoming) -> Result<Bytes, HttpError> {
+    match Limited::new(body, MAX_REPLY).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) => Err(match error.downcast::<hyper::Error>() {
+            Ok(source) => HttpError::Exchange { host: url.to_string(), source: *source },
+            Err(_limit) => HttpError::TooLarge { host: url.to_string() },
+        }),
+    }
+}
+
+/// Seconds, or a date, which is measured against the server's own clock (RFC 9110 section 10.2.3).
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let date = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|zoned| zoned.timestamp());
+    let value = text(RETRY_AFTER)?.trim();
+    let wait = match value.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => date(value)?.duration_since(date(text(DATE)?)?).unsigned_abs(),
+    };
+    Some(wait.min(MAX_RETRY_AFTER))
+}
+
+#[cfg(test)]
+mod tests;

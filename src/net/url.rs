@@ -1,0 +1,139 @@
+//! An address that may be spoken to: `https://host:port/path`.
+
+use std::fmt;
+
+use hyper::Uri;
+use hyper::http::uri::PathAndQuery;
+use thiserror::Error;
+
+use super::is_private_or_loopback;
+
+/// The address of an HTTP endpoint, checked: a known scheme, a host, and nothing in the clear that
+/// leaves the site unless that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Url {
+    uri: Uri,
+    tls: bool,
+    host: String,
+    port: u16,
+}
+
+/// A text that is no address to send to.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum UrlError {
+    /// It cannot be read as an address at all.
+    #[error("{0:?} is no address; write it like \"https://example.com/path\"")]
+    Malformed(String),
+    /// Another scheme than HTTP.
+    #[error("scheme `{0}` is not known; use https:// or http://")]
+    Scheme(String),
+    /// A password in an address ends up in logs.
+    #[error("user and password do not belong in an address; send them as a header from token_file")]
+    UserInfo,
+    /// Plain text would leave the site.
+    #[error("http:// to {0} crosses the network in the clear; use https:// or set insecure = true")]
+    Insecure(String),
+}
+
+impl Url {
+    /// Reads an address. `insecure` allows `http://` beyond loopback and private addresses.
+    pub fn parse(text: &str, insecure: bool) -> Result<Self, UrlError> {
+        let malformed = || UrlError::Malformed(text.chars().take(80).collect());
+        let uri: Uri = text.parse().map_err(|_| malformed())?;
+        let tls = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            Some(other) => return Err(UrlError::Scheme(other.to_owned())),
+            None => return Err(malformed()),
+        };
+        let authority = uri.authority().ok_or_else(malformed)?;
+        if authority.as_str().contains('@') {
+            return Err(UrlError::UserInfo);
+        }
+        let bracketed = authority.host();
+        let inside = bracketed.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host = inside.unwrap_or(bracketed).to_owned();
+        if host.is_empty() {
+            return Err(malformed());
+        }
+        if !tls && !insecure && !is_private_or_loopback(&host) {
+            return Err(UrlError::Insecure(host));
+        }
+        let port = match authority.port() {
+            Some(port) => port.as_u16(),
+            // A colon with no number that fits behind it.
+            None if authority.as_str().len() > bracketed.len() => return Err(malformed()),
+            None if tls => 443,
+            None => 80,
+        };
+        Ok(Self { uri, tls, host, port })
+    }
+
+    /// The host as a name or an address without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port, as written or as the scheme implies.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether TLS is spoken.
+    pub const fn is_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// The value of the `Host` header.
+    pub(super) fn authority(&self) -> &str {
+        self.uri.authority().map_or(&self.host, |authority| authority.as_str())
+    }
+
+    /// What stands in the request line.
+    pub(super) fn path(&self) -> &str {
+        self.uri.path_and_query().map_or("/", PathAndQuery::as_str)
+    }
+}
+
+/// Host and port alone: a path or query may hold a secret, and this is for logs.
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_and_refused_with_a_reason() {
+        let url = Url::parse("https://example.com/a?b=c", false).expect("address");
+        assert_eq!((url.host(), url.port(), url.is_tls()), ("example.com", 443, true));
+        assert_eq!((url.path(), url.authority()), ("/a?b=c", "example.com"));
+        let url = Url::parse("http://[::1]:8080", false).expect("address");
+        assert_eq!((url.host(), url.port(), url.path()), ("::1", 8080, "/"));
+        assert_eq!(url.authority(), "[::1]:8080");
+        for (text, error) in [
+            ("http://example.com/", "set insecure = true"),
+            ("ftp://10.0.0.1/", "scheme `ftp`"),
+            ("https://me:secret@example.com/", "token_file"),
+            ("example.com", "no address"),
+            ("https://example.com:99999/", "no address"),
+            ("/only/a/path", "no address"),
+        ] {
+            let found = Url::parse(text, false).expect_err(text).to_string();
+            assert!(found.contains(error), "{text}: {found}");
+        }
+        assert!(Url::parse("http://example.com/", true).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_an_address_or_a_mistake(text in any::<String>(), insecure: bool) {
+            let _url = Url::parse(&text, insecure);
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Rules: CEL expressions over what a model said, with hysteresis, per stream.
+//!
+//! Everything that can be wrong with a rule is told when it is loaded, with a caret under the
+//! mistake; at run time an expression that fails (a label that a device does not have) counts as not
+//! met, and the other rules go on. What an expression sees is listed at [`Facts`].
+
+mod check;
+mod compile;
+mod condition;
+mod error;
+mod facts;
+mod record;
+mod state;
+mod value;
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use cel::{Context, Env, Program, Value};
+
+use self::compile::{STACK, blame, compile};
+pub use self::condition::{Condition, Hits};
+use self::error::describe;
+pub use self::error::{EvaluationError, Excerpt, RuleError};
+pub use self::facts::Facts;
+use self::facts::View;
+use self::state::{RuleState, Verdict};
+use crate::event::Name;
+use crate::package::Task;
+
+/// The rules of one pipeline, compiled and checked.
+pub struct RuleSet {
+    env: Arc<Env>,
+    rules: Vec<Rule>,
+}
+
+struct Rule {
+    name: Name,
+    condition: Condition,
+    fingerprint: u64,
+    when: Program,
+    until: Option<Program>,
+}
+
+/// What the rules of a pipeline remember of one stream. The default remembers nothing.
+///
+/// It may outlive its rule set: after a reload, rules that did not change keep their state, so that
+/// an alarm which is still on does not fire again.
+#[derive(Debug, Clone, Default)]
+pub struct StreamRules(Vec<(u64, RuleState)>);
+
+/// What one prediction led to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// The rules that fired, by their index in the set.
+    pub fired: Vec<usize>,
+    /// How many rules would have fired but for their cooldown.
+    pub suppressed: u32,
+    /// The expressions that failed; to be counted.
+    pub errors: Vec<EvaluationError>,
+}
+
+impl RuleSet {
+    /// Compiles the rules of a pipeline whose model does `task` and knows `labels` (empty: not
+    /// known). All mistakes in all rules are told at once.
+    pub fn compile(
+        rules: &[(Name, Condition)],
+        task: Task,
+        labels: &[Arc<str>],
+    ) -> Result<Self, Vec<RuleError>> {
+        let env = Arc::new(Env::stdlib());
+        let all = || compile_all(rules, &env, task, labels);
+        let compiled = thread::scope(|scope| {
+            let builder = thread::Builder::new().name("rules".to_owned()).stack_size(STACK);
+            // Where no thread can be had, this one must do.
+            builder.spawn_scoped(scope, all).map_or_else(
+                |_none| all(),
+                |thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            )
+        })?;
+        Ok(Self { env, rules: compiled })
+    }
+
+    /// The name of the rule at `index`.
+    pub fn name(&self, index: usize) -> Option<&Name> {
+        self.rules.get(index).map(|rule| &rule.name)
+    }
+
+    /// The number of rules.
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// There is no rule.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Judges one prediction of one stream. `now` is monotonic; it drives `hold` and `cooldown`.
+    pub fn evaluate(&self, facts: &Facts<'_>, states: &mut StreamRules, now: Instant) -> Outcome {
+        let mut outcome = Outcome::default();
+        if self.rules.is_empty() {
+            return outcome;
+        }
+        states.fit(&self.rules);
+        let view = View::new(facts);
+        let mut context = Context::with_env(Arc::clone(&self.env));
+        context.set_variable_resolver(&view);
+        for (index, (rule, (_, state))) in self.rules.iter().zip(&mut states.0).enumerate() {
+            let mut holds = |field, program| {
+                truth(program, &context).unwrap_or_else(|problem| {
+                    let rule = rule.name.clone();
+                    outcome.errors.push(EvaluationError { rule, field, problem });
+                    false
+                })
+            };
+            let when = holds("when", &rule.when);
+            let until =
+                rule.until.as_ref().map(|until| state.asks_for_release() && holds("until", until));
+            match state.evaluate(&rule.condition, when, until, now) {
+                Verdict::Nothing => {}
+                Verdict::Fire => outcome.fired.push(index),
+                Verdict::Suppress => outcome.suppressed += 1,
+            }
+        }
+        outcome
+    }
+}
+
+impl fmt::Debug for RuleSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.rules.iter().map(|rule| (&rule.name, &rule.condition))).finish()
+    }
+}
+
+impl StreamRules {
+    /// Lines the states up with the rules; only a reload makes a difference.
+    fn fit(&mut self, rules: &[Rule]) {
+        let fits = self.0.len() == rules.len()
+            && self.0.iter().zip(rules).all(|((mark, _), rule)| *mark == rule.fingerprint);
+        if fits {
+            return;
+        }
+        let old = std::mem::take(&mut self.0);
+        self.0 = rules
+            .iter()
+            .map(|rule| {
+                let kept = old.iter().find(|(mark, _)| *mark == rule.fingerprint);
+                let state = kept.map(|(_, state)| state.clone()).unwrap_or_default();
+                (rule.fingerprint, state)
+            })
+            .collect();
+    }
+}
+
+fn compile_all(
+    rules: &[(Name, Condition)],
+    env: &Arc<Env>,
+    task: Task,
+    labels: &[Arc<str>],
+) -> Result<Vec<Rule>, Vec<RuleError>> {
+    let (mut compiled, mut errors) = (Vec::new(), Vec::new());
+    for (name, condition) in rules {
+        let when = compile(&condition.when, env, task, labels)
+            .map_err(|problems| blame(name, "when", problems));
+        let until = condition.until.as_deref().map(|until| {
+            compile(until, env, task, labels).map_err(|problems| blame(name, "until", problems))
+        });
+        match (when, until.transpose()) {
+            (Ok(when), Ok(until)) => compiled.push(Rule {
+                name: name.clone(),
+                condition: condition.clone(),
+                fingerprint: condition.fingerprint(name),
+                when,
+                until,
+            }),
+            (when, until) => {
+                errors.extend(when.err().into_iter().flatten());
+                errors.extend(until.err().into_iter().flatten());
+            }
+        }
+    }
+    if errors.is_empty() { Ok(compiled) } else { Err(errors) }
+}
+
+fn truth(program: &Program, context: &Context<'_, '_>) -> Result<bool, String> {
+    let value =
+        Value::resolve_val(program.expression(), context).map_err(|error| describe(&error))?;
+    value
+        .downcast_ref::<cel::common::types::CelBool>()
+        .map(|truth| *truth.inner())
+        .ok_or_else(|| format!("{} where true or false is needed", value.get_type().name()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! What a rule remembers of one stream: a table of phase × event.
+//!
+//! | phase | not met | met, hold running | held, cooling down | held and cool |
+//! |---|---|---|---|---|
+//! | idle, holding | idle | holding | cooling (counted as suppressed) | active, **fires** |
+//! | cooling | cooling | cooling | cooling | active, **fires** |
+//! | active | active | active | active | active |
+//!
+//! A release (`until` is true, or without `until` the condition is not met) takes cooling and active
+//! back to idle, whatever else holds; idle and holding do not ask for it. So a rule fires once and
+//! then not before it was released and met again, and never twice within the cooldown; a firing that
+//! the cooldown held back is made up for at the first evaluation after it, unless it was released
+//! in between.
+
+use std::time::{Duration, Instant};
+
+use super::condition::{Condition, Hits};
+
+/// What a rule remembers of one stream: a few dozen bytes, whatever the traffic.
+#[derive(Debug, Clone, Default)]
+pub(super) struct RuleState {
+    window: Window,
+    phase: Phase,
+    met_since: Option<Instant>,
+    fired_at: Option<Instant>,
+}
+
+/// Where a rule stands in one stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Phase {
+    /// Nothing to see.
+    #[default]
+    Idle,
+    /// Met, but not yet for as long as `hold` asks.
+    Holding,
+    /// Met for long enough; the firing waits for the cooldown.
+    Cooling,
+    /// Fired, not yet released.
+    Active,
+}
+
+/// What one evaluation says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    Unmet,
+    /// Met; `hold` is still running.
+    Met,
+    /// Met for as long as `hold` asks; the cooldown is still running.
+    Held,
+    /// Met for as long as `hold` asks, and the cooldown is over.
+    Ready,
+}
+
+/// What an evaluation leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Nothing,
+    /// The rule fires.
+    Fire,
+    /// It would have, but for the cooldown.
+    Suppress,
+}
+
+/// The whole behaviour.
+#[expect(clippy::match_same_arms, reason = "a table has a row for each case")]
+const fn step(phase: Phase, event: Event, released: bool) -> (Phase, Verdict) {
+    match (phase, event, released) {
+        (Phase::Cooling | Phase::Active, _, true) => (Phase::Idle, Verdict::Nothing),
+        (Phase::Active, _, false) => (Phase::Active, Verdict::Nothing),
+        (Phase::Cooling, Event::Ready, false) => (Phase::Active, Verdict::Fire),
+        (Phase::Cooling, _, false) => (Phase::Cooling, Verdict::Nothing),
+        (Phase::Idle | Phase::Holding, Event::Unmet, _) => (Phase::Idle, Verdict::Nothing),
+        (Phase::Idle | Phase::Holding, Event::Met, _) => (Phase::Holding, Verdict::Nothing),
+        (Phase::Idle | Phase::Holding, Event::Held, _) => (Phase::Cooling, Verdict::Suppress),
+        (Phase::Idle | Phase::Holding, Event::Ready, _) => (Phase::Active, Verdict::Fire),
+    }
+}
+
+impl RuleState {
+    /// Whether `until` has a say in this phase; it need not be evaluated otherwise.
+    pub(super) const fn asks_for_release(&self) -> bool {
+        matches!(self.phase, Phase::Cooling | Phase::Active)
+    }
+
+    /// One evaluation: `when` and, where the rule has one, `until`.
+    pub(super) fn evaluate(
+        &mut self,
+        rule: &Condition,
+        when: bool,
+        until: Option<bool>,
+        now: Instant,
+    ) -> Verdict {
+        let met = self.window.push(when, rule.hits);
+        let released = until.unwrap_or(!met);
+        let event = if met { self.met(rule, now) } else { Event::Unmet };
+        let (phase, verdict) = step(self.phase, event, released);
+        if phase == Phase::Idle {
+            self.met_since = None;
+            if self.phase != Phase::Idle && until == Some(true) {
+                // Hits from before the release must not fire the rule again.
+                self.window = Window::default();
+            }
+        }
+        if verdict == Verdict::Fire {
+            self.fired_at = Some(now);
+        }
+        self.phase = phase;
+        verdict
+    }
+
+    fn met(&mut self, rule: &Condition, now: Instant) -> Event {
+        let since = *self.met_since.get_or_insert(now);
+        let held = self.phase == Phase::Cooling || passed(since, rule.hold.0, now);
+        let cool = self.fired_at.is_none_or(|at| passed(at, rule.cooldown.0, now));
+        match (held, cool) {
+            (false, _) => Event::Met,
+            (true, false) => Event::Held,
+            (true, true) => Event::Ready,
+        }
+    }
+}
+
+fn passed(since: Instant, at_least: Duration, now: Instant) -> bool {
+    now.saturating_duration_since(since) >= at_least
+}
+
+/// The outcome of the last evaluations, newest in the lowest bit.
+#[derive(Debug, Clone, Copy, Default)]
+struct Window(u64);
+
+impl Window {
+    fn push(&mut self, hit: bool, hits: Hits) -> bool {
+        let mask = u64::MAX >> (64 - u32::from(hits.of()));
+        self.0 = ((self.0 << 1) | u64::from(hit)) & mask;
+        self.0.count_ones() >= u32::from(hits.count())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::HumanDuration;
+
+    #[test]
+    fn every_pair_of_phase_and_event() {
+        use Event::{Held, Met, Ready, Unmet};
+        use Phase::{Active, Cooling, Holding, Idle};
+        use Verdict::{Fire, Nothing, Suppress};
+        let table = [
+            (Idle, Unmet, (Idle, Nothing), (Idle, Nothing)),
+            (Idle, Met, (Holding, Nothing), (Holding, Nothing)),
+            (Idle, Held, (Cooling, Suppress), (Cooling, Suppress)),
+            (Idle, Ready, (Active, Fire), (Active, Fire)),
+            (Holding, Unmet, (Idle, Nothing), (Idle, Nothing)),
+            (Holding, Met, (Holding, Nothing), (Holding, Nothing)),
+            (Holding, Held, (Cooling, Suppress), (Cooling, Suppress)),
+            (Holding, Ready, (Active, Fire), (Active, Fire)),
+            (Cooling, Unmet, (Cooling, Nothing), (Idle, Nothing)),
+            (Cooling, Met, (Cooling, Nothing), (Idle, Nothing)),
+            (Cooling, Held, (Cooling, Nothing), (Idle, Nothing)),
+            (Cooling, Ready, (Active, Fire), (Idle, Nothing)),
+            (Active, Unmet, (Active, Nothing), (Idle, Nothing)),
+            (Active, Met, (Active, Nothing), (Idle, Nothing)),
+            (Active, Held, (Active, Nothing), (Idle, Nothing)),
+            (Active, Ready, (Active, Nothing), (Idle, Nothing)),
+        ];
+        for (phase, event, kept, released) in table {
+            assert_eq!(step(phase, event, false), kept, "{phase:?} × {event:?}");
+            assert_eq!(step(phase, event, true), released, "{phase:?} × {event:?}, released");
+        }
+        let mut pairs: Vec<_> = table.iter().map(|row| format!("{:?}{:?}", row.0, row.1)).collect();
+        pairs.sort();
+        pairs.dedup();
+        assert_eq!(pairs.len(), 16, "the table walks every pair");
+    }
+
+    /// Runs evaluations at one a second and tells at which ones the rule fired and was suppressed.
+    fn run(rule: &Condition, when: &str, until: Option<&str>) -> String {
+        #[expect(clippy::disallowed_methods, reason = "any instant will do to count from")]
+        let start = Instant::now();
+        let mut state = RuleState::default();
+        let until: Vec<_> = until.map_or(vec![], |text| text.chars().collect());
+        (0_u64..)
+            .zip(when.chars())
+            .map(|(second, when)| {
+                let release = usize::try_from(second).ok().and_then(|n| until.get(n));
+                let now = start + Duration::from_secs(second);
+                match state.evaluate(rule, when == 'x', release.map(|c| *c == 'x'), now) {
+                    Verdict::Nothing => '.',
+                    Verdict::Fire => 'F',
+                    Verdict::Suppress => 's',
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_rule_fires_once_until_it_is_released() {
+        let rule = Condition::new("");
+        assert_eq!(run(&rule, "..xxx.xx.", None), "..F...F..");
+        assert_eq!(run(&rule, "x.x.xx", Some("...x..")), "F...F.");
+    }
+
+    #[test]
+    fn hits_count_within_their_window() {
+        let mut rule = Condition::new("");
+        rule.hits = Hits::new(3, 5).expect("hits");
+        assert_eq!(run(&rule, "x.x..x.x.x", None), ".........F");
+        assert_eq!(run(&rule, "xxx.......xxx", None), "..F.........F");
+        // A release by `until` forgets the hits from before.
+        assert_eq!(run(&rule, "xxxxxxx", Some("....x..")), "..F....");
+    }
+
+    #[test]
+    fn a_hold_must_be_unbroken() {
+        let mut rule = Condition::new("");
+        rule.hold = HumanDuration::from_secs(2);
+        assert_eq!(run(&rule, "xx.xxxx", None), ".....F.");
+    }
+
+    #[test]
+    fn a_firing_within_the_cooldown_waits_for_its_end_or_is_released() {
+        let mut rule = Condition::new("");
+        rule.cooldown = HumanDuration::from_secs(5);
+        assert_eq!(run(&rule, "x.xxxxxxx", None), "F.s..F...");
+        assert_eq!(run(&rule, "x.x.x.x.x", None), "F.s.s.F.s");
+    }
+}

@@ -1,0 +1,76 @@
+//! What breaks degrades, and heals when its cause goes away.
+
+use std::path::Path;
+
+use super::support::{Mosquitto, Peer, site, within};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_dies_and_comes_back_empty_is_served_again() {
+    let mut broker = Mosquitto::start();
+    let port = broker.port();
+    let app = site::start(site::BEARING, port, &[]).await;
+    for round in 1..=3 {
+        let mut peer = Peer::connect("peer", port).await;
+        peer.subscribe("plant/+/alarm").await;
+        peer.publish("plant/a/vibration", site::window("outer_race", round)).await;
+        assert_eq!(peer.next_json().await.1["origin"], format!("{round}:bearing:fault"));
+        broker.kill();
+        broker.start_again();
+        within("the device to come back", app.ready()).await;
+    }
+    app.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_model_degrades_its_pipeline_and_heals() {
+    let directory = tempfile::tempdir().expect("tempdir");
+    copy(&site::models().join("bearing/1"), &directory.path().join("bearing/1"));
+    copy(&site::models().join("bearing/1"), &directory.path().join("other/1"));
+    let rubbish = directory.path().join("other/1/model.onnx");
+    let good = std::fs::read(&rubbish).expect("model");
+    eir::disk::replace(&rubbish, b"this is no model").expect("rubbish");
+
+    let broker = Mosquitto::start();
+    let second = site::BEARING
+        .split_once("[pipeline.bearing]")
+        .map(|(_, rest)| format!("[pipeline.bearing]{rest}"))
+        .expect("a pipeline")
+        .replace("pipeline.bearing", "pipeline.other")
+        .replace("\"bearing\"", "\"other\"")
+        .replace("/alarm", "/other");
+    let text = format!("{}{second}", site::BEARING);
+    let models = format!("models.dir={}", directory.path().display());
+    let mut app = site::start(&text, broker.port(), &[&models]).await;
+
+    let status = app.pipelines();
+    let problem =
+        status.iter().find(|p| p.name.as_str() == "other").expect("other").problem.clone();
+    assert!(problem.expect("degraded").contains("model.onnx"));
+
+    let mut peer = Peer::connect("peer", broker.port()).await;
+    peer.subscribe("plant/+/alarm").await;
+    peer.subscribe("plant/+/other").await;
+    peer.publish("plant/a/vibration", site::window("outer_race", 1)).await;
+    let (topic, decision) = peer.next_json().await;
+    assert_eq!((topic.as_str(), &decision["pipeline"]), ("plant/a/alarm", &"bearing".into()));
+
+    // What waited for the broken pipeline is decided once it is whole.
+    eir::disk::replace(&rubbish, &good).expect("model");
+    app.heal().await;
+    let (topic, decision) = peer.next_json().await;
+    assert_eq!((topic.as_str(), &decision["origin"]), ("plant/a/other", &"1:other:fault".into()));
+    app.drain().await;
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("directory");
+    for entry in std::fs::read_dir(from).expect("package") {
+        let entry = entry.expect("entry");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("copy");
+        }
+    }
+}
