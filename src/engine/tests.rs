@@ -207,8 +207,8 @@ fn the_float_form_agrees_with_the_stored_one() {
 #[test]
 fn what_is_no_library_is_a_reason_and_no_crash() {
     let directory = tempfile::tempdir().expect("tempdir");
-    let rubbish = directory.path().join("libonnxruntime.so");
-    crate::disk::replace(&rubbish, b"\x7fELF and nothing more").expect("write");
+    test_package(directory.path(), b"\x7fELF and nothing more", "", &[]);
+    let rubbish = directory.path().join("model.onnx");
     for library in [rubbish, directory.path().join("gone.so"), "/bin/true".into()] {
         let config = OrtConfig { library: Some(library), ..OrtConfig::default() };
         // Another test of this process may have loaded the real one already.
