@@ -19,7 +19,7 @@ pub use error::{EngineError, OrtUnavailable};
 pub use ort::Ort;
 pub use telemetry::disable_telemetry;
 pub use tract::Tract;
-pub use worker::{InferError, Port, Rebuild, Worker};
+pub use worker::{Condition, InferError, Mend, Port, Worker};
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

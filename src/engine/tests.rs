@@ -103,6 +103,37 @@ fn an_open_batch_takes_any_number_of_items() {
 }
 
 #[test]
+fn dimensions_beyond_the_batch_may_be_open_too() {
+    for engine in engines() {
+        let (_directory, package) = package(Graph::identity(DType::F32, &[Some(1), None, None]));
+        let mut session = engine.load(&package, SessionOptions::default()).expect("load");
+        let mut outputs = Vec::new();
+        for (rows, columns) in [(1, 2), (3, 1), (2, 2), (4, 4), (5, 1), (1, 2), (1, 1)] {
+            let x = vec![1.5_f32; rows * columns];
+            let inputs = [Tensor::new(vec![1, rows, columns], x).expect("tensor")];
+            session.run(&inputs, &mut outputs).expect("run");
+            assert_eq!(outputs, inputs, "{engine:?}");
+        }
+    }
+}
+
+#[test]
+fn an_empty_batch_breaks_nothing() {
+    for engine in engines() {
+        let (_directory, package) = package(gemm(None));
+        let mut session = engine.load(&package, SessionOptions::default()).expect("load");
+        let mut outputs = Vec::new();
+        let none = [Tensor::new(vec![0, 3], Vec::<f32>::new()).expect("tensor")];
+        if session.run(&none, &mut outputs).is_ok() {
+            assert_eq!(outputs[0].shape(), [0, 2], "{engine:?}");
+        }
+        let one = [Tensor::new(vec![1, 3], vec![0_f32; 3]).expect("tensor")];
+        session.run(&one, &mut outputs).expect("run");
+        assert_eq!(outputs[0].as_f32().expect("f32"), [0.5, -0.5], "{engine:?}");
+    }
+}
+
+#[test]
 fn a_tensor_of_another_shape_or_type_is_refused_with_both() {
     for engine in engines() {
         for tensor in [
@@ -176,8 +207,8 @@ fn the_float_form_agrees_with_the_stored_one() {
 #[test]
 fn what_is_no_library_is_a_reason_and_no_crash() {
     let directory = tempfile::tempdir().expect("tempdir");
-    let rubbish = directory.path().join("libonnxruntime.so");
-    crate::disk::replace(&rubbish, b"\x7fELF and nothing more").expect("write");
+    test_package(directory.path(), b"\x7fELF and nothing more", "", &[]);
+    let rubbish = directory.path().join("model.onnx");
     for library in [rubbish, directory.path().join("gone.so"), "/bin/true".into()] {
         let config = OrtConfig { library: Some(library), ..OrtConfig::default() };
         // Another test of this process may have loaded the real one already.

@@ -65,7 +65,7 @@ impl Engine for Tract {
             drop(proto);
             let signature = &package.signature;
             let mut running = Running {
-                model,
+                model: Some(model),
                 inputs: signature.inputs.clone(),
                 batched: signature.is_batched(),
                 plans: Vec::new(),
@@ -78,20 +78,18 @@ impl Engine for Tract {
                 .iter()
                 .map(|info| info.shape.iter().map(|dim| dim.unwrap_or(1)).collect())
                 .collect();
-            match running.plan(&shapes) {
-                Ok(()) => Ok(Box::new(running) as _),
-                // Another size of what is open may still do, unless nothing is.
-                Err(_) if is_open(&running.inputs) && !running.batched => {
-                    Ok(Box::new(running) as _)
-                }
-                Err(reason) => Err(refused(reason)),
+            let planned = running.plan(&shapes);
+            let fixed = usize::from(running.batched);
+            if running.inputs.iter().any(|info| info.shape.iter().skip(fixed).any(Option::is_none))
+            {
+                // Another size of what is open may do where this one does not.
+                return Ok(Box::new(running) as _);
             }
+            // The one plan is all that will ever be needed; the weights need not be kept twice.
+            running.model = None;
+            planned.map(|()| Box::new(running) as _).map_err(refused)
         })
     }
-}
-
-fn is_open(inputs: &[TensorInfo]) -> bool {
-    inputs.iter().any(|info| info.shape.contains(&None))
 }
 
 fn parse(proto: &ModelProto, package: &Package) -> Result<InferenceModel, EngineError> {
@@ -113,7 +111,8 @@ fn parse(proto: &ModelProto, package: &Package) -> Result<InferenceModel, Engine
 }
 
 struct Running {
-    model: InferenceModel,
+    /// What further plans are made from; nothing if there will be none.
+    model: Option<InferenceModel>,
     inputs: Vec<TensorInfo>,
     batched: bool,
     plans: Vec<Plan>,
@@ -187,6 +186,10 @@ impl Running {
             index
         } else {
             let shapes: Vec<_> = inputs.iter().map(|input| input.shape().to_vec()).collect();
+            if self.model.is_none() {
+                let (found, wanted) = (format!("{shapes:?}"), "at least one item".into());
+                return Err(EngineError::Input { name: "all".into(), found, wanted });
+            }
             self.plan(&shapes).map_err(failed)?;
             self.plans.len() - 1
         };
@@ -209,7 +212,7 @@ impl Running {
     }
 
     fn plan(&mut self, shapes: &[Vec<usize>]) -> Result<(), String> {
-        let mut model = self.model.clone();
+        let mut model = self.model.clone().ok_or("it is planned already")?;
         for (index, (info, shape)) in self.inputs.iter().zip(shapes).enumerate() {
             let fact = InferenceFact::dt_shape(datum_type(info.dtype), shape);
             model.set_input_fact(index, fact).map_err(|error| short(&error))?;

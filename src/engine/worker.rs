@@ -27,8 +27,18 @@ pub enum InferError {
     Engine(#[from] EngineError),
 }
 
-/// Builds a session anew after the failure that is given. `None`: there is no better one.
-pub type Rebuild = Box<dyn FnMut(&EngineError) -> Option<Box<dyn Session>> + Send>;
+/// Looks after a session: builds it anew when it keeps failing (`None`: there is no better one), and
+/// hears when it works again after that was in vain.
+pub type Mend = Box<dyn FnMut(Condition<'_>) -> Option<Box<dyn Session>> + Send>;
+
+/// How a session does.
+#[derive(Debug, Clone, Copy)]
+pub enum Condition<'a> {
+    /// It keeps failing; this is the last failure.
+    Failing(&'a EngineError),
+    /// It works again.
+    Well,
+}
 
 /// A session on its thread. Dropping the worker ends the thread when the queue is empty.
 #[derive(Debug)]
@@ -70,13 +80,13 @@ impl Worker {
         name: &str,
         capacity: usize,
         session: Box<dyn Session>,
-        rebuild: Rebuild,
+        mend: Mend,
     ) -> std::io::Result<Self> {
         let queue = Arc::new(Queue::new(capacity, WhenFull::Hold));
         let jobs = Arc::clone(&queue);
         let thread = thread::Builder::new()
             .name(format!("model {name}"))
-            .spawn(move || serve(&jobs, session, rebuild))?;
+            .spawn(move || serve(&jobs, session, mend))?;
         Ok(Self { queue, capacity: capacity.max(1), thread: Some(thread) })
     }
 
@@ -177,28 +187,64 @@ impl Drop for Job {
     }
 }
 
-fn serve(jobs: &Queue<Job>, mut session: Box<dyn Session>, mut rebuild: Rebuild) {
+fn serve(jobs: &Queue<Job>, mut session: Box<dyn Session>, mut mend: Mend) {
     let mut next = Vec::with_capacity(1);
-    let mut failures = 0;
+    let mut health = Health::default();
     while jobs.pop_into(&mut next, 1) {
         for mut job in next.drain(..) {
             let result = session.run(&job.inputs, &mut job.outputs);
             match &result {
-                Err(error) if !error.is_callers() => {
-                    failures += 1;
-                    let panicked = matches!(error, EngineError::Panicked { .. });
-                    if (panicked || failures >= FAILURES)
-                        && let Some(better) = rebuild(error)
-                    {
-                        session = better;
-                        failures = 0;
+                Err(error) if error.is_callers() => {}
+                Err(error) => {
+                    if health.failed(matches!(error, EngineError::Panicked { .. })) {
+                        match mend(Condition::Failing(error)) {
+                            Some(better) => {
+                                session = better;
+                                health = Health::default();
+                            }
+                            None => health.gave_up(),
+                        }
                     }
                 }
-                Ok(()) => failures = 0,
-                Err(_) => {}
+                Ok(()) => {
+                    if health.is_given_up() {
+                        // There is no better session than the one that works again.
+                        let _none = mend(Condition::Well);
+                    }
+                    health = Health::default();
+                }
             }
             job.answer(result.map_err(InferError::Engine));
         }
+    }
+}
+
+/// Failures in a row, and how many it takes until the session is built anew. Each try that is in vain
+/// doubles that: building is dear.
+struct Health {
+    failures: u32,
+    patience: u32,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { failures: 0, patience: FAILURES }
+    }
+}
+
+impl Health {
+    /// One more failure; true: it is time to build anew. A session that panicked may be in any state.
+    const fn failed(&mut self, panicked: bool) -> bool {
+        self.failures = self.failures.saturating_add(1);
+        self.failures >= self.patience || (panicked && !self.is_given_up())
+    }
+
+    const fn gave_up(&mut self) {
+        self.patience = self.patience.saturating_mul(2);
+    }
+
+    const fn is_given_up(&self) -> bool {
+        self.patience > FAILURES
     }
 }
 
@@ -286,7 +332,7 @@ mod tests {
     fn a_session_that_keeps_failing_is_rebuilt() {
         let rebuilt = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&rebuilt);
-        let rebuild = Box::new(move |_: &EngineError| {
+        let rebuild = Box::new(move |_: Condition<'_>| {
             count.fetch_add(1, Ordering::Relaxed);
             Some(Box::<Echo>::default() as Box<dyn Session>)
         });
@@ -298,5 +344,18 @@ mod tests {
         assert!(!run(-1.0));
         assert_eq!(rebuilt.load(Ordering::Relaxed), 1);
         assert!(run(1.0));
+    }
+
+    #[test]
+    fn what_cannot_be_mended_is_tried_ever_less_often() {
+        let mut health = Health::default();
+        let mut tries = Vec::new();
+        for failure in 1..=100 {
+            if health.failed(failure == 2 || failure == 20) {
+                tries.push(failure);
+                health.gave_up();
+            }
+        }
+        assert_eq!(tries, [2, 6, 12, 24, 48, 96], "at once after the first panic, not after each");
     }
 }

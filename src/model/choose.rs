@@ -221,6 +221,7 @@ pub(super) fn attempt(
         version: engine.version(),
         threads: options.intra_threads,
         reason: None,
+        failing: None,
         notes: session.notes().to_vec(),
         median,
     };

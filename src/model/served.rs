@@ -1,11 +1,13 @@
 //! A model that serves: its package, its thread, and what runs it at the moment.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::choose::{self, Candidate, Engines, Threads};
 use super::translate::Translator;
 use super::{Caller, EngineStatus, ModelError};
-use crate::engine::{EngineError, EngineKind, Port, Rebuild, Worker};
+use crate::engine::{
+    Condition, Engine, EngineError, EngineKind, Mend, Port, SessionOptions, Worker,
+};
 use crate::package::{EngineChoice, Package, Spec};
 
 /// A model that passed its golden samples and serves. Dropping it ends its thread.
@@ -27,7 +29,18 @@ impl Model {
         if package.spec != Spec::default() || !package.golden.is_empty() {
             Translator::new(&package)?;
         }
-        let Candidate { session, status, engine, options } = engines.choose(&package, choice)?;
+        let candidate = engines.choose(&package, choice)?;
+        Self::start(package, candidate, choice, queue)
+    }
+
+    /// Gives a candidate its thread.
+    pub(super) fn start(
+        package: Package,
+        candidate: Candidate,
+        choice: EngineChoice,
+        queue: usize,
+    ) -> Result<Self, ModelError> {
+        let Candidate { session, status, engine, options } = candidate;
         tracing::info!(
             model = package.name.as_str(),
             version = package.version,
@@ -37,27 +50,8 @@ impl Model {
         );
         let package = Arc::new(package);
         let status = Arc::new(Mutex::new(status));
-        let rebuild: Rebuild = {
-            let (package, status) = (Arc::clone(&package), Arc::clone(&status));
-            let may_fall_back = matches!(choice, EngineChoice::Auto | EngineChoice::Fastest);
-            let (mut engine, mut threads) = (engine, Threads::Fixed(options.intra_threads));
-            Box::new(move |failure: &EngineError| {
-                let again = choose::attempt(&engine, &package, threads);
-                let better = match again {
-                    Ok(candidate) => Some(candidate),
-                    Err(refusal) if may_fall_back && engine.kind() == EngineKind::Ort => {
-                        tracing::warn!(model = %package.name, reason = refusal.reason, "trying tract");
-                        choose::try_tract(&package).ok()
-                    }
-                    Err(_) => None,
-                };
-                let candidate = take_over(better, failure, &package, &status)?;
-                engine = candidate.engine;
-                threads = Threads::Fixed(candidate.options.intra_threads);
-                Some(candidate.session)
-            })
-        };
-        let worker = Worker::spawn(package.name.as_str(), queue, session, rebuild)
+        let mend = mend(&package, &status, choice, engine, options);
+        let worker = Worker::spawn(package.name.as_str(), queue, session, mend)
             .map_err(|source| ModelError::Thread { model: package.name.clone(), source })?;
         Ok(Self { package, status, worker })
     }
@@ -69,12 +63,12 @@ impl Model {
 
     /// What runs it at the moment.
     pub fn status(&self) -> EngineStatus {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.status).clone()
     }
 
     /// Which engine runs it at the moment.
     pub fn engine(&self) -> EngineKind {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).kind
+        lock(&self.status).kind
     }
 
     /// A way through the model for one thread, from inputs to predictions.
@@ -94,6 +88,40 @@ impl Model {
     }
 }
 
+/// Builds the session anew when it keeps failing, on tract if its own engine cannot and it may.
+fn mend(
+    package: &Arc<Package>,
+    status: &Arc<Mutex<EngineStatus>>,
+    choice: EngineChoice,
+    mut engine: Arc<dyn Engine>,
+    options: SessionOptions,
+) -> Mend {
+    let (package, status) = (Arc::clone(package), Arc::clone(status));
+    let may_fall_over = matches!(choice, EngineChoice::Auto | EngineChoice::Fastest);
+    let threads = Threads::Fixed(options.intra_threads);
+    Box::new(move |condition| {
+        let failure = match condition {
+            Condition::Failing(failure) => failure,
+            Condition::Well => {
+                tracing::info!(model = %package.name, "the model works again");
+                lock(&status).failing = None;
+                return None;
+            }
+        };
+        let better = match choose::attempt(&engine, &package, threads) {
+            Ok(candidate) => Some(candidate),
+            Err(refusal) if may_fall_over && engine.kind() == EngineKind::Ort => {
+                tracing::warn!(model = %package.name, reason = refusal.reason, "trying tract");
+                choose::try_tract(&package).ok()
+            }
+            Err(_) => None,
+        };
+        let candidate = take_over(better, failure, &package, &status)?;
+        engine = candidate.engine;
+        Some(candidate.session)
+    })
+}
+
 /// Notes what serves from now on, aloud.
 fn take_over(
     better: Option<Candidate>,
@@ -101,15 +129,20 @@ fn take_over(
     package: &Package,
     status: &Mutex<EngineStatus>,
 ) -> Option<Candidate> {
-    let mut status = status.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut status = lock(status);
     let model = package.name.as_str();
     let Some(mut candidate) = better else {
         tracing::error!(model, %failure, "the model keeps failing, and it cannot be built anew");
-        status.reason = Some(format!("it keeps failing: {failure}"));
+        status.failing = Some(failure.to_string());
         return None;
     };
     candidate.status.reason = Some(format!("built anew after: {failure}"));
     tracing::warn!(model, %failure, engine = candidate.status.label(), "the session was built anew");
     *status = candidate.status.clone();
     Some(candidate)
+}
+
+// No code that can panic runs under this lock.
+fn lock(status: &Mutex<EngineStatus>) -> MutexGuard<'_, EngineStatus> {
+    status.lock().unwrap_or_else(PoisonError::into_inner)
 }

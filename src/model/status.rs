@@ -21,6 +21,8 @@ pub struct EngineStatus {
     pub threads: usize,
     /// Why it is this engine, where that is not the obvious one.
     pub reason: Option<String>,
+    /// Why no prediction comes, while it keeps failing and nothing else can serve.
+    pub failing: Option<String>,
     /// What was found while loading: providers that are missing.
     pub notes: Vec<String>,
     /// The median of a few runs at load, one item each.

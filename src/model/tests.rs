@@ -1,9 +1,13 @@
 //! Models on graphs that are written by hand, with golden samples.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::engine::{EngineKind, Form, OrtConfig, Provider};
+use crate::engine::{
+    Engine, EngineError, EngineKind, Form, OrtConfig, Provider, Session, SessionOptions, Tract,
+};
 use crate::event::{DType, Input, Order, Prediction, Samples, Tensor};
 use crate::package::graph::{Graph, f32s, u8s};
 use crate::package::{EngineChoice, ModelRef, Package, test_package};
@@ -31,7 +35,7 @@ impl Lab {
         })
     }
 
-    fn load(&self, name: &str, engine: EngineChoice) -> Result<std::sync::Arc<Model>, ModelError> {
+    fn load(&self, name: &str, engine: EngineChoice) -> Result<Arc<Model>, ModelError> {
         self.models(engine).load(&name.parse::<ModelRef>().expect("name"))
     }
 }
@@ -216,7 +220,7 @@ fn those_who_ask_for_one_version_share_it() {
     let models = lab.models(EngineChoice::Tract);
     let reference: ModelRef = "m".parse().expect("name");
     let (a, b) = (models.load(&reference).expect("a"), models.load(&reference).expect("b"));
-    assert!(std::sync::Arc::ptr_eq(&a, &b));
+    assert!(Arc::ptr_eq(&a, &b));
     assert_eq!(models.find("m").expect("by name").version, 1);
     let path = lab.root.path().join("m/1");
     assert_eq!(models.find(&path.to_string_lossy()).expect("by path").name.as_str(), "m");
@@ -268,6 +272,75 @@ fn mistakes_of_a_package_are_found_at_load() {
     assert!(error.contains("model.onnx"), "{error}");
 }
 
+/// Runs on tract until it breaks.
+#[derive(Debug, Clone)]
+struct Fragile(Arc<AtomicBool>, Tract);
+
+#[derive(Debug)]
+struct FragileSession(Arc<AtomicBool>, Box<dyn Session>);
+
+impl Engine for Fragile {
+    fn kind(&self) -> EngineKind {
+        EngineKind::Ort
+    }
+
+    fn version(&self) -> String {
+        "0".into()
+    }
+
+    fn load(
+        &self,
+        package: &Package,
+        options: SessionOptions,
+    ) -> Result<Box<dyn Session>, EngineError> {
+        Ok(Box::new(FragileSession(Arc::clone(&self.0), self.1.load(package, options)?)))
+    }
+}
+
+impl Session for FragileSession {
+    fn run(&mut self, inputs: &[Tensor], outputs: &mut Vec<Tensor>) -> Result<(), EngineError> {
+        if self.0.load(Ordering::Relaxed) {
+            let reason = "the accelerator is gone".into();
+            return Err(EngineError::Run { engine: EngineKind::Ort, reason });
+        }
+        self.1.run(inputs, outputs)
+    }
+}
+
+#[test]
+fn a_model_that_keeps_failing_falls_over_to_tract_if_it_may() {
+    let lab = Lab::new();
+    let golden = sample(&[1.0, 2.0], &[2.0, 4.0]);
+    let directory = lab.put("m", doubled(None), REGRESSION, &[("golden/00.json", &golden)]);
+    for (choice, falls_over) in [(EngineChoice::Auto, true), (EngineChoice::Ort, false)] {
+        let package = Package::open(&directory).expect("package");
+        let broken = Arc::new(AtomicBool::new(false));
+        let engine: Arc<dyn Engine> =
+            Arc::new(Fragile(Arc::clone(&broken), Tract::new(Form::Stored)));
+        let candidate =
+            choose::attempt(&engine, &package, choose::Threads::Fixed(1)).expect("well");
+        let model = Arc::new(Model::start(package, candidate, choice, 4).expect("model"));
+        let mut caller = model.caller().expect("caller");
+        let mut predict = || caller.predict_one(&numbers(&[1.0, 1.0]));
+        assert!(predict().is_ok());
+        broken.store(true, Ordering::Relaxed);
+        for _ in 0..3 {
+            assert_eq!(predict().expect_err("broken").kind(), "engine");
+        }
+        assert_eq!(predict().is_ok(), falls_over);
+        let EngineStatus { reason, failing, .. } = model.status();
+        let told = if falls_over { reason } else { failing }.expect("told");
+        assert!(told.contains("accelerator is gone"), "{told}");
+        assert_eq!(model.engine(), if falls_over { EngineKind::Tract } else { EngineKind::Ort });
+        if !falls_over {
+            // It heals when the cause goes away.
+            broken.store(false, Ordering::Relaxed);
+            assert!(predict().is_ok());
+            assert_eq!(model.status().failing, None);
+        }
+    }
+}
+
 #[test]
 fn a_bench_times_a_batch() {
     let lab = Lab::new();
@@ -278,7 +351,7 @@ fn a_bench_times_a_batch() {
         .bench(
             &package,
             (EngineKind::Tract, Form::Stored),
-            crate::engine::SessionOptions::default(),
+            SessionOptions::default(),
             8,
             std::time::Duration::from_millis(5),
         )

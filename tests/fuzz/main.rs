@@ -8,4 +8,6 @@
 
 mod decode;
 mod mutate;
+
+mod package;
 mod rules;

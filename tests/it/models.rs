@@ -1,10 +1,12 @@
 //! The models that are shipped, on every engine that is here.
 
 use std::path::Path;
+use std::process::Command;
 
 use eir::engine::{EngineKind, Form};
+use eir::event::{Input, Prediction};
 use eir::model::{Models, ModelsConfig};
-use eir::package::{EngineChoice, Package};
+use eir::package::{EngineChoice, Expectation, Package};
 
 fn shipped() -> (Models, Vec<Package>) {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
@@ -43,7 +45,7 @@ fn every_golden_sample_of_every_shipped_model_holds_on_every_engine() {
         for (kind, form) in candidates(&models, package) {
             for result in models.verify(package, kind, form).expect("verify") {
                 let name = &package.name;
-                println!("{name} {kind} {form:?} {} {:?}", result.sample, result.elapsed);
+                eprintln!("{name} {kind} {form:?} {} {:?}", result.sample, result.elapsed);
                 if let Some(mistake) = result.mistake {
                     mistakes
                         .push(format!("{name} on {kind} {form:?}, {}: {mistake}", result.sample));
@@ -55,6 +57,45 @@ fn every_golden_sample_of_every_shipped_model_holds_on_every_engine() {
 }
 
 #[test]
+fn a_shipped_model_answers_on_its_thread() {
+    let (models, packages) = shipped();
+    let package = packages.into_iter().find(|p| p.name.as_str() == "bearing").expect("bearing");
+    let golden = package.golden.clone();
+    let mut caller = models.serve(package, None).expect("model").caller().expect("caller");
+    let inputs: Vec<Input> = golden
+        .iter()
+        .map(|sample| sample.input.load(|_| Err::<Input, _>("numbers only")).expect("numbers"))
+        .collect();
+    let mut answers = Vec::new();
+    caller.predict(&inputs, &mut answers);
+    for (sample, answer) in golden.iter().zip(answers) {
+        let Expectation::Scores(expected) = &sample.expect else { panic!("scores") };
+        let best = expected.iter().max_by(|a, b| a.1.total_cmp(b.1)).expect("a class");
+        match answer.expect("an answer") {
+            Prediction::Classification { label, .. } => assert_eq!(*label, **best.0),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// ONNX Runtime's own builds report to their makers unless they are told not to before they load.
+#[test]
+fn loading_and_running_models_writes_nothing_outside() {
+    let home = tempfile::tempdir().expect("tempdir");
+    let ran = Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "models::a_shipped_model_answers_on_its_thread"])
+        .env("HOME", home.path())
+        .env("TMPDIR", home.path())
+        .env_remove("XDG_CACHE_HOME")
+        .env_remove("XDG_DATA_HOME")
+        .output()
+        .expect("run");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
+    let left: Vec<_> = std::fs::read_dir(home.path()).expect("home").flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
 fn every_shipped_model_serves_by_every_choice_of_engine() {
     let (models, packages) = shipped();
     for package in packages {
@@ -62,7 +103,7 @@ fn every_shipped_model_serves_by_every_choice_of_engine() {
         for choice in [EngineChoice::Auto, EngineChoice::Fastest, EngineChoice::Tract] {
             let model = models.serve(package.clone(), Some(choice)).expect("model");
             let status = model.status();
-            println!(
+            eprintln!(
                 "{} {choice:?}: {} {}, {} threads, {:?} a run, {:?}",
                 package.name,
                 status.label(),
