@@ -8,9 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::net::{Problem, TlsConfig, client_config, human, is_private_or_loopback, read_secret};
 
-/// MQTT 3.1.1 has no flow control of its own: this many times `receive_maximum` unacknowledged
-/// messages are taken before the connection is cycled.
-const V4_PATIENCE: usize = 4;
+/// Brokers do not always keep to `receive_maximum`: MQTT 3.1.1 has none, and mosquitto 2.0.11 lets out
+/// two more messages with each acknowledgement. So many times as many are taken before the link stops
+/// reading.
+const PATIENCE: usize = 32;
+
+/// Whatever their number, unacknowledged messages take no more memory than this, unless two of the
+/// largest do.
+const UNSETTLED_BYTES: usize = 64 << 20;
 
 /// A connection to an MQTT broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -179,14 +184,15 @@ impl ConnectionConfig {
         }
     }
 
-    /// The most messages that can be here unacknowledged at one time, whatever the broker does. A
-    /// queue that holds needs room for that many.
+    /// The most messages that can be here unacknowledged at one time, whatever the broker does: 32
+    /// times `receive_maximum`. A queue that holds needs room for that many.
     pub fn in_flight_bound(&self) -> usize {
-        let maximum = usize::from(self.receive_maximum.max(1));
-        match self.version {
-            Version::V5 => maximum,
-            Version::V4 => maximum * V4_PATIENCE,
-        }
+        usize::from(self.receive_maximum.max(1)) * PATIENCE
+    }
+
+    /// The most bytes of payload that can be here unacknowledged, but for the last message.
+    pub(super) fn unsettled_bytes(&self) -> usize {
+        UNSETTLED_BYTES.max(2 * self.max_packet)
     }
 
     /// Everything that cannot work, all at once. Reads the files, opens no connection.

@@ -78,6 +78,14 @@ struct Connection {
     ping_at: Instant,
     /// By when the broker must have sent something, after a ping.
     alive_by: Option<Instant>,
+    /// Nothing is read, because the inbox is full; by when something of it must be settled.
+    settle_by: Option<Instant>,
+}
+
+impl Connection {
+    fn next_deadline(&self) -> Instant {
+        [self.alive_by, self.settle_by].into_iter().flatten().fold(self.ping_at, Instant::min)
+    }
 }
 
 impl Driver {
@@ -242,6 +250,7 @@ impl Driver {
             keep_alive,
             ping_at: Instant::now() + keep_alive,
             alive_by: None,
+            settle_by: None,
         }
     }
 
@@ -252,12 +261,14 @@ impl Driver {
 
     /// Serves a connection; returns when told to stop.
     async fn serve(&mut self, connection: &mut Connection, stop: &mut Stop) -> Result<(), Ended> {
-        self.take_in(connection)?;
         loop {
+            self.take_in(connection)?;
             self.put_out(connection)?;
             let calm = connection.outgoing.len() < HIGH_WATER;
+            let reading = calm && connection.settle_by.is_none();
             let room = calm && self.session.has_room(&connection.limits);
             let unwritten = !connection.outgoing.is_empty() || connection.dirty;
+            let deadline = connection.next_deadline();
             let Connection { reader, writer, incoming, outgoing, dirty, .. } = connection;
             tokio::select! {
                 () = stop.stopped() => return Ok(()),
@@ -268,30 +279,38 @@ impl Driver {
                     self.subscriptions.ask(&wanted, self.codec, limits, outgoing)?;
                 }
                 written = write(writer, outgoing, dirty), if unwritten => written?,
-                read = reader.read_buf(incoming), if calm => {
+                read = reader.read_buf(incoming), if reading => {
                     if read? == 0 {
                         return Err(Ended::Failed("the broker closed the connection".to_owned()));
                     }
                     connection.alive_by = None;
-                    self.take_in(connection)?;
                 }
                 Some(command) = self.commands.recv(), if room => {
                     self.session.publish(command, self.codec, &connection.limits, outgoing);
                 }
-                () = sleep_until(connection.alive_by.unwrap_or(connection.ping_at)) => {
-                    self.ping(connection)?;
-                }
+                () = sleep_until(deadline) => self.overdue(connection)?,
             }
         }
     }
 
-    fn ping(&self, connection: &mut Connection) -> Result<(), Ended> {
-        if connection.alive_by.is_some() {
+    /// Something is due: a ping, or the end of patience.
+    fn overdue(&self, connection: &mut Connection) -> Result<(), Ended> {
+        let now = Instant::now();
+        let is_past = |deadline: Option<Instant>| deadline.is_some_and(|by| by <= now);
+        if is_past(connection.settle_by) {
+            return Err(Ended::Overrun);
+        }
+        if is_past(connection.alive_by) {
             return Err(Ended::Failed("the broker left a ping unanswered".to_owned()));
         }
-        let now = Instant::now();
-        connection.alive_by = Some(now + self.config.connect_timeout);
+        if connection.ping_at > now {
+            return Ok(());
+        }
         connection.ping_at = now + connection.keep_alive;
+        // While nothing is read, no answer is seen.
+        if connection.settle_by.is_none() {
+            connection.alive_by = Some(now + self.config.connect_timeout);
+        }
         self.write(connection, &Outgoing::Ping)
     }
 
@@ -306,6 +325,7 @@ impl Driver {
             return Err(Ended::Overrun);
         }
         while let Some((packet, qos)) = self.inbox.pop_settled() {
+            connection.settle_by = None;
             if qos == QoS::ExactlyOnce {
                 self.session.receive(packet);
                 self.write(connection, &Outgoing::PubRec(packet))?;
@@ -314,14 +334,27 @@ impl Driver {
             }
         }
         self.session.flush(self.codec, &connection.limits, &mut connection.outgoing);
+        if !self.is_full() {
+            connection.settle_by = None;
+        } else if connection.settle_by.is_none() {
+            connection.settle_by = Some(Instant::now() + connection.keep_alive);
+            connection.alive_by = None;
+        }
         Ok(())
     }
 
-    /// Handles every whole packet that has arrived.
+    /// Whether the broker has sent more than it may, and what it sends must wait in the socket.
+    fn is_full(&self) -> bool {
+        self.inbox.is_full(self.config.in_flight_bound(), self.config.unsettled_bytes())
+    }
+
+    /// Handles every whole packet that has arrived, while there is room.
     fn take_in(&mut self, connection: &mut Connection) -> Result<(), Ended> {
-        while let Some(packet) = self.codec.decode(&mut connection.incoming)? {
+        while !self.is_full()
+            && let Some(packet) = self.codec.decode(&mut connection.incoming)?
+        {
             match packet {
-                Incoming::Publish(delivery) => self.deliver(delivery, connection)?,
+                Incoming::Publish(delivery) => self.deliver(delivery, connection),
                 Incoming::PubAck(packet, verdict) => self.session.confirmed(packet, verdict),
                 Incoming::PubRec(packet, verdict) => {
                     if self.session.taken_over(packet, verdict) {
@@ -355,25 +388,22 @@ impl Driver {
         Ok(())
     }
 
-    fn deliver(&self, delivery: Delivery, connection: &Connection) -> Result<(), Ended> {
+    fn deliver(&self, delivery: Delivery, connection: &Connection) {
         let Delivery { packet, qos, dup, .. } = delivery;
-        if dup && qos != QoS::AtMostOnce && self.inbox.holds(packet) {
-            return Ok(());
-        }
+        let bytes = delivery.payload.len();
         let ack = if qos == QoS::AtMostOnce {
             AckHandle::none()
+        } else if dup && self.inbox.holds(packet) {
+            return;
         } else if qos == QoS::ExactlyOnce && self.session.has_received(packet) {
-            self.inbox.push(packet, qos, true);
-            return Ok(());
-        } else if self.inbox.len() >= self.config.in_flight_bound() {
-            return Err(Ended::Overrun);
+            self.inbox.push(packet, qos, bytes, true);
+            return;
         } else {
-            let sequence = self.inbox.push(packet, qos, false);
+            let sequence = self.inbox.push(packet, qos, bytes, false);
             AckHandle::new(Arc::clone(&self.inbox), connection.epoch, sequence)
         };
         Tally::add(&self.tally.received);
         (self.handler)(message(delivery, ack));
-        Ok(())
     }
 
     /// Says goodbye, so that the broker does not publish the last will: acknowledges what is settled,

@@ -24,6 +24,8 @@ struct Window {
     /// The sequence number of the first entry.
     first: u64,
     entries: VecDeque<Entry>,
+    /// Of payload, in all entries.
+    bytes: usize,
     overrun: bool,
 }
 
@@ -31,6 +33,7 @@ struct Window {
 struct Entry {
     packet: u16,
     qos: QoS,
+    bytes: usize,
     settled: bool,
 }
 
@@ -47,15 +50,17 @@ impl Inbox {
         let mut window = self.lock();
         window.first += window.entries.len() as u64;
         window.entries.clear();
+        window.bytes = 0;
         window.overrun = false;
         window.epoch += 1;
         window.epoch
     }
 
     /// Takes a message in; its sequence number.
-    pub(super) fn push(&self, packet: u16, qos: QoS, settled: bool) -> u64 {
+    pub(super) fn push(&self, packet: u16, qos: QoS, bytes: usize, settled: bool) -> u64 {
         let mut window = self.lock();
-        window.entries.push_back(Entry { packet, qos, settled });
+        window.bytes += bytes;
+        window.entries.push_back(Entry { packet, qos, bytes, settled });
         window.first + window.entries.len() as u64 - 1
     }
 
@@ -65,8 +70,10 @@ impl Inbox {
         if !window.entries.front()?.settled {
             return None;
         }
+        let entry = window.entries.pop_front()?;
         window.first += 1;
-        window.entries.pop_front().map(|entry| (entry.packet, entry.qos))
+        window.bytes -= entry.bytes;
+        Some((entry.packet, entry.qos))
     }
 
     pub(super) fn settle(&self, epoch: u64, sequence: u64) {
@@ -108,8 +115,10 @@ impl Inbox {
         self.lock().entries.iter().any(|entry| entry.packet == packet)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.lock().entries.len()
+    /// Whether no more may be taken in before something is settled.
+    pub(super) fn is_full(&self, most: usize, most_bytes: usize) -> bool {
+        let window = self.lock();
+        window.entries.len() >= most || window.bytes >= most_bytes
     }
 
     /// Resolves when the first message was settled or an overrun was told.
@@ -136,9 +145,9 @@ mod tests {
     fn what_an_earlier_connection_delivered_is_ignored() {
         let inbox = Inbox::default();
         let old = inbox.begin();
-        let first = inbox.push(1, QoS::AtLeastOnce, false);
+        let first = inbox.push(1, QoS::AtLeastOnce, 9, false);
         let new = inbox.begin();
-        let again = inbox.push(1, QoS::AtLeastOnce, false);
+        let again = inbox.push(1, QoS::AtLeastOnce, 9, false);
         assert_ne!(first, again);
         inbox.settle(old, first);
         inbox.settle(old, again);
@@ -148,20 +157,22 @@ mod tests {
         assert_eq!(popped(&inbox), [1]);
         inbox.settle(new, again);
         inbox.settle(new, 99);
-        assert_eq!(inbox.len(), 0);
+        assert!(inbox.is_full(0, 99) && !inbox.is_full(1, 1));
+        inbox.push(2, QoS::AtLeastOnce, 9, false);
+        assert!(inbox.is_full(1, 99) && inbox.is_full(99, 9) && !inbox.is_full(2, 10));
     }
 
     #[test]
     fn a_message_that_nobody_can_settle_any_more_is_an_overrun() {
         let inbox = Inbox::default();
         let epoch = inbox.begin();
-        let settled = inbox.push(1, QoS::AtLeastOnce, false);
+        let settled = inbox.push(1, QoS::AtLeastOnce, 9, false);
         inbox.settle(epoch, settled);
         inbox.abandon(epoch, settled);
         popped(&inbox);
         inbox.abandon(epoch, settled);
         assert!(!inbox.is_overrun());
-        let lost = inbox.push(2, QoS::AtLeastOnce, false);
+        let lost = inbox.push(2, QoS::AtLeastOnce, 9, false);
         inbox.abandon(epoch, lost);
         assert!(inbox.is_overrun());
         inbox.begin();
@@ -176,7 +187,7 @@ mod tests {
             let inbox = Inbox::default();
             let epoch = inbox.begin();
             let sequences: Vec<_> =
-                (0_u16..20).map(|packet| inbox.push(packet, QoS::AtLeastOnce, false)).collect();
+                (0_u16..20).map(|packet| inbox.push(packet, QoS::AtLeastOnce, 9, false)).collect();
             let mut out = Vec::new();
             for packet in order {
                 inbox.settle(epoch, sequences[usize::from(packet)]);

@@ -61,7 +61,8 @@ pub struct Counters {
     pub refused: u64,
     /// Connections that the broker accepted after the first.
     pub reconnects: u64,
-    /// Connections that were cycled because too many messages were unacknowledged.
+    /// Connections that were cycled because messages found no room, or too many stayed
+    /// unacknowledged for too long.
     pub overruns: u64,
 }
 

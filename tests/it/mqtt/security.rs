@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use eir::broker::{Broker, BrokerConfig, UserConfig};
 use eir::mqtt::{ConnectionConfig, LinkState, QoS, Version};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::NamedGroup;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -100,7 +100,9 @@ impl Pki {
         write(&directory.path().join("ca.pem"), &ca.pem());
         for (name, subject) in [("server", "localhost"), ("client", "device")] {
             let key = KeyPair::generate().expect("key");
-            let params = CertificateParams::new([subject.to_owned()]).expect("params");
+            let mut params = CertificateParams::new([subject.to_owned()]).expect("params");
+            // Without a name of its own it would look as if it had signed itself.
+            params.distinguished_name.push(DnType::CommonName, subject);
             let certificate = params.signed_by(&key, &issuer).expect("certificate");
             write(&directory.path().join(format!("{name}.pem")), &certificate.pem());
             write(&directory.path().join(format!("{name}.key")), &key.serialize_pem());

@@ -1,12 +1,13 @@
 //! What survives a broken connection.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use eir::mqtt::{LinkState, QoS, Version};
 
 use super::EVERY;
 use crate::support::broker::{AnyBroker, Kind};
-use crate::support::mqtt::{Client, config, publish};
+use crate::support::mqtt::{Client, SOON, config, publish};
 
 #[tokio::test]
 async fn acknowledgements_wait_for_what_came_before_and_the_rest_comes_again() {
@@ -31,13 +32,18 @@ async fn acknowledgements_wait_for_what_came_before_and_the_rest_comes_again() {
         client.stop().await;
         drop(held);
         let mut client = Client::up("keeper", &config, &wanted).await;
-        for number in 2..5 {
+        let mut again = Vec::new();
+        for _ in 2..5 {
             let message = client.next().await;
-            let payload = String::from_utf8_lossy(&message.payload).into_owned();
-            assert_eq!(payload, number.to_string(), "{kind:?} {version:?}");
             assert!(message.dup, "{kind:?} {version:?}");
+            again.push(String::from_utf8_lossy(&message.payload).into_owned());
             message.ack.ack();
         }
+        if kind == Kind::Embedded {
+            // rmqtt 0.24 sends the latest first.
+            again.reverse();
+        }
+        assert_eq!(again, ["2", "3", "4"], "{kind:?} {version:?}");
         publisher.publish("t", "last", QoS::AtLeastOnce).await;
         assert_eq!(client.next_text().await, "last");
         client.stop().await;
@@ -57,7 +63,8 @@ async fn the_receive_maximum_holds_the_broker_back() {
             publisher.publish("t", &number.to_string(), QoS::AtLeastOnce).await;
         }
         for number in 0..20 {
-            assert!(client.messages.len() <= 3, "{kind:?}");
+            // mosquitto 2.0.11 sends more; each acknowledgement frees two places too many.
+            assert!(kind == Kind::Mosquitto || client.messages.len() <= 3, "{kind:?}");
             assert_eq!(client.next_text().await, number.to_string(), "{kind:?}");
         }
         assert_eq!(client.link.counters().overruns, 0);
@@ -67,25 +74,55 @@ async fn the_receive_maximum_holds_the_broker_back() {
 }
 
 #[tokio::test]
-async fn too_many_unacknowledged_messages_cycle_the_connection_and_none_is_lost() {
+async fn a_flood_that_nobody_settles_waits_in_the_socket_and_then_cycles_the_connection() {
     let broker = AnyBroker::start(Kind::Embedded);
     let mut config = config(&broker.url(), Version::V4);
-    config.receive_maximum = 2;
+    config.receive_maximum = 1;
+    config.keep_alive = Duration::from_secs(1);
+    let bound = config.in_flight_bound();
     let mut client = Client::up("slow", &config, &[("t", QoS::AtLeastOnce)]).await;
     let publisher = Client::up("publisher", &config, &[]).await;
-    for number in 0..30 {
+    for number in 0..bound * 2 {
         publisher.publish("t", &number.to_string(), QoS::AtLeastOnce).await;
     }
     let mut state = client.link.state();
     let down = state.wait_for(|s| matches!(s, LinkState::Connecting { .. }));
-    tokio::time::timeout(Duration::from_secs(20), down).await.expect("in time").expect("a state");
-    let mut seen = std::collections::BTreeSet::new();
-    while seen.len() < 30 {
+    tokio::time::timeout(SOON, down).await.expect("in time").expect("a state");
+    assert_eq!(client.link.counters().overruns, 1);
+    assert!(client.messages.len() >= bound);
+    let mut seen = BTreeSet::new();
+    while seen.len() < bound * 2 {
         seen.insert(client.next_text().await);
     }
-    assert!(client.link.counters().overruns >= 1);
     client.stop().await;
     publisher.stop().await;
+}
+
+/// mosquitto 2.0.11 does not keep to the receive maximum once there is a backlog.
+#[tokio::test]
+async fn a_backlog_behind_a_slow_consumer_arrives_once_and_in_order() {
+    for (kind, version) in EVERY {
+        let broker = AnyBroker::start(kind);
+        let mut config = config(&broker.url(), version);
+        config.receive_maximum = 1;
+        let count = config.in_flight_bound() * 4;
+        let client = Client::up("backlog", &config, &[("t", QoS::AtLeastOnce)]).await;
+        client.stop().await;
+        let publisher = Client::up("publisher", &config, &[]).await;
+        for number in 0..count {
+            publisher.publish("t", &number.to_string(), QoS::AtLeastOnce).await;
+        }
+        // The answer to the subscription stands behind the backlog.
+        let mut client = Client::start("backlog", &config);
+        client.subscribe(&[("t", QoS::AtLeastOnce)]);
+        for number in 0..count {
+            assert_eq!(client.next_text().await, number.to_string(), "{kind:?} {version:?}");
+        }
+        assert_eq!(client.link.counters().received, count as u64, "{kind:?} {version:?}");
+        assert_eq!(client.link.counters().overruns, 0);
+        client.stop().await;
+        publisher.stop().await;
+    }
 }
 
 #[tokio::test]
