@@ -9,7 +9,6 @@
 //! Every frame follows from the seed and its time alone, so frames may be asked for in any order.
 
 #![expect(
-    clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "pixel numbers are small, and a pixel's value saturates as a camera's does"

@@ -7,11 +7,7 @@
 //!
 //! Every block follows from the seed and its number alone, so blocks may be asked for in any order.
 
-#![expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    reason = "sample numbers stay far below 2^52, and f32 is what the sensor resolves"
-)]
+#![expect(clippy::cast_possible_truncation, reason = "f32 is what the sensor resolves")]
 
 use std::f64::consts::TAU;
 use std::time::Duration;
@@ -41,6 +37,10 @@ const RAMP: Duration = Duration::from_millis(500);
 /// The low-frequency part of the noise is a moving average over so many samples.
 const RUMBLE: usize = 12;
 
+/// Kinds of random streams.
+const NOISE_STREAM: u64 = 1;
+const FAULT_STREAM: u64 = 2;
+
 /// The models' labels, in the order in which faults are drawn.
 const FAULTS: [&str; 3] = ["imbalance", "inner_race", "outer_race"];
 
@@ -59,9 +59,10 @@ pub(super) struct Machine {
     harmonics: Vec<Tone>,
     hum_hz: f64,
     hum: Tone,
+    load: f64,
     events: Vec<Event>,
-    /// One for each event.
-    sources: Vec<Source>,
+    /// What the fault sounds of that was heard last, with the number of its event.
+    source: Option<(usize, Source)>,
 }
 
 impl Machine {
@@ -74,7 +75,7 @@ impl Machine {
             [rng.random_range(0.5..1.0), rng.random_range(0.5..1.0), rng.random_range(0.25..0.75)];
         let loudest = gain.iter().copied().fold(0.0, f64::max);
         let noise: f64 = rng.random_range(0.014..0.045);
-        let mut machine = Self {
+        Self {
             seed,
             shaft: Shaft {
                 hz: rng.random_range(20.0..30.0),
@@ -91,13 +92,10 @@ impl Machine {
                 .into(),
             hum_hz: [50.0, 60.0, 100.0, 120.0].choose(&mut rng).copied().unwrap_or(50.0),
             hum: Tone::draw(&mut rng, 1.0, 0.025),
-            events: Vec::new(),
-            sources: Vec::new(),
-        };
-        machine.events = timeline(&mut rng, length.as_secs_f64());
-        machine.sources =
-            machine.events.iter().map(|e| machine.source(&mut rng, e, load)).collect();
-        machine
+            load,
+            events: timeline(&mut rng, length.as_secs_f64()),
+            source: None,
+        }
     }
 
     /// The fault periods, in order.
@@ -109,6 +107,7 @@ impl Machine {
     pub(super) fn block(&mut self, block: u64) -> [[f32; 3]; BLOCK] {
         let mut signal = self.noise(block);
         let first = block as f64 * BLOCK as f64;
+        let fault = self.fault(first / RATE_HZ, (first + BLOCK as f64) / RATE_HZ);
         for (i, sample) in signal.iter_mut().enumerate() {
             let at = (first + i as f64) / RATE_HZ;
             let turns = self.shaft.turns(at);
@@ -116,11 +115,8 @@ impl Machine {
                 tone.add(turns, 1.0, sample);
             }
             self.hum.add(at * self.hum_hz, 1.0, sample);
-            for (event, source) in self.events.iter().zip(&self.sources) {
-                let severity = severity(event, at);
-                if severity > 0.0 {
-                    source.add(at, turns, severity, sample);
-                }
+            if let (Some(number), Some((_, source))) = (fault, &self.source) {
+                source.add(at, turns, severity(&self.events[number], at), sample);
             }
             for (value, level) in sample.iter_mut().zip(self.gravity) {
                 *value = (((*value + level) / STEP_G).round() * STEP_G).clamp(-RANGE_G, RANGE_G);
@@ -151,29 +147,37 @@ impl Machine {
 
     /// Two independent stretches of white noise for a block.
     fn white(&self, block: u64) -> (Vec<[f64; 3]>, Vec<[f64; 3]>) {
-        // An odd multiplier keeps the blocks of neighbouring seeds apart.
-        let mut rng = StdRng::seed_from_u64(
-            self.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(block),
-        );
+        let mut rng = stream(self.seed, NOISE_STREAM, block);
         let mut draw =
             || (0..BLOCK).map(|_| [(); 3].map(|()| rng.sample(StandardNormal))).collect();
         (draw(), draw())
     }
 
-    fn source(&self, rng: &mut StdRng, event: &Event, load: f64) -> Source {
+    /// The number of the event between two times, if there is one; its source is then at hand.
+    fn fault(&mut self, from: f64, to: f64) -> Option<usize> {
+        let number = self.events.partition_point(|e| e.end.as_secs_f64() <= from);
+        let event = self.events.get(number).filter(|e| e.start.as_secs_f64() < to)?;
+        if self.source.as_ref().is_none_or(|(known, _)| *known != number) {
+            let mut rng = stream(self.seed, FAULT_STREAM, number as u64);
+            self.source = Some((number, self.source(&mut rng, event)));
+        }
+        Some(number)
+    }
+
+    fn source(&self, rng: &mut StdRng, event: &Event) -> Source {
         match event.label {
-            "imbalance" => Source::Imbalance(self.imbalance(rng, load)),
+            "imbalance" => Source::Imbalance(self.imbalance(rng)),
             "inner_race" => {
                 let modulation = rng.random_range(0.6..0.9);
-                Source::Impacts(self.impacts(rng, event, INNER_RACE_ORDER, modulation, load))
+                Source::Impacts(self.impacts(rng, event, INNER_RACE_ORDER, modulation))
             }
-            _ => Source::Impacts(self.impacts(rng, event, OUTER_RACE_ORDER, 0.0, load)),
+            _ => Source::Impacts(self.impacts(rng, event, OUTER_RACE_ORDER, 0.0)),
         }
     }
 
     /// A heavy spot pulls outwards once per turn: x and y in quadrature, little along the shaft.
-    fn imbalance(&self, rng: &mut StdRng, load: f64) -> Tone {
-        let force = rng.random_range(0.35..0.9) * load;
+    fn imbalance(&self, rng: &mut StdRng) -> Tone {
+        let force = rng.random_range(0.35..0.9) * self.load;
         let phase: f64 = rng.random_range(0.0..TAU);
         let turned = if rng.random() { TAU / 4.0 } else { -TAU / 4.0 };
         Tone {
@@ -187,15 +191,8 @@ impl Machine {
         }
     }
 
-    fn impacts(
-        &self,
-        rng: &mut StdRng,
-        event: &Event,
-        order: f64,
-        modulation: f64,
-        load: f64,
-    ) -> Impacts {
-        let strength = rng.random_range(0.9..2.6) * load;
+    fn impacts(&self, rng: &mut StdRng, event: &Event, order: f64, modulation: f64) -> Impacts {
+        let strength = rng.random_range(0.9..2.6) * self.load;
         let resonance_hz = rng.random_range(900.0..1300.0);
         let damping = rng.random_range(0.035..0.075);
         let slip = rng.random_range(0.01..0.02);
@@ -221,6 +218,12 @@ impl Machine {
             gain: self.gain.map(|g| if rng.random() { g } else { -g }),
         }
     }
+}
+
+/// Random numbers for one thing that has a number: they do not depend on what was asked for before.
+fn stream(seed: u64, kind: u64, number: u64) -> StdRng {
+    let own = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(kind);
+    StdRng::seed_from_u64(own.wrapping_mul(0xD1B5_4A32_D192_ED03).wrapping_add(number))
 }
 
 /// A sensor is never mounted quite level: 1 g along one axis, up or down, and a little on the
@@ -339,12 +342,13 @@ mod tests {
         let mut seen = 0;
         for seed in 0..20 {
             let machine = Machine::new(seed, Duration::from_mins(1));
-            for (event, source) in machine.events.iter().zip(&machine.sources) {
+            for (number, event) in machine.events.iter().enumerate() {
                 let Some(&(_, order)) = orders.iter().find(|(label, _)| *label == event.label)
                 else {
                     continue;
                 };
-                let Source::Impacts(impacts) = source else {
+                let mut rng = stream(seed, FAULT_STREAM, number as u64);
+                let Source::Impacts(impacts) = machine.source(&mut rng, event) else {
                     continue;
                 };
                 let turns = machine.shaft.turns(event.end.as_secs_f64())

@@ -1,7 +1,6 @@
 //! Metal plates: how they are made, what can be wrong with them, and what the camera sees of one.
 
 #![expect(
-    clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
     clippy::cast_sign_loss,

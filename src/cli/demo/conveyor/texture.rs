@@ -1,7 +1,5 @@
 //! Tiles of noise, made once and closing on themselves: what belts and brushed metal look like.
 
-#![expect(clippy::cast_precision_loss, reason = "tiles are small")]
-
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand_distr::StandardNormal;
