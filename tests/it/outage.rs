@@ -1,8 +1,9 @@
 //! What breaks degrades, and heals when its cause goes away.
 
 use std::path::Path;
+use std::time::Duration;
 
-use super::support::{Mosquitto, Peer, site, within};
+use super::support::{Mosquitto, Peer, site};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_dies_and_comes_back_empty_is_served_again() {
@@ -12,11 +13,16 @@ async fn a_broker_that_dies_and_comes_back_empty_is_served_again() {
     for round in 1..=3 {
         let mut peer = Peer::connect("peer", port).await;
         peer.subscribe("plant/+/alarm").await;
-        peer.publish("plant/a/vibration", site::window("outer_race", round)).await;
-        assert_eq!(peer.next_json().await.1["origin"], format!("{round}:bearing:fault"));
+        // The broker has forgotten the subscription: what comes before it is renewed is nobody's.
+        let decision = loop {
+            peer.publish("plant/a/vibration", site::window("outer_race", round)).await;
+            if let Some((_, decision)) = peer.next_json_within(Duration::from_millis(500)).await {
+                break decision;
+            }
+        };
+        assert_eq!(decision["origin"], format!("{round}:bearing:fault"));
         broker.kill();
         broker.start_again();
-        within("the device to come back", app.ready()).await;
     }
     app.drain().await;
 }

@@ -76,11 +76,14 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
 pub(super) struct Origins(BTreeMap<String, String>);
 
 impl Origins {
-    /// The layer of a key, or of the nearest table around it.
+    /// The layer of a key; of something in it, where it is a table; or of the nearest table around it.
     pub(super) fn of(&self, key: &str) -> String {
         let mut key = key;
         loop {
-            if let Some(origin) = self.0.get(key) {
+            let inside = format!("{key}.");
+            let next = self.0.range(inside.clone()..).next();
+            let first = next.filter(|(found, _)| found.starts_with(&inside));
+            if let Some(origin) = self.0.get(key).or(first.map(|(_, origin)| origin)) {
                 return origin.clone();
             }
             match key.rsplit_once('.') {

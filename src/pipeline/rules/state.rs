@@ -6,11 +6,12 @@
 //! | cooling | cooling | cooling | cooling | active, **fires** |
 //! | active | active | active | active | active |
 //!
-//! A release (`until` is true, or without `until` the condition is not met) takes cooling and active
-//! back to idle, whatever else holds; idle and holding do not ask for it. So a rule fires once and
-//! then not before it was released and met again, and never twice within the cooldown; a firing that
-//! the cooldown held back is made up for at the first evaluation after it, unless it was released
-//! in between.
+//! A release takes cooling and active back to idle; idle and holding do not ask for it. Without `until`
+//! it comes when the condition is not met. With `until` it comes before the condition is looked at, and
+//! hits from before do not count any more, so that `until = "true"` lets every evaluation decide for
+//! itself. A rule fires once and then not before it was released and met again, and never twice within
+//! the cooldown; a firing that the cooldown held back is made up for at the first evaluation after it,
+//! unless it was released in between.
 
 use std::time::{Duration, Instant};
 
@@ -90,16 +91,15 @@ impl RuleState {
         until: Option<bool>,
         now: Instant,
     ) -> Verdict {
+        if until == Some(true) && self.asks_for_release() {
+            *self = Self { fired_at: self.fired_at, ..Self::default() };
+        }
         let met = self.window.push(when, rule.hits);
-        let released = until.unwrap_or(!met);
+        let released = until.is_none() && !met;
         let event = if met { self.met(rule, now) } else { Event::Unmet };
         let (phase, verdict) = step(self.phase, event, released);
         if phase == Phase::Idle {
             self.met_since = None;
-            if self.phase != Phase::Idle && until == Some(true) {
-                // Hits from before the release must not fire the rule again.
-                self.window = Window::default();
-            }
         }
         if verdict == Verdict::Fire {
             self.fired_at = Some(now);
@@ -202,13 +202,18 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_that_is_always_released_decides_every_time() {
+        assert_eq!(run(&Condition::new(""), "xx.xx", Some("xxxxx")), "FF.FF");
+    }
+
+    #[test]
     fn hits_count_within_their_window() {
         let mut rule = Condition::new("");
         rule.hits = Hits::new(3, 5).expect("hits");
         assert_eq!(run(&rule, "x.x..x.x.x", None), ".........F");
         assert_eq!(run(&rule, "xxx.......xxx", None), "..F.........F");
         // A release by `until` forgets the hits from before.
-        assert_eq!(run(&rule, "xxxxxxx", Some("....x..")), "..F....");
+        assert_eq!(run(&rule, "xxxxxxx", Some("....x..")), "..F...F");
     }
 
     #[test]

@@ -84,6 +84,14 @@ impl Peer {
         (topic, serde_json::from_slice(&payload).expect("json"))
     }
 
+    /// The next message as JSON, if one comes within that time.
+    pub(crate) async fn next_json_within(
+        &mut self,
+        wait: Duration,
+    ) -> Option<(String, serde_json::Value)> {
+        tokio::time::timeout(wait, self.next_json()).await.ok()
+    }
+
     /// What has arrived and was not read yet.
     pub(crate) fn pending(&mut self) -> usize {
         self.received.len()
