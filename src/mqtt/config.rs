@@ -100,7 +100,7 @@ pub struct BackoffConfig {
 
 impl Default for BackoffConfig {
     fn default() -> Self {
-        Self { first: Duration::from_millis(200), max: Duration::from_secs(60) }
+        Self { first: Duration::from_millis(200), max: Duration::from_mins(1) }
     }
 }
 
@@ -323,7 +323,7 @@ const fn keep_alive() -> Duration {
 }
 
 const fn session_expiry() -> Duration {
-    Duration::from_secs(3600)
+    Duration::from_hours(1)
 }
 
 const fn max_packet() -> usize {

@@ -123,9 +123,9 @@ impl Driver {
                 Ended::Stopped => break,
                 Ended::Overrun => {
                     Tally::add(&self.tally.overruns);
-                    self.down("too many messages wait for their acknowledgement".to_owned());
+                    self.down("too many messages wait for their acknowledgement");
                 }
-                Ended::Failed(error) => self.down(error),
+                Ended::Failed(error) => self.down(&error),
             }
             let wait = backoff.next_wait();
             if self.meanwhile(&mut stop, sleep(wait)).await.is_none() {
@@ -192,7 +192,7 @@ impl Driver {
         }
     }
 
-    fn down(&mut self, error: String) {
+    fn down(&mut self, error: &str) {
         tracing::debug!(link = self.name, error, "not connected");
         while let Ok(command) = self.commands.try_recv() {
             turn_away(command);
@@ -211,7 +211,7 @@ impl Driver {
                     now
                 }
             };
-            *state = LinkState::Connecting { since, last_error: Some(error.as_str().into()) };
+            *state = LinkState::Connecting { since, last_error: Some(error.into()) };
         });
     }
 
@@ -321,9 +321,6 @@ impl Driver {
 
     /// Queues acknowledgements and publishes that may go now.
     fn put_out(&mut self, connection: &mut Connection) -> Result<(), Ended> {
-        if self.inbox.is_overrun() {
-            return Err(Ended::Overrun);
-        }
         while let Some((packet, qos)) = self.inbox.pop_settled() {
             connection.settle_by = None;
             if qos == QoS::ExactlyOnce {
@@ -334,6 +331,9 @@ impl Driver {
             }
         }
         self.session.flush(self.codec, &connection.limits, &mut connection.outgoing);
+        if self.inbox.is_stuck() && connection.outgoing.is_empty() && !connection.dirty {
+            return Err(Ended::Overrun);
+        }
         if !self.is_full() {
             connection.settle_by = None;
         } else if connection.settle_by.is_none() {
@@ -343,7 +343,8 @@ impl Driver {
         Ok(())
     }
 
-    /// Whether the broker has sent more than it may, and what it sends must wait in the socket.
+    /// Whether the broker has sent more than it may, or than there is room for, and what else it sends
+    /// must wait in the socket.
     fn is_full(&self) -> bool {
         self.inbox.is_full(self.config.in_flight_bound(), self.config.unsettled_bytes())
     }
