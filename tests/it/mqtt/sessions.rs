@@ -203,6 +203,8 @@ async fn unreliable(broker: String, mut cut: mpsc::Receiver<()>, group: &mut Gro
     group.spawn("wire", async move {
         while let Ok((mut near, _)) = listener.accept().await {
             let Ok(mut far) = TcpStream::connect(&broker).await else { continue };
+            near.set_nodelay(true).expect("near");
+            far.set_nodelay(true).expect("far");
             tokio::select! {
                 _ended = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
                 cut = cut.recv() => if cut.is_none() { return },
