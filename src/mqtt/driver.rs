@@ -5,28 +5,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::task::{Backoff, Clock, Stop, SystemClock};
 
-use super::config::Endpoint;
+use super::connection::{Connection, handshake, message, write};
+use super::endpoint::Endpoint;
 use super::inbox::Inbox;
 use super::link::{Command, Handler};
 use super::session::Session;
 use super::state::Tally;
 use super::subscriptions::Subscriptions;
-use super::transport::{self, Stream};
-use super::wire::{Codec, ConnAck, Connect, Delivery, Incoming, Limits, Outgoing};
-use super::{
-    AckHandle, ConnectionConfig, LinkState, Message, Publish, PublishError, QoS, TopicFilter,
-};
+use super::transport::Stream;
+use super::wire::{Codec, ConnAck, Connect, Delivery, Incoming, Outgoing};
+use super::{AckHandle, ConnectionConfig, LinkState, Publish, QoS, TopicFilter};
 
 /// A connection that held for this long was a good one: the next wait is a short one again.
 const STABLE: Duration = Duration::from_secs(10);
 
-/// While so many bytes wait to be written, no more publishes are taken and nothing is read.
+/// While so many bytes wait to be written, no publish is taken and nothing read.
 const HIGH_WATER: usize = 256 << 10;
 
 /// How long the last words may take.
@@ -61,31 +60,6 @@ pub(super) struct Driver {
     inbox: Arc<Inbox>,
     session: Session,
     subscriptions: Subscriptions,
-}
-
-/// One connection that the broker has accepted.
-struct Connection {
-    reader: ReadHalf<Box<dyn Stream>>,
-    writer: WriteHalf<Box<dyn Stream>>,
-    incoming: BytesMut,
-    outgoing: BytesMut,
-    /// Something was written that was not flushed.
-    dirty: bool,
-    limits: Limits,
-    epoch: u64,
-    up_since: std::time::Instant,
-    keep_alive: Duration,
-    ping_at: Instant,
-    /// By when the broker must have sent something, after a ping.
-    alive_by: Option<Instant>,
-    /// Nothing is read, because the inbox is full; by when something of it must be settled.
-    settle_by: Option<Instant>,
-}
-
-impl Connection {
-    fn next_deadline(&self) -> Instant {
-        [self.alive_by, self.settle_by].into_iter().flatten().fold(self.ping_at, Instant::min)
-    }
 }
 
 impl Driver {
@@ -123,9 +97,9 @@ impl Driver {
                 Ended::Stopped => break,
                 Ended::Overrun => {
                     Tally::add(&self.tally.overruns);
-                    self.down("too many messages wait for their acknowledgement".to_owned());
+                    self.down("too many messages wait for their acknowledgement");
                 }
-                Ended::Failed(error) => self.down(error),
+                Ended::Failed(error) => self.down(&error),
             }
             let wait = backoff.next_wait();
             if self.meanwhile(&mut stop, sleep(wait)).await.is_none() {
@@ -187,15 +161,15 @@ impl Driver {
             tokio::select! {
                 () = stop.stopped() => return None,
                 done = &mut wait => return Some(done),
-                Some(command) = self.commands.recv() => turn_away(command),
+                Some(command) = self.commands.recv() => command.turn_away(),
             }
         }
     }
 
-    fn down(&mut self, error: String) {
+    fn down(&mut self, error: &str) {
         tracing::debug!(link = self.name, error, "not connected");
         while let Ok(command) = self.commands.try_recv() {
-            turn_away(command);
+            command.turn_away();
         }
         let now = SystemClock.now();
         self.report.send_modify(|state| {
@@ -211,7 +185,7 @@ impl Driver {
                     now
                 }
             };
-            *state = LinkState::Connecting { since, last_error: Some(error.as_str().into()) };
+            *state = LinkState::Connecting { since, last_error: Some(error.into()) };
         });
     }
 
@@ -321,9 +295,6 @@ impl Driver {
 
     /// Queues acknowledgements and publishes that may go now.
     fn put_out(&mut self, connection: &mut Connection) -> Result<(), Ended> {
-        if self.inbox.is_overrun() {
-            return Err(Ended::Overrun);
-        }
         while let Some((packet, qos)) = self.inbox.pop_settled() {
             connection.settle_by = None;
             if qos == QoS::ExactlyOnce {
@@ -334,6 +305,9 @@ impl Driver {
             }
         }
         self.session.flush(self.codec, &connection.limits, &mut connection.outgoing);
+        if self.inbox.is_stuck() && connection.outgoing.is_empty() && !connection.dirty {
+            return Err(Ended::Overrun);
+        }
         if !self.is_full() {
             connection.settle_by = None;
         } else if connection.settle_by.is_none() {
@@ -343,7 +317,8 @@ impl Driver {
         Ok(())
     }
 
-    /// Whether the broker has sent more than it may, and what it sends must wait in the socket.
+    /// Whether the broker has sent more than it may, or than there is room for, and what else it sends
+    /// must wait in the socket.
     fn is_full(&self) -> bool {
         self.inbox.is_full(self.config.in_flight_bound(), self.config.unsettled_bytes())
     }
@@ -420,83 +395,14 @@ impl Driver {
             self.write(connection, &Outgoing::Disconnect)?;
             write(&mut connection.writer, &mut connection.outgoing, &mut connection.dirty).await?;
             connection.writer.shutdown().await?;
+            // A socket that is closed with something unread takes back what was written last.
+            while connection.reader.read_buf(&mut connection.incoming).await? > 0 {
+                connection.incoming.clear();
+            }
             Ok::<(), Ended>(())
         };
         if !matches!(timeout(FAREWELL, words).await, Ok(Ok(()))) {
             tracing::debug!(link = self.name, "the broker did not hear the farewell");
         }
-    }
-}
-
-fn turn_away(command: Command) {
-    // Nobody may be waiting any more.
-    let _unheard = command.reply.send(Err(PublishError::Disconnected));
-}
-
-/// Opens a stream and waits until the broker has accepted; also what it sent behind that.
-async fn handshake(
-    endpoint: Endpoint,
-    tls: crate::net::TlsConfig,
-    codec: Codec,
-    connect: Connect,
-) -> Result<(Box<dyn Stream>, ConnAck, BytesMut), String> {
-    let failed = |error: &dyn std::error::Error| super::with_sources(error);
-    let mut stream = transport::open(&endpoint, &tls).await?;
-    let mut bytes = BytesMut::new();
-    codec.connect(&connect, &mut bytes).map_err(|error| failed(&error))?;
-    stream.write_all_buf(&mut bytes).await.map_err(|error| failed(&error))?;
-    stream.flush().await.map_err(|error| failed(&error))?;
-    loop {
-        match codec.decode(&mut bytes).map_err(|error| failed(&error))? {
-            None => {}
-            Some(Incoming::ConnAck(ack)) => {
-                return match ack.verdict {
-                    Ok(()) => Ok((stream, ack, bytes)),
-                    Err(reason) => Err(format!("the broker refused the connection: {reason}")),
-                };
-            }
-            Some(_) => return Err("the broker did not answer the connection".to_owned()),
-        }
-        if stream.read_buf(&mut bytes).await.map_err(|error| failed(&error))? == 0 {
-            return Err("the broker closed the connection without an answer".to_owned());
-        }
-    }
-}
-
-/// Writes everything. When it is cancelled, what was not written is still in `bytes`.
-async fn write(
-    writer: &mut WriteHalf<Box<dyn Stream>>,
-    bytes: &mut BytesMut,
-    dirty: &mut bool,
-) -> std::io::Result<()> {
-    *dirty = true;
-    writer.write_all_buf(bytes).await?;
-    writer.flush().await?;
-    *dirty = false;
-    Ok(())
-}
-
-fn message(delivery: Delivery, ack: AckHandle) -> Message {
-    let Delivery { topic, payload, qos, retain, dup, properties, .. } = delivery;
-    let mut id = None;
-    let mut traceparent = None;
-    for (key, value) in properties.user {
-        match key.as_str() {
-            "id" if id.is_none() => id = Some(value),
-            "traceparent" if traceparent.is_none() => traceparent = Some(value),
-            _ => {}
-        }
-    }
-    Message {
-        topic,
-        payload: payload.as_ref().into(),
-        qos,
-        retain,
-        dup,
-        id,
-        correlation: properties.correlation.as_deref().map(Into::into),
-        traceparent,
-        subscriptions: properties.subscriptions,
-        ack,
     }
 }

@@ -154,7 +154,7 @@ impl JsonSchema for TopicFilter {
 
 /// Whether a message can be published on `topic`: not empty, no wildcards, at most 65,535 bytes.
 pub fn is_topic(topic: &str) -> bool {
-    !topic.is_empty() && topic.len() <= usize::from(u16::MAX) && !topic.contains(['+', '#', '\0'])
+    !topic.is_empty() && u16::try_from(topic.len()).is_ok() && !topic.contains(['+', '#', '\0'])
 }
 
 #[cfg(test)]

@@ -26,7 +26,8 @@ struct Window {
     entries: VecDeque<Entry>,
     /// Of payload, in all entries.
     bytes: usize,
-    overrun: bool,
+    /// Some message will not be settled on this connection.
+    refused: bool,
 }
 
 #[derive(Debug)]
@@ -34,7 +35,15 @@ struct Entry {
     packet: u16,
     qos: QoS,
     bytes: usize,
-    settled: bool,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Waiting,
+    Settled,
+    /// Nobody took it, or nobody can settle it any more: it must be delivered again.
+    Refused,
 }
 
 impl Window {
@@ -51,7 +60,7 @@ impl Inbox {
         window.first += window.entries.len() as u64;
         window.entries.clear();
         window.bytes = 0;
-        window.overrun = false;
+        window.refused = false;
         window.epoch += 1;
         window.epoch
     }
@@ -60,14 +69,15 @@ impl Inbox {
     pub(super) fn push(&self, packet: u16, qos: QoS, bytes: usize, settled: bool) -> u64 {
         let mut window = self.lock();
         window.bytes += bytes;
-        window.entries.push_back(Entry { packet, qos, bytes, settled });
+        let stage = if settled { Stage::Settled } else { Stage::Waiting };
+        window.entries.push_back(Entry { packet, qos, bytes, stage });
         window.first + window.entries.len() as u64 - 1
     }
 
     /// The next message that the broker may be told about.
     pub(super) fn pop_settled(&self) -> Option<(u16, QoS)> {
         let mut window = self.lock();
-        if !window.entries.front()?.settled {
+        if window.entries.front()?.stage != Stage::Settled {
             return None;
         }
         let entry = window.entries.pop_front()?;
@@ -79,7 +89,9 @@ impl Inbox {
     pub(super) fn settle(&self, epoch: u64, sequence: u64) {
         let mut window = self.lock();
         let Some(entry) = window.entry(epoch, sequence) else { return };
-        entry.settled = true;
+        if entry.stage == Stage::Waiting {
+            entry.stage = Stage::Settled;
+        }
         let is_next = sequence == window.first;
         drop(window);
         if is_next {
@@ -87,26 +99,22 @@ impl Inbox {
         }
     }
 
-    /// Nobody can settle this message any more: if it was not, that is an overrun.
-    pub(super) fn abandon(&self, epoch: u64, sequence: u64) {
-        let unsettled = self.lock().entry(epoch, sequence).is_some_and(|entry| !entry.settled);
-        if unsettled {
-            self.overrun(epoch);
-        }
-    }
-
-    pub(super) fn overrun(&self, epoch: u64) {
+    /// This message will not be settled on this connection, unless it is already.
+    pub(super) fn refuse(&self, epoch: u64, sequence: u64) {
         let mut window = self.lock();
-        if window.epoch == epoch {
-            window.overrun = true;
+        let Some(entry) = window.entry(epoch, sequence) else { return };
+        if entry.stage == Stage::Waiting {
+            entry.stage = Stage::Refused;
+            window.refused = true;
             drop(window);
             self.changed.notify_one();
         }
     }
 
-    /// Whether somebody had no room for a message of this connection.
-    pub(super) fn is_overrun(&self) -> bool {
-        self.lock().overrun
+    /// Whether the next message to acknowledge never will be: the connection has no future. What came
+    /// before it is acknowledged by then, so that the next connection gets further.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.lock().entries.front().is_some_and(|entry| entry.stage == Stage::Refused)
     }
 
     /// Whether a message of this connection under this identifier waits to be settled. Old brokers
@@ -118,10 +126,10 @@ impl Inbox {
     /// Whether no more may be taken in before something is settled.
     pub(super) fn is_full(&self, most: usize, most_bytes: usize) -> bool {
         let window = self.lock();
-        window.entries.len() >= most || window.bytes >= most_bytes
+        window.refused || window.entries.len() >= most || window.bytes >= most_bytes
     }
 
-    /// Resolves when the first message was settled or an overrun was told.
+    /// Resolves when the first message was settled or one was refused.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -163,20 +171,24 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_nobody_can_settle_any_more_is_an_overrun() {
+    fn a_message_that_nobody_can_settle_any_more_ends_the_connection_when_it_is_next() {
         let inbox = Inbox::default();
         let epoch = inbox.begin();
         let settled = inbox.push(1, QoS::AtLeastOnce, 9, false);
         inbox.settle(epoch, settled);
-        inbox.abandon(epoch, settled);
-        popped(&inbox);
-        inbox.abandon(epoch, settled);
-        assert!(!inbox.is_overrun());
-        let lost = inbox.push(2, QoS::AtLeastOnce, 9, false);
-        inbox.abandon(epoch, lost);
-        assert!(inbox.is_overrun());
+        inbox.refuse(epoch, settled);
+        let waiting = inbox.push(2, QoS::AtLeastOnce, 9, false);
+        let lost = inbox.push(3, QoS::AtLeastOnce, 9, false);
+        inbox.refuse(epoch, lost);
+        assert!(inbox.is_full(99, 99), "nothing more is read");
+        assert_eq!(popped(&inbox), [1]);
+        assert!(!inbox.is_stuck(), "what came before can still be acknowledged");
+        inbox.settle(epoch, waiting);
+        inbox.settle(epoch, lost);
+        assert_eq!(popped(&inbox), [2]);
+        assert!(inbox.is_stuck());
         inbox.begin();
-        assert!(!inbox.is_overrun());
+        assert!(!inbox.is_stuck() && !inbox.is_full(99, 99));
     }
 
     proptest! {

@@ -74,6 +74,14 @@ pub(super) struct Command {
     pub(super) reply: oneshot::Sender<Result<(), PublishError>>,
 }
 
+impl Command {
+    /// There is no connection.
+    pub(super) fn turn_away(self) {
+        // Nobody may be waiting any more.
+        let _unheard = self.reply.send(Err(PublishError::Disconnected));
+    }
+}
+
 /// Called with each message on the link's own task: quick, and never blocking.
 pub(super) type Handler = Arc<dyn Fn(Message) + Send + Sync>;
 

@@ -146,11 +146,12 @@ impl AckHandle {
         }
     }
 
-    /// There is no room for the message: the connection is closed and opened again after a wait, and
-    /// the broker delivers what is not acknowledged once more. Does nothing for QoS 0.
+    /// There is no room for the message: nothing more is read, and when what came before it is
+    /// acknowledged the connection is closed and, after a wait, opened again; the broker then delivers
+    /// once more what is not acknowledged. Does nothing for QoS 0.
     pub fn redeliver(&self) {
         if let Some(slot) = &self.0 {
-            slot.inbox.overrun(slot.epoch);
+            slot.inbox.refuse(slot.epoch, slot.sequence);
         }
     }
 }
@@ -166,7 +167,7 @@ impl AckHandle {
 impl Drop for AckHandle {
     fn drop(&mut self) {
         if let Some(slot) = &self.0 {
-            slot.inbox.abandon(slot.epoch, slot.sequence);
+            slot.inbox.refuse(slot.epoch, slot.sequence);
         }
     }
 }

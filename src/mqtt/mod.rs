@@ -13,7 +13,9 @@
 //! acknowledgement when its queue is full, and closes the connection over a packet that is too large.
 
 mod config;
+mod connection;
 mod driver;
+mod endpoint;
 mod filter;
 mod inbox;
 mod link;

@@ -62,16 +62,13 @@ impl Subscriptions {
         if !self.asked.contains_key(&filter) {
             return;
         }
-        match verdicts.into_iter().next() {
-            Some(Err(reason)) => {
-                tracing::warn!(%filter, reason, "subscription refused");
-                self.granted.remove(&filter);
-                self.refused.insert(filter, reason);
-            }
-            _ => {
-                self.refused.remove(&filter);
-                self.granted.insert(filter);
-            }
+        if let Some(Err(reason)) = verdicts.into_iter().next() {
+            tracing::warn!(%filter, reason, "subscription refused");
+            self.granted.remove(&filter);
+            self.refused.insert(filter, reason);
+        } else {
+            self.refused.remove(&filter);
+            self.granted.insert(filter);
         }
     }
 

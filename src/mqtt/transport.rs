@@ -9,7 +9,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::net::{TlsConfig, client_config};
 
-use super::config::Endpoint;
+use super::endpoint::Endpoint;
 
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 

@@ -290,7 +290,7 @@ mod tests {
                 let mut plain = BytesMut::from(&bytes[..]);
                 while let Ok(Some(_)) = codec.decode(&mut plain) {}
                 // The same with a header that fits, so that the bodies are reached.
-                let mut framed = BytesMut::from(&[kind << 4 | 2, bytes.len() as u8][..]);
+                let mut framed = BytesMut::from(&[kind << 4 | 2, u8::try_from(bytes.len()).expect("short")][..]);
                 framed.extend_from_slice(&bytes);
                 while let Ok(Some(_)) = codec.decode(&mut framed) {}
             }

@@ -15,7 +15,10 @@ pub fn is_private_or_loopback(host: &str) -> bool {
         };
     }
     let name = bare.strip_suffix('.').unwrap_or(bare).to_ascii_lowercase();
-    name == "localhost" || name.ends_with(".localhost") || name.ends_with(".local")
+    match name.rsplit_once('.') {
+        Some((_, top)) => top == "localhost" || top == "local",
+        None => name == "localhost",
+    }
 }
 
 fn is_near_v4(address: Ipv4Addr) -> bool {

@@ -2,6 +2,7 @@
 
 mod faults;
 mod flow;
+mod routing;
 mod security;
 mod sessions;
 

@@ -91,21 +91,21 @@ async fn a_publish_waits_for_its_acknowledgement_across_reconnects() {
         let client = Client::start("stubborn", &config);
         let mut stream = accept(&listener, false).await;
         client.wait(LinkState::is_up).await;
-        let link = client.link.clone();
-        let answer =
-            tokio::task::spawn(
-                async move { link.publish(publish("t", "x", QoS::AtLeastOnce)).await },
-            );
-        let (first, body) = packet(&mut stream).await;
-        assert_eq!(first, PUBLISH_QOS1);
-        drop(stream);
-        let mut stream = accept(&listener, session_present).await;
-        let (again, same) = packet(&mut stream).await;
-        assert_eq!(again, if session_present { PUBLISH_AGAIN } else { PUBLISH_QOS1 });
-        assert_eq!(same, body);
-        assert!(!answer.is_finished());
-        stream.write_all(&[0x40, 2, body[3], body[4]]).await.expect("write");
-        assert_eq!(timeout(SOON, answer).await.expect("in time").expect("joined"), Ok(()));
+        let script = async {
+            let (first, body) = packet(&mut stream).await;
+            assert_eq!(first, PUBLISH_QOS1);
+            drop(stream);
+            let mut stream = accept(&listener, session_present).await;
+            let (again, same) = packet(&mut stream).await;
+            assert_eq!(again, if session_present { PUBLISH_AGAIN } else { PUBLISH_QOS1 });
+            assert_eq!(same, body);
+            stream.write_all(&[0x40, 2, body[3], body[4]]).await.expect("write");
+            stream
+        };
+        let answer = client.link.publish(publish("t", "x", QoS::AtLeastOnce));
+        let (answer, _stream) =
+            timeout(SOON, async { tokio::join!(answer, script) }).await.expect("in time");
+        assert_eq!(answer, Ok(()));
         client.stop().await;
     }
 }

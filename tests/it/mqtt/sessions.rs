@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use eir::mqtt::{LinkState, QoS, Version};
+use eir::task::Group;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 
 use super::EVERY;
 use crate::support::broker::{AnyBroker, Kind};
@@ -190,5 +193,63 @@ async fn the_status_is_retained_and_the_last_will_is_spoken() {
         message.ack.ack();
         late.stop().await;
         watcher.stop().await;
+    }
+}
+
+/// A wire between the link and the broker that is cut again and again.
+async fn unreliable(broker: String, mut cut: mpsc::Receiver<()>, group: &mut Group) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let address = listener.local_addr().expect("address");
+    group.spawn("wire", async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let Ok(mut far) = TcpStream::connect(&broker).await else { continue };
+            near.set_nodelay(true).expect("near");
+            far.set_nodelay(true).expect("far");
+            tokio::select! {
+                _ended = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                cut = cut.recv() => if cut.is_none() { return },
+            }
+        }
+    });
+    format!("mqtt://{address}")
+}
+
+#[tokio::test]
+async fn a_wire_that_is_cut_again_and_again_loses_nothing() {
+    const COUNT: usize = 400;
+    for (kind, version) in EVERY {
+        for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let broker = AnyBroker::start(kind);
+            let (scissors, cut) = mpsc::channel(1);
+            let url = broker.url().replace("mqtt://", "");
+            let mut wire = Group::default();
+            let shaky = config(&unreliable(url, cut, &mut wire).await, version);
+            // Both ways through the same wire: what is published, and what is received.
+            let mut client = Client::up("shaky", &shaky, &[("t", qos)]).await;
+            let link = client.link.clone();
+            let sending = async {
+                for number in 0..COUNT {
+                    let message = publish("t", &number.to_string(), qos);
+                    while let Err(error) = link.publish(message.clone()).await {
+                        assert!(!error.is_refused(), "{error}");
+                        assert!(link.state().wait_for(LinkState::is_up).await.is_ok());
+                    }
+                }
+            };
+            let receiving = async {
+                let mut seen = BTreeSet::new();
+                let mut total = 0;
+                while seen.len() < COUNT {
+                    seen.insert(client.next_text().await);
+                    total += 1;
+                    if total % 50 == 0 {
+                        scissors.try_send(()).ok();
+                    }
+                }
+            };
+            tokio::join!(sending, receiving);
+            assert!(client.link.counters().reconnects >= 3, "{kind:?} {version:?}");
+            client.stop().await;
+        }
     }
 }

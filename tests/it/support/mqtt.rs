@@ -57,10 +57,8 @@ impl Client {
     pub(crate) async fn wait(&self, wanted: impl Fn(&LinkState) -> bool) -> LinkState {
         let mut state = self.link.state();
         let found = timeout(SOON, state.wait_for(|state| wanted(state))).await;
-        match found {
-            Ok(state) => state.expect("a state").clone(),
-            Err(_) => panic!("waited too long in {:?}", self.link.state().borrow()),
-        }
+        assert!(found.is_ok(), "waited too long in {:?}", self.link.state().borrow());
+        found.expect("in time").expect("a state").clone()
     }
 
     /// The next message; whoever takes it must acknowledge it.
