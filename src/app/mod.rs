@@ -73,8 +73,8 @@ pub struct App {
 
 impl App {
     /// Builds everything, then starts everything. A pipeline whose model is broken is degraded, and
-    /// built again from time to time ([`App::heal`]); the others run.
-    pub async fn start(config: Config, observer: Option<Observer>) -> Result<Self, StartError> {
+    /// built again from time to time ([`App::heal`]); the others run. To be called within a runtime.
+    pub fn start(config: Config, observer: Option<Observer>) -> Result<Self, StartError> {
         let workshop = Workshop {
             device: Arc::new(config.device.resolve()),
             clock: Arc::new(SystemClock),
@@ -210,7 +210,11 @@ impl App {
         let drain = self.config.shutdown.drain.0;
         for (name, pipeline) in old {
             let left = pipeline.stop(drain).await;
-            tracing::info!(pipeline = %name, left, "stopped");
+            tracing::info!(pipeline = %name, messages = left.messages.len(), actions = left.actions, "stopped");
+            // What was meant for a pipeline that is no more is settled; for its successor it comes again.
+            if !self.pipelines.contains_key(&name) {
+                left.messages.into_iter().for_each(|message| message.ack.settle());
+            }
         }
         self.start_pipelines();
         for actions in retired {
@@ -220,7 +224,7 @@ impl App {
     }
 
     /// Tries again to build what is degraded.
-    pub async fn heal(&mut self) {
+    pub fn heal(&mut self) {
         let degraded: Vec<_> =
             self.pipelines.iter().filter(|(_, p)| p.problem().is_some()).collect();
         let names: Vec<_> = degraded.into_iter().map(|(name, _)| name.clone()).collect();
@@ -250,8 +254,9 @@ impl App {
         for (name, pipeline) in self.pipelines {
             let counts = pipeline.counts();
             let left = pipeline.stop(deadline).await;
-            if left > 0 {
-                tracing::warn!(pipeline = %name, left, "the drain deadline passed; what is left comes again");
+            if left.is_some() {
+                let (messages, actions) = (left.messages.len(), left.actions);
+                tracing::warn!(pipeline = %name, messages, actions, "left; the messages come again");
             }
             log_counts(&name, &counts);
         }

@@ -35,6 +35,21 @@ pub struct Status {
     pub counts: Counts,
 }
 
+/// What a pipeline could not finish in time. A message that is dropped with it comes again.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Left {
+    pub messages: Vec<Envelope>,
+    pub actions: usize,
+}
+
+impl Left {
+    /// Something is left.
+    pub(super) fn is_some(&self) -> bool {
+        self.actions > 0 || !self.messages.is_empty()
+    }
+}
+
 /// A pipeline: its queue is there from the first moment to the last, whatever becomes of the rest.
 #[derive(Debug)]
 pub(super) struct Pipeline {
@@ -279,16 +294,16 @@ impl Pipeline {
         }
     }
 
-    /// Decides what is queued and sends what was decided; what is left of both after `deadline` is
-    /// counted, and its messages come again.
-    pub(super) async fn stop(self, deadline: Duration) -> usize {
+    /// Decides what is queued and sends what was decided, until `deadline` has passed.
+    pub(super) async fn stop(self, deadline: Duration) -> Left {
         let State::Running(running) = self.state else {
-            return self.queue.close_and_take().len();
+            return Left { messages: self.queue.close_and_take(), actions: 0 };
         };
         self.queue.close();
         let joined = tokio::task::spawn_blocking(move || running.thread.join());
-        let in_time = tokio::time::timeout(deadline, joined).await.is_ok();
-        let left = if in_time { 0 } else { self.queue.close_and_take().len() };
-        left + running.actions.drain(deadline).await
+        // In time or not: what is in the queue now, nobody takes any more.
+        let _in_time = tokio::time::timeout(deadline, joined).await.is_ok();
+        let messages = self.queue.close_and_take();
+        Left { messages, actions: running.actions.drain(deadline).await }
     }
 }

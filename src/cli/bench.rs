@@ -93,9 +93,8 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
 /// tract works on one thread.
 fn threads(kind: EngineKind, asked: &[usize], cores: usize) -> Vec<usize> {
     match (kind, asked) {
-        (EngineKind::Tract, _) => vec![1],
         (EngineKind::Ort, []) if cores > 1 => vec![1, cores],
-        (EngineKind::Ort, []) => vec![1],
+        (EngineKind::Tract, _) | (EngineKind::Ort, []) => vec![1],
         (EngineKind::Ort, asked) => asked.to_vec(),
     }
 }

@@ -73,7 +73,7 @@ pub(super) fn infer(args: &InferArgs) -> Result<(), Failure> {
                 let answers: Vec<_> =
                     callers.iter_mut().map(|caller| ask(caller, &input)).collect();
                 failed += usize::from(answers.iter().any(|answer| answer.1.is_err()));
-                progress.suspend(|| show(args, file, &callers, &answers))?;
+                progress.suspend(|| show(args, file, &callers, &answers));
             }
             Err(error) => {
                 failed += 1;
@@ -97,12 +97,7 @@ fn ask(caller: &mut Caller, input: &Input) -> Answer {
     (clock.now() - start, answer)
 }
 
-fn show(
-    args: &InferArgs,
-    file: &Path,
-    callers: &[Caller],
-    answers: &[Answer],
-) -> Result<(), Failure> {
+fn show(args: &InferArgs, file: &Path, callers: &[Caller], answers: &[Answer]) {
     let mut rows = Vec::new();
     for (caller, (elapsed, answer)) in callers.iter().zip(answers) {
         let (model, package) = (caller.model(), caller.model().package());
@@ -124,7 +119,6 @@ fn show(
         [row] => println!("{}: {}  ({}, {})", file.display(), row[2], row[0], row[1]),
         rows => println!("{}\n{}", file.display(), table(&["engine", "time", "prediction"], rows)),
     }
-    Ok(())
 }
 
 /// A prediction in a line.
@@ -235,7 +229,7 @@ impl Reader {
 
     /// Numbers in the order in which they stood, instant by instant.
     fn samples(&self, values: Vec<f32>) -> anyhow::Result<Input> {
-        if values.is_empty() || values.len() % self.channels != 0 {
+        if values.is_empty() || !values.len().is_multiple_of(self.channels) {
             bail!("{} numbers; a multiple of {} channels is wanted", values.len(), self.channels);
         }
         if let Some(bad) = values.iter().find(|value| !value.is_finite()) {
@@ -265,9 +259,15 @@ fn every_number(json: &serde_json::Value, numbers: &mut Vec<f32>) {
             numbers.extend(Data::from(vec![number]).to_f32());
         }
         serde_json::Value::Array(items) => {
-            items.iter().for_each(|item| every_number(item, numbers))
+            for item in items {
+                every_number(item, numbers);
+            }
         }
-        serde_json::Value::Object(map) => map.values().for_each(|item| every_number(item, numbers)),
+        serde_json::Value::Object(map) => {
+            for item in map.values() {
+                every_number(item, numbers);
+            }
+        }
         _ => {}
     }
 }

@@ -138,9 +138,8 @@ fn models_dir(asked: Option<&Path>) -> Result<PathBuf, Failure> {
 /// A model by name in the repository or by path.
 fn find_model(models: Option<&Path>, model: &str) -> Result<(Models, Package), Failure> {
     // A path needs no repository.
-    let dir = models_dir(models).or_else(|failure| match Path::new(model).exists() {
-        true => Ok(PathBuf::from(".")),
-        false => Err(failure),
+    let dir = models_dir(models).or_else(|failure| {
+        if Path::new(model).exists() { Ok(PathBuf::from(".")) } else { Err(failure) }
     })?;
     let models = Models::new(&ModelsConfig { dir, ..ModelsConfig::default() });
     let package = models.find(model).map_err(|error| Failure::new(Exit::NoInput, error))?;

@@ -22,7 +22,7 @@ pub(super) fn load(sources: &Sources) -> Result<Config, Failure> {
 
 async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let mut app = App::start(config, None).await.map_err(super::start_failure)?;
+    let mut app = App::start(config, None).map_err(super::start_failure)?;
     let mut report = tokio::time::interval(app.report_every());
     report.tick().await;
     loop {
@@ -38,7 +38,7 @@ async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Resul
                 Err(problems) => tracing::error!("reload refused, nothing changed:\n{problems}"),
             },
             _ = report.tick() => {
-                app.heal().await;
+                app.heal();
                 app.log_counts();
             }
             () = recv(&mut signals.terminate) => break,

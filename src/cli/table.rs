@@ -10,15 +10,12 @@ pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
         }
     }
     let line = |cells: &[String]| {
-        let mut text = String::new();
-        for (index, (cell, width)) in cells.iter().zip(&widths).enumerate() {
-            let padding = " ".repeat(width - cell.chars().count());
-            let gap = if index == 0 { "" } else { "  " };
-            text += gap;
-            text +=
-                &if index == 0 { format!("{cell}{padding}") } else { format!("{padding}{cell}") };
-        }
-        text.trim_end().to_owned() + "\n"
+        let padded =
+            cells.iter().zip(&widths).enumerate().map(|(index, (cell, &width))| match index {
+                0 => format!("{cell:<width$}"),
+                _ => format!("{cell:>width$}"),
+            });
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
     };
     let header: Vec<_> = header.iter().map(|&cell| cell.to_owned()).collect();
     let rule = "─".repeat(widths.iter().sum::<usize>() + 2 * (columns.max(1) - 1)) + "\n";

@@ -103,12 +103,21 @@ impl Router {
 
     /// Replaces the table; a message sees the old one or the new one, whole.
     pub fn set(&self, routes: Vec<Route>) {
-        self.0.routes.store(Arc::new(Some(routes)));
+        self.exchange(Some(routes));
     }
 
     /// Stops the intake: messages that come now stay unacknowledged, and the broker keeps them.
     pub fn close(&self) {
-        self.0.routes.store(Arc::new(None));
+        self.exchange(None);
+    }
+
+    /// When this returns, no message is on its way by the old table any more: its queues may be closed.
+    fn exchange(&self, routes: Option<Vec<Route>>) {
+        let old = self.0.routes.swap(Arc::new(routes));
+        // Routing a message never blocks, so this is a matter of microseconds.
+        while Arc::strong_count(&old) > 1 {
+            std::thread::yield_now();
+        }
     }
 
     /// For [`crate::mqtt::Link::start`].

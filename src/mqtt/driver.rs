@@ -1,11 +1,13 @@
 //! The task behind a link: connects, serves the connection, connects again.
 
+mod greeting;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -19,17 +21,14 @@ use super::session::Session;
 use super::state::Tally;
 use super::subscriptions::Subscriptions;
 use super::transport::Stream;
-use super::wire::{Codec, ConnAck, Connect, Delivery, Incoming, Outgoing};
-use super::{AckHandle, ConnectionConfig, LinkState, Publish, QoS, TopicFilter};
+use super::wire::{Codec, ConnAck, Delivery, Incoming, Outgoing};
+use super::{AckHandle, ConnectionConfig, LinkState, QoS, TopicFilter};
 
 /// A connection that held for this long was a good one: the next wait is a short one again.
 const STABLE: Duration = Duration::from_secs(10);
 
 /// While so many bytes wait to be written, no publish is taken and nothing read.
 const HIGH_WATER: usize = 256 << 10;
-
-/// How long the last words may take.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Why a connection ended.
 enum Ended {
@@ -140,20 +139,6 @@ impl Driver {
         ended
     }
 
-    fn connect_packet(&self) -> Result<Connect, String> {
-        let password = self.config.password()?.unwrap_or_default();
-        Ok(Connect {
-            client_id: self.client_id.clone(),
-            login: self.config.username.clone().map(|user| (user, password)),
-            clean: self.config.clean_start,
-            keep_alive: u16::try_from(self.config.keep_alive.as_secs()).unwrap_or(u16::MAX),
-            session_expiry: u32::try_from(self.config.session_expiry.as_secs()).unwrap_or(u32::MAX),
-            receive_maximum: self.config.receive_maximum.max(1),
-            max_packet: self.config.max_packet,
-            will: self.status_topic.clone().map(|topic| (topic, b"offline".as_slice())),
-        })
-    }
-
     /// Waits for something without a connection: publishes are turned away. None: told to stop.
     async fn meanwhile<T>(&mut self, stop: &mut Stop, wait: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(wait);
@@ -226,11 +211,6 @@ impl Driver {
             alive_by: None,
             settle_by: None,
         }
-    }
-
-    fn status(&self) -> Option<Publish> {
-        let topic = self.status_topic.clone()?;
-        Some(Publish { topic, qos: QoS::AtLeastOnce, retain: true, ..Publish::default() })
     }
 
     /// Serves a connection; returns when told to stop.
@@ -379,30 +359,5 @@ impl Driver {
         };
         Tally::add(&self.tally.received);
         (self.handler)(message(delivery, ack));
-    }
-
-    /// Says goodbye, so that the broker does not publish the last will: acknowledges what is settled,
-    /// announces `offline`, disconnects.
-    async fn farewell(&mut self, connection: &mut Connection) {
-        let offline = self.status().map(|p| Publish { qos: QoS::AtMostOnce, ..p });
-        let words = async {
-            self.put_out(connection)?;
-            if let Some(publish) = &offline {
-                let payload = &bytes::Bytes::from_static(b"offline");
-                let packet = Outgoing::Publish { packet: 0, dup: false, publish, payload };
-                self.write(connection, &packet)?;
-            }
-            self.write(connection, &Outgoing::Disconnect)?;
-            write(&mut connection.writer, &mut connection.outgoing, &mut connection.dirty).await?;
-            connection.writer.shutdown().await?;
-            // A socket that is closed with something unread takes back what was written last.
-            while connection.reader.read_buf(&mut connection.incoming).await? > 0 {
-                connection.incoming.clear();
-            }
-            Ok::<(), Ended>(())
-        };
-        if !matches!(timeout(FAREWELL, words).await, Ok(Ok(()))) {
-            tracing::debug!(link = self.name, "the broker did not hear the farewell");
-        }
     }
 }

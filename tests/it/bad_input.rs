@@ -43,7 +43,7 @@ async fn on_a_json_topic() {
     write!(short, "]}}").expect("string");
     let payloads = [
         (topic, Vec::new(), "empty"),
-        (topic, text(&deep), "depth"),
+        (topic, text(&deep), "syntax"),
         (topic, text(&format!("{{\"x\":{deep}")), "depth"),
         (topic, text("{\"x\":[NaN],\"y\":[1],\"z\":[1]}"), "syntax"),
         (topic, text("{\"x\":[1e999],\"y\":[1],\"z\":[1]}"), "not_finite"),

@@ -16,11 +16,15 @@ async fn a_broker_that_dies_and_comes_back_empty_is_served_again() {
         // The broker has forgotten the subscription: what comes before it is renewed is nobody's.
         let decision = loop {
             peer.publish("plant/a/vibration", site::window("outer_race", round)).await;
-            if let Some((_, decision)) = peer.next_json_within(Duration::from_millis(500)).await {
-                break decision;
+            // And what was not acknowledged when the broker died comes again.
+            match peer.next_json_within(Duration::from_millis(500)).await {
+                Some((_, decision)) if decision["origin"] == format!("{round}:bearing:fault") => {
+                    break decision;
+                }
+                _ => {}
             }
         };
-        assert_eq!(decision["origin"], format!("{round}:bearing:fault"));
+        assert_eq!(decision["rule"], "fault");
         broker.kill();
         broker.start_again();
     }
@@ -62,7 +66,7 @@ async fn a_broken_model_degrades_its_pipeline_and_heals() {
 
     // What waited for the broken pipeline is decided once it is whole.
     eir::disk::replace(&rubbish, &good).expect("model");
-    app.heal().await;
+    app.heal();
     let (topic, decision) = peer.next_json().await;
     assert_eq!((topic.as_str(), &decision["origin"]), ("plant/a/other", &"1:other:fault".into()));
     app.drain().await;

@@ -56,10 +56,10 @@ fn check_pipeline(
                 let at = format!("{action_key}.publish.broker");
                 problems.extend(unknown_broker(config, &at, &publish.broker, origins));
             }
-            if let ActionConfig::Webhook(webhook) = action {
-                if let Err(message) = webhook.check() {
-                    problems.push(origins.problem(&format!("{action_key}.webhook"), message));
-                }
+            if let ActionConfig::Webhook(webhook) = action
+                && let Err(message) = webhook.check()
+            {
+                problems.push(origins.problem(&format!("{action_key}.webhook"), message));
             }
         }
     }

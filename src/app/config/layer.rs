@@ -144,7 +144,7 @@ fn read_layers(sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Layer> {
                 push_value(&mut layers, problems, origin, &path, value.trim());
             }
             None => {
-                problems.push(problem(origin, "", "write it as key=value, e.g. log.level=debug"))
+                problems.push(problem(origin, "", "write it as key=value, e.g. log.level=debug"));
             }
         }
     }
@@ -165,7 +165,7 @@ fn files(file: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => {
-            problems.push(problem(directory.display().to_string(), "", error.to_string()))
+            problems.push(problem(directory.display().to_string(), "", error.to_string()));
         }
     }
     files

@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn a_miss_and_a_false_alarm_both_show() {
         let events = [event(10, 20), event(30, 40)];
-        let verdict = judge(&events, &seconds(&[12, 21, 25]), Duration::from_secs(60));
+        let verdict = judge(&events, &seconds(&[12, 21, 25]), Duration::from_mins(1));
         assert_eq!(verdict.events, 2);
         assert_eq!(verdict.recall, Some(0.5));
         assert_eq!(verdict.precision, Some(2.0 / 3.0));

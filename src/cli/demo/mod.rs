@@ -74,7 +74,7 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
     let names = ["bearing", "defects"];
     let ledgers = [Ledger::default(), Ledger::default()];
     let watch = Arc::new(Watch::new(names.into_iter().zip(ledgers.clone())));
-    let app = App::start(config, Some(watch.observer())).await.map_err(super::start_failure)?;
+    let app = App::start(config, Some(watch.observer())).map_err(super::start_failure)?;
     for status in app.pipelines() {
         screen.line(&format!("{:<11} {}", status.name.as_str(), status.engine));
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use eir::task::Group;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, PublishProperties};
+use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use tokio::sync::mpsc;
 
@@ -58,18 +58,6 @@ impl Peer {
     pub(crate) async fn publish(&mut self, topic: &str, payload: impl Into<Vec<u8>>) {
         let payload = payload.into();
         self.client.publish(topic, QoS::AtLeastOnce, false, payload).await.expect("publish");
-        self.wait("published").await;
-    }
-
-    /// The same with a user property `id`.
-    pub(crate) async fn publish_named(&mut self, topic: &str, payload: Vec<u8>, id: &str) {
-        let user_properties = vec![("id".to_owned(), id.to_owned())];
-        let properties = PublishProperties { user_properties, ..PublishProperties::default() };
-        let client = &self.client;
-        client
-            .publish_with_properties(topic, QoS::AtLeastOnce, false, payload, properties)
-            .await
-            .expect("publish");
         self.wait("published").await;
     }
 

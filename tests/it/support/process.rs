@@ -53,8 +53,17 @@ impl Process {
     pub(crate) async fn says(&mut self, text: &str) -> String {
         loop {
             let line = within(text, self.lines.recv()).await;
-            let line =
-                line.unwrap_or_else(|| panic!("ended without `{text}`:\n{}", self.log.join("\n")));
+            let line = line.unwrap_or_else(|| {
+                format!(
+                    "no `{text}` in:
+{}",
+                    self.log.join(
+                        "
+"
+                    )
+                )
+            });
+            assert!(!line.starts_with("no `"), "{line}");
             self.log.push(line.clone());
             if line.contains(text) {
                 return line;
