@@ -224,7 +224,10 @@ fn sensor_overhead() {
         let start = Instant::now();
         let Ok(Input::Samples(samples)) = decoder.decode(message.as_bytes()) else { return };
         let mut inputs = Vec::new();
-        window.push(&samples, |window| inputs.push(Input::Samples(window))).expect("window");
+        let mut position = 0;
+        while let Some(full) = window.next(&samples, &mut position).expect("window") {
+            inputs.push(Input::Samples(full));
+        }
         caller.predict(&inputs, &mut answers);
         for prediction in answers.iter().flatten() {
             let facts = Facts {

@@ -61,7 +61,12 @@ fn window(c: &mut Criterion) {
     let values = wave(192);
     let samples = Samples { channels: 3, order: Order::Planar, values };
     c.bench_function("window 256 by 64 of 3", |b| {
-        b.iter(|| window.push(black_box(&samples), |full| drop(black_box(full))));
+        b.iter(|| {
+            let mut position = 0;
+            while let Ok(Some(full)) = window.next(black_box(&samples), &mut position) {
+                drop(black_box(full));
+            }
+        });
     });
 }
 

@@ -1,4 +1,34 @@
 //! eir: the Edge Inference Runtime.
+//!
+//! Messages come in over MQTT, quantized ONNX models run on the spot, rules decide, actions go out. A
+//! message travels down this page and never back up:
+//!
+//! ```text
+//!  broker
+//!    │  bytes
+//!    ▼
+//!  mqtt ─► ingest ──► event::Envelope { topic, payload, received_at, ack }
+//!    │  task::Queue, one a pipeline: hold · drop_oldest · drop_newest
+//!    ▼
+//!  pipeline::decode ──► Samples (numbers) | Frame (pixels)
+//!    ▼
+//!  pipeline::window, pipeline::preprocess ──► Tensor
+//!    ▼
+//!  model (batch) ──► engine (worker thread: ONNX Runtime | tract) ──► Tensor
+//!    ▼
+//!  pipeline::postprocess ──► Prediction (classes · detections · score · values)
+//!    ▼
+//!  pipeline::rules ──► Decision
+//!    ▼
+//!  action   publish, webhook, log
+//! ```
+//!
+//! A stage knows the vocabulary ([`event`]) and nothing of its neighbours; [`app`] alone knows who feeds
+//! whom, and [`app`]'s `flow` is the walk from the queue to the actions. Each pipeline has a thread of its
+//! own, each model one that owns its session; everything that waits for the network is a task.
+//!
+//! Deliberately absent: training, a scripting language, a plugin interface, a cluster. A subprocess or
+//! MQTT is the extension point; many devices scale through the broker (shared subscriptions).
 
 pub mod action;
 pub mod app;

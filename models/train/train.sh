@@ -1,6 +1,6 @@
 #!/bin/sh
 # Trains and packages the models anew: all of them, or those named (bearing, anomaly, defects).
-# Seeds are fixed. On one x86 core all three take about 15 minutes.
+# Seeds are fixed. On one x86 core all three take about half an hour.
 set -eu
 cd "$(dirname "$0")"
 export ORT_DISABLE_TELEMETRY=1 OMP_NUM_THREADS=1

@@ -24,7 +24,7 @@ pub use self::line::{ActionCounts, Couriers, Running};
 pub use self::log::{LogConfig, LogLevel};
 pub use self::publish::{PublishConfig, Publisher};
 pub use self::webhook::{WebhookConfig, WebhookMethod};
-use crate::event::Topic;
+use crate::event::{Device, Topic};
 
 /// One entry of a rule's `do`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -36,6 +36,19 @@ pub enum ActionConfig {
     Webhook(WebhookConfig),
     /// Write to eir's log.
     Log(LogConfig),
+}
+
+impl ActionConfig {
+    /// A label of the device that one of its templates asks for and the device does not have.
+    pub fn missing_label(&self, device: &Device) -> Option<&str> {
+        let (topic, text) = match self {
+            Self::Publish(publish) => (Some(&publish.topic), publish.payload.as_ref()),
+            Self::Webhook(webhook) => (None, webhook.payload.as_ref()),
+            Self::Log(log) => (None, log.message.as_ref()),
+        };
+        let missing = topic.and_then(|topic| topic.missing_label(device));
+        missing.or_else(|| text.and_then(|text| text.missing_label(device)))
+    }
 }
 
 /// The message that led to a decision: what an action needs of it.

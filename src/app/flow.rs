@@ -4,6 +4,7 @@
 //! evaluates the rules in order of arrival, hands actions on and settles the messages. Nothing here
 //! waits for more to come: without load every message goes alone.
 
+use std::cell::OnceCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use super::key::Keyer;
 use super::rules::Rules;
 use super::{Observation, Observer};
 use crate::event::{Decision, Device, Envelope, Input, Name, Prediction, StreamKey};
-use crate::model::Caller;
+use crate::model::{Caller, PredictError};
 use crate::pipeline::decode::{Decoder, pointer_text};
 use crate::pipeline::rules::{Facts, StreamRules};
 use crate::pipeline::window::{Streams, Window, WindowConfig};
@@ -67,7 +68,15 @@ impl StreamState {
 pub(super) struct Batch {
     inputs: Vec<Input>,
     from: Vec<(usize, StreamKey)>,
-    results: Vec<Result<Prediction, crate::model::PredictError>>,
+    results: Vec<Result<Prediction, PredictError>>,
+}
+
+impl Batch {
+    fn clear(&mut self) {
+        self.inputs.clear();
+        self.from.clear();
+        self.results.clear();
+    }
 }
 
 impl Flow {
@@ -94,13 +103,67 @@ impl Flow {
 
     fn process(&mut self, envelopes: &[Envelope]) {
         let rules = self.rules.load_full();
+        let arrivals: Vec<_> = envelopes.iter().map(Arrival::new).collect();
         self.streams.expire(self.clock.now());
-        self.batch.inputs.clear();
-        self.batch.from.clear();
-        for (index, envelope) in envelopes.iter().enumerate() {
-            self.counters.message(envelope.payload.len());
-            self.gather(index, envelope);
+        self.batch.clear();
+        for (index, arrival) in arrivals.iter().enumerate() {
+            self.counters.message(arrival.envelope.payload.len());
+            if let Err((kind, error)) = self.gather(index, &arrivals, &rules) {
+                let topic = &arrival.envelope.topic;
+                self.counters.error(kind, &format_args!("{topic}: {error}"), self.clock.now());
+            }
         }
+        self.flush(&arrivals, &rules);
+    }
+
+    /// Decodes one message and adds the model inputs that it completes. However many windows one
+    /// message holds, no more than a batch of them exist at a time.
+    fn gather(
+        &mut self,
+        index: usize,
+        arrivals: &[Arrival<'_>],
+        rules: &Rules,
+    ) -> Result<(), (&'static str, String)> {
+        let envelope = arrivals[index].envelope;
+        let input =
+            self.decoder.decode(&envelope.payload).map_err(|e| (e.kind(), e.to_string()))?;
+        let key = self.keyer.key(&envelope.topic, &self.device);
+        let key = key.map_err(|error| ("key", error.to_string()))?;
+        let (Some(_), Input::Samples(samples)) = (&self.window, &input) else {
+            self.add(index, key, input, arrivals, rules);
+            return Ok(());
+        };
+        let mut position = 0;
+        loop {
+            let window = &mut self.stream(&key).window;
+            let Some(window) = window else { return Ok(()) };
+            let next = window.next(samples, &mut position);
+            match next.map_err(|error| (error.kind(), error.to_string()))? {
+                Some(full) => {
+                    self.add(index, key.clone(), Input::Samples(full), arrivals, rules);
+                }
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn add(
+        &mut self,
+        index: usize,
+        key: StreamKey,
+        input: Input,
+        arrivals: &[Arrival<'_>],
+        rules: &Rules,
+    ) {
+        self.batch.inputs.push(input);
+        self.batch.from.push((index, key));
+        if self.batch.inputs.len() >= BATCH {
+            self.flush(arrivals, rules);
+        }
+    }
+
+    /// Runs what was gathered and decides it in order.
+    fn flush(&mut self, arrivals: &[Arrival<'_>], rules: &Rules) {
         if self.batch.inputs.is_empty() {
             return;
         }
@@ -109,67 +172,35 @@ impl Flow {
         self.counters.inferences(batch.inputs.len());
         for ((index, stream), result) in batch.from.iter().zip(batch.results.drain(..)) {
             match result {
-                Ok(prediction) => self.decide(&rules, &envelopes[*index], stream, prediction),
+                Ok(prediction) => self.decide(rules, &arrivals[*index], stream, prediction),
                 Err(error) => self.counters.error(error.kind(), &error, self.clock.now()),
             }
         }
         let now = self.clock.now();
-        let times = batch.from.iter().map(|(i, _)| now.duration_since(envelopes[*i].received_at));
-        self.counters.latencies(times);
+        let arrived = batch.from.iter().map(|(index, _)| arrivals[*index].envelope.received_at);
+        self.counters.latencies(arrived.map(|at| now.duration_since(at)));
+        batch.clear();
         self.batch = batch;
     }
 
-    /// Decodes one message and adds the model inputs that it completes.
-    fn gather(&mut self, index: usize, envelope: &Envelope) {
-        let now = self.clock.now();
-        let counters = &self.counters;
-        let input = match self.decoder.decode(&envelope.payload) {
-            Ok(input) => input,
-            Err(error) => {
-                return counters.error(
-                    error.kind(),
-                    &format_args!("{}: {error}", envelope.topic),
-                    now,
-                );
-            }
-        };
-        let key = match self.keyer.key(&envelope.topic, &self.device) {
-            Ok(key) => key,
-            Err(error) => return counters.error("key", &error, now),
-        };
-        let Batch { inputs, from, .. } = &mut self.batch;
+    fn stream(&mut self, key: &StreamKey) -> &mut StreamState {
         let window = &self.window;
-        let state =
-            self.streams.get_or_insert_with(&key, now, || StreamState::new(window.as_ref()));
-        match (&mut state.window, input) {
-            (Some(window), Input::Samples(samples)) => {
-                let pushed = window.push(&samples, |window| {
-                    inputs.push(Input::Samples(window));
-                    from.push((index, key.clone()));
-                });
-                if let Err(error) = pushed {
-                    counters.error(error.kind(), &format_args!("{}: {error}", envelope.topic), now);
-                }
-            }
-            (_, input) => {
-                inputs.push(input);
-                from.push((index, key));
-            }
-        }
+        let now = self.clock.now();
+        self.streams.get_or_insert_with(key, now, || StreamState::new(window.as_ref()))
     }
 
     /// Evaluates the rules on one prediction and hands on what they do.
     fn decide(
         &mut self,
         rules: &Rules,
-        envelope: &Envelope,
+        arrival: &Arrival<'_>,
         stream: &StreamKey,
         prediction: Prediction,
     ) {
+        let envelope = arrival.envelope;
         let now = self.clock.now();
         let prediction = Arc::new(prediction);
         let package = self.caller.model().package();
-        let id = self.publisher_id(envelope);
         let window = &self.window;
         let state =
             self.streams.get_or_insert_with(stream, now, || StreamState::new(window.as_ref()));
@@ -188,9 +219,10 @@ impl Flow {
         }
         for rule in &outcome.fired {
             let Some(name) = rules.set.name(*rule) else { continue };
+            let id = arrival.publisher_id(self.id.as_deref());
             let decision = Arc::new(Decision {
                 id: Uuid::now_v7(),
-                origin: id.as_ref().map(|id| format!("{id}:{}:{name}", self.name)),
+                origin: id.map(|id| format!("{id}:{}:{name}", self.name)),
                 pipeline: self.name.clone(),
                 rule: name.clone(),
                 stream: stream.clone(),
@@ -210,18 +242,31 @@ impl Flow {
             observe(&Observation {
                 pipeline: &self.name,
                 stream,
-                id: id.as_deref(),
+                id: arrival.publisher_id(self.id.as_deref()),
                 prediction: &prediction,
             });
         }
     }
+}
 
-    /// The publisher's name for its message: from the payload where the input says so, otherwise the
-    /// MQTT 5 user property.
-    fn publisher_id(&self, envelope: &Envelope) -> Option<Arc<str>> {
-        match &self.id {
-            Some(pointer) => pointer_text(&envelope.payload, pointer).map(Into::into),
-            None => envelope.id.clone(),
-        }
+/// A message at hand, and its publisher's name for it once somebody asked.
+struct Arrival<'a> {
+    envelope: &'a Envelope,
+    id: OnceCell<Option<Arc<str>>>,
+}
+
+impl<'a> Arrival<'a> {
+    fn new(envelope: &'a Envelope) -> Self {
+        Self { envelope, id: OnceCell::new() }
+    }
+
+    /// From the payload where the input says so, otherwise the MQTT 5 user property. A message may hold
+    /// thousands of windows: its payload is read for this once.
+    fn publisher_id(&self, pointer: Option<&str>) -> Option<&str> {
+        let find = || match pointer {
+            Some(pointer) => pointer_text(&self.envelope.payload, pointer).map(Into::into),
+            None => self.envelope.id.clone(),
+        };
+        self.id.get_or_init(find).as_deref()
     }
 }

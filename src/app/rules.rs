@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::config::PipelineConfig;
 use super::connection::Connection;
-use crate::action::{ActionCounts, Actions, Cause, DEFAULT_QUEUE, Running};
+use crate::action::{ActionCounts, Actions, Cause, Running};
 use crate::event::{Decision, Device, Envelope, Name};
 use crate::mqtt::Link;
 use crate::pipeline::rules::RuleSet;
@@ -31,10 +31,10 @@ impl Rules {
             connections.iter().map(|(name, found)| (name.clone(), found.link().clone())).collect();
         let rules: Vec<_> =
             config.rule.iter().map(|(name, rule)| (name.clone(), rule.actions.clone())).collect();
-        let (actions, couriers) = Actions::build(&rules, Arc::clone(device), &links, DEFAULT_QUEUE)
-            .map_err(|errors| {
-                errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-            })?;
+        let (actions, couriers) =
+            Actions::build(&rules, Arc::clone(device), &links, config.actions.queue).map_err(
+                |errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+            )?;
         Ok((Self { set, actions: Some(actions) }, couriers.start()))
     }
 

@@ -82,39 +82,32 @@ impl Window {
         Ok(Self { samples: config.samples, step, channels: 0, values: Vec::new(), skip: 0 })
     }
 
-    /// Adds the instants of one message and calls `emit` with every window that it fills:
-    /// interleaved, exactly `samples` instants.
+    /// The next window that the instants of one message fill, from instant `position` on: interleaved,
+    /// exactly `samples` instants. `position` starts at 0 and moves with each call; `None` means that
+    /// the message is used up.
     ///
     /// An error leaves the window empty, and the next message starts it anew.
-    pub fn push(
+    pub fn next(
         &mut self,
         samples: &Samples,
-        mut emit: impl FnMut(Samples),
-    ) -> Result<(), WindowError> {
+        position: &mut usize,
+    ) -> Result<Option<Samples>, WindowError> {
         self.check(samples)?;
-        let mut next = self.skip.min(samples.len());
-        self.skip -= next;
-        while next < samples.len() {
-            let held = self.values.len() / self.channels;
-            let end = samples.len().min(next + self.samples - held);
-            self.append(samples, next, end);
-            next = end;
-            if self.values.len() < self.samples * self.channels {
-                break;
-            }
-            emit(Samples {
-                channels: self.channels,
-                order: Order::Interleaved,
-                values: self.values.clone(),
-            });
-            // The move costs no more than the copy above: a ring would spare nothing.
-            self.values.drain(..self.step.min(self.samples) * self.channels);
-            self.skip = self.step.saturating_sub(self.samples);
-            let skipped = self.skip.min(samples.len() - next);
-            self.skip -= skipped;
-            next += skipped;
+        let skipped = self.skip.min(samples.len().saturating_sub(*position));
+        self.skip -= skipped;
+        *position += skipped;
+        let held = self.values.len() / self.channels;
+        let end = samples.len().min(*position + self.samples - held);
+        self.append(samples, *position, end);
+        *position = end;
+        if self.values.len() < self.samples * self.channels {
+            return Ok(None);
         }
-        Ok(())
+        let values = self.values.clone();
+        // The move costs no more than the copy above: a ring would spare nothing.
+        self.values.drain(..self.step.min(self.samples) * self.channels);
+        self.skip = self.step.saturating_sub(self.samples);
+        Ok(Some(Samples { channels: self.channels, order: Order::Interleaved, values }))
     }
 
     fn check(&mut self, samples: &Samples) -> Result<(), WindowError> {
@@ -154,11 +147,23 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn push(
+        window: &mut Window,
+        samples: &Samples,
+        mut emit: impl FnMut(Samples),
+    ) -> Result<(), WindowError> {
+        let mut position = 0;
+        while let Some(full) = window.next(samples, &mut position)? {
+            emit(full);
+        }
+        Ok(())
+    }
+
     fn windows(samples: usize, step: Option<usize>, messages: &[Samples]) -> Vec<Vec<f32>> {
         let mut window = Window::new(&WindowConfig { samples, step }).expect("a window");
         let mut all = Vec::new();
         for message in messages {
-            window.push(message, |full| all.push(full.values)).expect("fits");
+            push(&mut window, message, |full| all.push(full.values)).expect("fits");
         }
         all
     }
@@ -181,13 +186,13 @@ mod tests {
         let mut full = Vec::new();
         let one = counted(0, 1, 1, Order::Interleaved);
         let two = counted(5, 7, 2, Order::Interleaved);
-        window.push(&one, |w| full.push(w)).expect("fits");
+        push(&mut window, &one, |w| full.push(w)).expect("fits");
         assert_eq!(
-            window.push(&two, |w| full.push(w)),
+            push(&mut window, &two, |w| full.push(w)),
             Err(WindowError::Channels { found: 2, wanted: 1 })
         );
-        window.push(&two, |w| full.push(w)).expect("starts anew");
-        window.push(&two, |w| full.push(w)).expect("fits");
+        push(&mut window, &two, |w| full.push(w)).expect("starts anew");
+        push(&mut window, &two, |w| full.push(w)).expect("fits");
         assert_eq!(full.iter().map(|w| w.values.clone()).collect::<Vec<_>>(), [[5., 6., 5., 6.]]);
     }
 
@@ -199,7 +204,7 @@ mod tests {
         let mut window =
             Window::new(&WindowConfig { samples: MAX_SAMPLES, step: None }).expect("a window");
         let wide = counted(0, 100, 100, Order::Interleaved);
-        let error = window.push(&wide, |_| ()).expect_err("100 Mi numbers");
+        let error = push(&mut window, &wide, |_| ()).expect_err("100 Mi numbers");
         assert_eq!(error.kind(), "too_large");
     }
 

@@ -1,16 +1,26 @@
 //! Whatever comes in, it is counted by kind, and the next message is decided as usual.
 
-use std::fmt::Write;
+use super::support::{AnyBroker, BOTH, Mosquitto, Peer, site};
 
-use super::support::{Mosquitto, Peer, site};
-
+/// Both brokers take the same tests.
 async fn decides_after(
     payloads: &[(&str, Vec<u8>, &'static str)],
     text: &str,
     good: (&str, Vec<u8>),
     answer: &str,
 ) {
-    let broker = Mosquitto::start();
+    for broker in BOTH.map(AnyBroker::start) {
+        decides_after_on(&broker, payloads, text, (good.0, &good.1), answer).await;
+    }
+}
+
+async fn decides_after_on(
+    broker: &AnyBroker,
+    payloads: &[(&str, Vec<u8>, &'static str)],
+    text: &str,
+    good: (&str, &[u8]),
+    answer: &str,
+) {
     let app = site::start(text, broker.port(), &[]).await;
     let mut peer = Peer::connect("peer", broker.port()).await;
     peer.subscribe(answer).await;
@@ -18,7 +28,7 @@ async fn decides_after(
         peer.publish(topic, payload.clone()).await;
         let messages = index as u64 * 2 + 1;
         site::until(&app, app.pipelines()[0].name.as_str(), |c| c.messages == messages).await;
-        peer.publish(good.0, good.1.clone()).await;
+        peer.publish(good.0, good.1).await;
         let (_, decision) = peer.next_json().await;
         assert!(decision["prediction"].is_object(), "after {kind}: {decision}");
         let counts = app.pipelines()[0].counts.clone();
@@ -35,23 +45,18 @@ async fn decides_after(
 async fn on_a_json_topic() {
     let topic = "plant/press-07/vibration";
     let text = |text: &str| text.as_bytes().to_vec();
-    let mut deep = String::new();
-    for _ in 0..10_000 {
-        deep.push('[');
-    }
-    let mut short = String::from("{\"seq\":1,\"x\":[1,2],\"y\":[1,2],\"z\":[1");
-    write!(short, "]}}").expect("string");
+    let deep = "[".repeat(10_000);
     let payloads = [
         (topic, Vec::new(), "empty"),
         (topic, text(&deep), "syntax"),
         (topic, text(&format!("{{\"x\":{deep}")), "depth"),
-        (topic, text("{\"x\":[NaN],\"y\":[1],\"z\":[1]}"), "syntax"),
+        (topic, text("{\"x\":[NaN],\"y\":[1],\"z\":[1]}"), "not_finite"),
         (topic, text("{\"x\":[1e999],\"y\":[1],\"z\":[1]}"), "not_finite"),
         (topic, text("{\"x\":[1e39],\"y\":[1],\"z\":[1]}"), "not_finite"),
         (topic, text("{\"x\":[1],\"y\":[1]}"), "missing_field"),
         (topic, text("{\"x\":[1],\"y\":[1],\"z\":\"one\"}"), "wrong_type"),
         (topic, text("{\"x\":[1],\"y\":[1],\"z\":[null]}"), "wrong_type"),
-        (topic, text(&short), "wrong_length"),
+        (topic, text("{\"seq\":1,\"x\":[1,2],\"y\":[1,2],\"z\":[1]}"), "wrong_length"),
         (topic, vec![0xff, 0xd8, 0x00, 0x9f, 0x92, 0x96], "syntax"),
         (topic, vec![0; 50 << 20], "syntax"),
     ];
@@ -98,6 +103,33 @@ fn png_bomb() -> Vec<u8> {
     png.extend([8, 2, 0, 0, 0]);
     png.extend([0xaf, 0x4b, 0x9e, 0x2f]);
     png
+}
+
+/// With the default limit the broker keeps such a payload to itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payload_over_the_packet_limit_stops_nobody() {
+    let broker = Mosquitto::start();
+    let app = site::start(site::BEARING, broker.port(), &[]).await;
+    let mut peer = Peer::connect("peer", broker.port()).await;
+    peer.subscribe("plant/+/alarm").await;
+    peer.publish("plant/a/vibration", vec![b'1'; 50 << 20]).await;
+    peer.publish("plant/a/vibration", site::window("outer_race", 1)).await;
+    assert_eq!(peer.next_json().await.1["origin"], "1:bearing:fault");
+    app.drain().await;
+}
+
+/// Its payload was read again for every window's id: minutes on one core, all windows in memory at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_ten_thousand_windows_is_worked_off() {
+    let broker = Mosquitto::start();
+    let text = site::BEARING.replace("samples = 256", "samples = 256, step = 1");
+    let app = site::start(&text, broker.port(), &[]).await;
+    let mut peer = Peer::connect("peer", broker.port()).await;
+    let axis = vec![0.5; 10_255];
+    let message = serde_json::json!({ "seq": 1, "x": axis, "y": axis, "z": axis });
+    peer.publish("plant/a/vibration", message.to_string()).await;
+    site::until(&app, "bearing", |counts| counts.inferences == 10_000).await;
+    app.drain().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,8 @@
 //! The demo, as anyone would run it.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
 use super::support::eir;
 
 fn demo(engine: &str) {
@@ -38,4 +41,22 @@ fn finds_every_fault_on_the_best_engine() {
 #[test]
 fn finds_every_fault_on_tract_alone() {
     demo("tract");
+}
+
+#[test]
+fn ctrl_c_ends_it_with_the_table() {
+    let mut demo = eir()
+        .args(["demo", "--seconds", "600"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("eir demo");
+    let mut lines =
+        BufReader::new(demo.stdout.take().expect("stdout")).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("of 600 s")), "progress is shown");
+    let pid = demo.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+    assert!(lines.any(|line| line.contains("precision")), "the table is shown");
+    assert!(lines.any(|line| line.starts_with("bytes up")), "to its end");
+    assert!(demo.wait().expect("status").success());
 }

@@ -5,6 +5,7 @@ mod demo;
 mod models;
 mod mqtt;
 mod outage;
+mod overload;
 mod process;
 mod reload;
 mod support;

@@ -3,11 +3,16 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::support::{Mosquitto, Peer, site};
+use super::support::{AnyBroker, BOTH, Mosquitto, Peer, site};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_dies_and_comes_back_empty_is_served_again() {
-    let mut broker = Mosquitto::start();
+    for broker in BOTH.map(AnyBroker::start) {
+        is_served_again(broker).await;
+    }
+}
+
+async fn is_served_again(mut broker: AnyBroker) {
     let port = broker.port();
     let app = site::start(site::BEARING, port, &[]).await;
     for round in 1..=3 {

@@ -1,12 +1,16 @@
 //! A new configuration while messages flow.
 
-use super::support::{Mosquitto, Peer, site};
+use super::support::{AnyBroker, BOTH, Mosquitto, Peer, site};
 
 /// Two pipelines; every window of the one that stays is counted while the other comes and goes.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_other_pipelines_lose_nothing() {
-    let broker = Mosquitto::start();
-    let port = broker.port();
+    for broker in BOTH.map(AnyBroker::start) {
+        nothing_is_lost(broker.port()).await;
+    }
+}
+
+async fn nothing_is_lost(port: u16) {
     let second = |threshold: &str| {
         let (_, rest) = site::BEARING.split_once("[pipeline.bearing]").expect("a pipeline");
         let second = format!("[pipeline.bearing]{rest}")

@@ -43,6 +43,10 @@ fn check_pipeline(
                        use \"drop_oldest\" or \"drop_newest\", or qos = 1 on the input";
         problems.push(origins.problem(&format!("{key}.queue.when_full"), message));
     }
+    let device = config.device.resolve();
+    if let Some(label) = pipeline.key.as_ref().and_then(|key| key.missing_label(&device)) {
+        problems.push(origins.problem(&format!("{key}.key"), no_label(label)));
+    }
     if let Err(error) = Decoder::new(&pipeline.decode) {
         problems.push(origins.problem(&format!("{key}.decode"), error.to_string()));
     }
@@ -52,6 +56,9 @@ fn check_pipeline(
     for (rule, rule_config) in &pipeline.rule {
         for (index, action) in rule_config.actions.iter().enumerate() {
             let action_key = format!("{key}.rule.{rule}.do.{index}");
+            if let Some(label) = action.missing_label(&device) {
+                problems.push(origins.problem(&action_key, no_label(label)));
+            }
             if let ActionConfig::Publish(publish) = action {
                 let at = format!("{action_key}.publish.broker");
                 problems.extend(unknown_broker(config, &at, &publish.broker, origins));
@@ -63,6 +70,10 @@ fn check_pipeline(
             }
         }
     }
+}
+
+fn no_label(label: &str) -> String {
+    format!("there is no `{label}` in [device].labels")
 }
 
 fn unknown_broker(config: &Config, key: &str, broker: &Name, origins: &Origins) -> Option<Problem> {

@@ -125,6 +125,9 @@ pub struct PipelineConfig {
     /// Messages that wait for this pipeline.
     #[serde(default)]
     pub queue: QueueConfig,
+    /// What its rules do, on its way out.
+    #[serde(default)]
+    pub actions: ActionsConfig,
     /// What is decided, by name.
     #[serde(default)]
     pub rule: BTreeMap<Name, RuleConfig>,
@@ -152,6 +155,21 @@ pub struct QueueConfig {
 impl Default for QueueConfig {
     fn default() -> Self {
         Self { capacity: 1024, when_full: WhenFull::Hold }
+    }
+}
+
+/// Actions on their way out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ActionsConfig {
+    /// How many may wait for one broker or one webhook; of one more the oldest is dropped and counted.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub queue: usize,
+}
+
+impl Default for ActionsConfig {
+    fn default() -> Self {
+        Self { queue: crate::action::DEFAULT_QUEUE }
     }
 }
 

@@ -4,6 +4,9 @@ use eir::broker::{Broker, BrokerConfig};
 
 use super::mosquitto::{Mosquitto, free_port};
 
+/// Both of them.
+pub(crate) const BOTH: [Kind; 2] = [Kind::Mosquitto, Kind::Embedded];
+
 /// Which broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -26,7 +29,8 @@ impl AnyBroker {
             Kind::Mosquitto => Self::Mosquitto(Mosquitto::start()),
             Kind::Embedded => {
                 let listen = format!("127.0.0.1:{}", free_port());
-                let config = BrokerConfig { listen, ..BrokerConfig::default() };
+                let max_payload = 64 << 20;
+                let config = BrokerConfig { listen, max_payload, ..BrokerConfig::default() };
                 Self::Embedded(Some(Broker::start(&config).expect("broker")), config)
             }
         }
@@ -36,6 +40,16 @@ impl AnyBroker {
         match self {
             Self::Mosquitto(mosquitto) => format!("mqtt://127.0.0.1:{}", mosquitto.port()),
             Self::Embedded(_, config) => format!("mqtt://{}", config.listen),
+        }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        match self {
+            Self::Mosquitto(mosquitto) => mosquitto.port(),
+            Self::Embedded(_, config) => {
+                let port = config.listen.rsplit(':').next().and_then(|port| port.parse().ok());
+                port.expect("a port")
+            }
         }
     }
 

@@ -10,15 +10,12 @@ pub(crate) mod site;
 use std::future::Future;
 use std::time::Duration;
 
+pub(crate) use broker::{AnyBroker, BOTH};
 pub(crate) use mosquitto::Mosquitto;
 pub(crate) use peer::Peer;
 pub(crate) use process::{Process, eir};
 
 /// Waits for something that must come, but not for ever.
 pub(crate) async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
-    let deadline = Duration::from_secs(60);
-    match tokio::time::timeout(deadline, wait).await {
-        Ok(outcome) => outcome,
-        Err(_) => panic!("waited {deadline:?} for {what}"),
-    }
+    tokio::time::timeout(Duration::from_mins(1), wait).await.expect(what)
 }

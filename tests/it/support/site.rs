@@ -45,7 +45,7 @@ pub(crate) fn parse(text: &str, port: u16, set: &[&str]) -> Result<Config, Probl
 
 /// Starts a device and waits until it is connected and subscribed.
 pub(crate) async fn start(text: &str, port: u16, set: &[&str]) -> App {
-    let config = parse(text, port, set).unwrap_or_else(|problems| panic!("{problems}"));
+    let config = parse(text, port, set).expect("a valid configuration");
     let app = App::start(config, None).expect("start");
     super::within("the device to subscribe", app.ready()).await;
     app
