@@ -104,7 +104,7 @@ fn explain_choice(
 /// The words that each form asks for: constants, or the one key of a tagged table.
 fn choices(forms: &[Vec<ValidationError<'static>>]) -> Vec<String> {
     let words = forms.iter().flatten().flat_map(|error| match error.kind() {
-        ValidationErrorKind::Constant { expected_value } => vec![(**expected_value).clone()],
+        ValidationErrorKind::Constant { expected_value } => vec![expected_value.clone()],
         ValidationErrorKind::Enum { options } => options.as_array().cloned().unwrap_or_default(),
         ValidationErrorKind::Required { property } => vec![property.clone()],
         _ => Vec::new(),
