@@ -45,7 +45,7 @@ impl Workshop {
 
     /// Loads the model, checks it on this device, and compiles the rules against it.
     pub(super) fn parts(&self, name: &Name, config: &PipelineConfig) -> Result<Parts, BuildError> {
-        let wrong = |key: String, message: String| Problem { origin: String::new(), key, message };
+        let wrong = |key: String, message: String| Problem::new(&key, message);
         let decoder = Decoder::new(&config.decode).map_err(|error| {
             let key = format!("pipeline.{name}.decode");
             BuildError::Config(Problems(vec![wrong(key, error.to_string())]))

@@ -16,22 +16,26 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Starts to connect; the intake is closed until the first [`Connection::route`].
+    /// Starts to connect, its messages going where `routes` say.
     pub(super) fn start(
         name: &Name,
         device: &Device,
         config: &ConnectionConfig,
+        routes: Vec<(Route, QoS)>,
     ) -> Result<Self, MqttError> {
         let router = Router::new();
+        router.set(routes.iter().map(|(route, _)| route.clone()).collect());
         let mut group = Group::default();
         let handler = router.handler();
         let link = Link::start(name.as_str(), device.id.as_str(), config, handler, &mut group)?;
-        Ok(Self { link, router, group })
+        let connection = Self { link, router, group };
+        connection.route(routes);
+        Ok(connection)
     }
 
     /// Where messages go from now on, and what is subscribed to.
-    pub(super) fn route(&self, routes: impl Iterator<Item = (Route, QoS)>) {
-        let (routes, qos): (Vec<_>, Vec<_>) = routes.unzip();
+    pub(super) fn route(&self, routes: Vec<(Route, QoS)>) {
+        let (routes, qos): (Vec<_>, Vec<_>) = routes.into_iter().unzip();
         let filters: Vec<_> = routes.iter().map(|route| route.filter.clone()).zip(qos).collect();
         // The table first: a message must find its route when the subscription brings it.
         self.router.set(routes);

@@ -9,6 +9,7 @@ mod counters;
 mod flow;
 mod key;
 mod pipeline;
+mod reload;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -22,14 +23,18 @@ pub use counters::Counts;
 pub use pipeline::Status;
 
 use self::build::Workshop;
-use self::config::{Config, Problem, Problems};
+use self::config::{Config, Problems};
 use self::connection::Connection;
 use self::pipeline::Pipeline;
 use crate::broker::{Broker, BrokerError};
 use crate::event::{Device, Name, Prediction, StreamKey};
+use crate::ingest::Route;
 use crate::model::Models;
-use crate::mqtt::MqttError;
-use crate::task::SystemClock;
+use crate::mqtt::{MqttError, QoS};
+use crate::task::{Group, SystemClock};
+
+/// How long the last words to a broker may take.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// What a pipeline made of one model input, fired or not.
 #[derive(Debug)]
@@ -90,137 +95,17 @@ impl App {
                 Err(found) => problems.extend(found.0),
             }
         }
-        if !problems.is_empty() {
-            return Err(Problems(problems).into());
-        }
+        Problems::none(problems)?;
         let broker = match &config.broker {
             Some(broker) => Some(Broker::start(broker)?),
             None => None,
         };
-        let mut connections = BTreeMap::new();
-        for (name, connection) in &config.mqtt {
-            let started = Connection::start(name, &workshop.device, connection)?;
-            connections.insert(name.clone(), started);
-        }
+        let connections = BTreeMap::new();
         let mut app = Self { config, workshop, broker, connections, pipelines };
+        app.open_connections()?;
         app.start_pipelines();
-        app.route();
         tracing::info!(device = %app.device().id, pipelines = app.pipelines.len(), "started");
         Ok(app)
-    }
-
-    /// Takes a new configuration without dropping a message of the pipelines that stay. Everything
-    /// new is built first; if any of it cannot be built, nothing changes.
-    pub async fn reload(&mut self, config: Config) -> Result<(), StartError> {
-        self.refuse_what_needs_a_restart(&config)?;
-        let mut built = BTreeMap::new();
-        let mut problems = Vec::new();
-        for (name, new) in &config.pipeline {
-            let connection = &config.mqtt[new.connection()];
-            let moved = new.connections().any(|n| self.config.mqtt.get(n) != config.mqtt.get(n));
-            let running = self.pipelines.get(name);
-            if !moved && running.is_some_and(|running| running.is_current(new, &self.workshop)) {
-                continue;
-            }
-            match Pipeline::build(&self.workshop, name, new, connection) {
-                Ok(pipeline) => match (pipeline.problem(), running.map(Pipeline::problem)) {
-                    // A pipeline that runs is not given up for one that cannot.
-                    (Some(reason), Some(None)) => problems.push(Problem {
-                        origin: String::new(),
-                        key: format!("pipeline.{name}"),
-                        message: reason.to_owned(),
-                    }),
-                    _ => drop(built.insert(name.clone(), pipeline)),
-                },
-                Err(found) => problems.extend(found.0),
-            }
-        }
-        if !problems.is_empty() {
-            return Err(Problems(problems).into());
-        }
-        self.change_connections(&config).await?;
-        self.change_pipelines(config, built).await;
-        Ok(())
-    }
-
-    fn refuse_what_needs_a_restart(&self, config: &Config) -> Result<(), Problems> {
-        let parts = [
-            ("device", self.config.device != config.device),
-            ("broker", self.config.broker != config.broker),
-            ("models", self.config.models != config.models),
-        ];
-        let changed = parts.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| Problem {
-            origin: String::new(),
-            key: key.to_owned(),
-            message: "a change here takes effect at a start; restart eir".to_owned(),
-        });
-        let problems: Vec<_> = changed.collect();
-        if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
-    }
-
-    /// Connections that are new or changed are opened, then routes move over, then the old are closed.
-    async fn change_connections(&mut self, config: &Config) -> Result<(), MqttError> {
-        let mut old = Vec::new();
-        let mut opened = Vec::new();
-        for (name, new) in &config.mqtt {
-            if self.config.mqtt.get(name) != Some(new) {
-                opened.push((name.clone(), new));
-            }
-        }
-        let names: Vec<_> = self.connections.keys().cloned().collect();
-        for name in names {
-            let stays = config.mqtt.contains_key(&name) && !opened.iter().any(|(n, _)| *n == name);
-            if !stays {
-                old.extend(self.connections.remove(&name));
-            }
-        }
-        // The same client identifier may not be connected twice: the broker would throw out one of them.
-        for connection in old {
-            connection.stop(self.config.shutdown.drain.0).await;
-        }
-        for (name, new) in opened {
-            let started = Connection::start(&name, &self.workshop.device, new)?;
-            self.connections.insert(name, started);
-        }
-        Ok(())
-    }
-
-    /// Swaps the routes first, so that new messages wait in the new queues while the old pipelines
-    /// finish theirs: order within a stream holds, and nothing is dropped.
-    async fn change_pipelines(&mut self, config: Config, built: BTreeMap<Name, Pipeline>) {
-        let removed = self.pipelines.keys().filter(|name| !config.pipeline.contains_key(*name));
-        let replaced = built.keys().filter(|name| self.pipelines.contains_key(*name));
-        let names: Vec<_> = removed.chain(replaced).cloned().collect();
-        let mut retired = Vec::new();
-        let mut old: Vec<_> = names.iter().filter_map(|n| self.pipelines.remove_entry(n)).collect();
-        for (name, pipeline) in built {
-            // A pipeline that differs in its rules alone keeps its streams.
-            let same = old.iter().position(|(n, before)| *n == name && pipeline.adopts(before));
-            match same {
-                Some(index) => {
-                    let (name, mut before) = old.swap_remove(index);
-                    retired.extend(before.take_rules(pipeline, &self.connections));
-                    self.pipelines.insert(name, before);
-                }
-                None => drop(self.pipelines.insert(name, pipeline)),
-            }
-        }
-        self.config = config;
-        self.route();
-        let drain = self.config.shutdown.drain.0;
-        for (name, pipeline) in old {
-            let left = pipeline.stop(drain).await;
-            tracing::info!(pipeline = %name, messages = left.messages.len(), actions = left.actions, "stopped");
-            // What was meant for a pipeline that is no more is settled; for its successor it comes again.
-            if !self.pipelines.contains_key(&name) {
-                left.messages.into_iter().for_each(|message| message.ack.settle());
-            }
-        }
-        self.start_pipelines();
-        for actions in retired {
-            actions.drain(drain).await;
-        }
-        tracing::info!(pipelines = self.pipelines.len(), "reloaded");
     }
 
     /// Tries again to build what is degraded.
@@ -244,24 +129,28 @@ impl App {
         }
     }
 
-    /// Stops the intake, decides what is queued, sends what was decided, closes the connections; each
-    /// within the configured deadline. What is left is counted and named.
+    /// Stops the intake, decides what is queued and sends what was decided, all within the configured
+    /// deadline; then says goodbye to the brokers. What is left is counted and named.
     pub async fn drain(self) {
         let deadline = self.config.shutdown.drain.0;
         for connection in self.connections.values() {
             connection.close_intake();
         }
+        let mut stopping = Group::default();
         for (name, pipeline) in self.pipelines {
-            let counts = pipeline.counts();
-            let left = pipeline.stop(deadline).await;
-            if left.is_some() {
-                let (messages, actions) = (left.messages.len(), left.actions);
-                tracing::warn!(pipeline = %name, messages, actions, "left; the messages come again");
-            }
-            log_counts(&name, &counts);
+            stopping.spawn("drain", async move {
+                let counters = pipeline.counters();
+                let left = pipeline.stop(deadline).await;
+                if left.is_some() {
+                    let (messages, actions) = (left.messages.len(), left.actions);
+                    tracing::warn!(pipeline = %name, messages, actions, "left; the messages come again");
+                }
+                log_counts(&name, &counters.read());
+            });
         }
+        stopping.drain(deadline + GOODBYE).await;
         for (_, connection) in self.connections {
-            connection.stop(deadline).await;
+            connection.stop(GOODBYE).await;
         }
         if let Some(broker) = self.broker {
             broker.stop();
@@ -287,7 +176,7 @@ impl App {
     /// Writes every pipeline's counters to the log, and what is degraded.
     pub fn log_counts(&self) {
         for (name, pipeline) in &self.pipelines {
-            log_counts(name, &pipeline.counts());
+            log_counts(name, &pipeline.counters().read());
             for action in pipeline.action_counts() {
                 tracing::info!(pipeline = %name, ?action, "action counts");
             }
@@ -308,12 +197,23 @@ impl App {
         }
     }
 
-    /// Tells every connection which messages go where.
-    fn route(&self) {
-        for (name, connection) in &self.connections {
-            let mine = self.pipelines.values().filter(|p| p.connection() == name);
-            connection.route(mine.map(Pipeline::route));
+    /// Opens the connections that are not open yet, their routes laid beforehand: a broker that kept
+    /// our session sends what it has at once.
+    fn open_connections(&mut self) -> Result<(), MqttError> {
+        for (name, config) in &self.config.mqtt {
+            if !self.connections.contains_key(name) {
+                let (device, routes) = (&self.workshop.device, self.routes(name));
+                let started = Connection::start(name, device, config, routes)?;
+                self.connections.insert(name.clone(), started);
+            }
         }
+        Ok(())
+    }
+
+    /// Which messages of a connection go where.
+    fn routes(&self, connection: &Name) -> Vec<(Route, QoS)> {
+        let mine = self.pipelines.values().filter(|pipeline| pipeline.connection() == connection);
+        mine.map(Pipeline::route).collect()
     }
 }
 

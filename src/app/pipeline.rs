@@ -20,7 +20,7 @@ use crate::ingest::{Route, RouteCounters, hold_capacity};
 use crate::model::Model;
 use crate::mqtt::{ConnectionConfig, QoS};
 use crate::pipeline::window::Streams;
-use crate::task::{Queue, WhenFull};
+use crate::task::{Clock, Queue, SystemClock, WhenFull};
 
 /// How a pipeline is doing.
 #[derive(Debug, Clone)]
@@ -33,6 +33,19 @@ pub struct Status {
     pub engine: String,
     /// What it has done.
     pub counts: Counts,
+}
+
+/// Both places where a pipeline is counted: before its queue and behind it.
+#[derive(Debug)]
+pub(super) struct Read {
+    counters: Arc<Counters>,
+    routed: Arc<RouteCounters>,
+}
+
+impl Read {
+    pub(super) fn read(&self) -> Counts {
+        Counts { dropped: self.routed.dropped(), ..self.counters.snapshot() }
+    }
 }
 
 /// What a pipeline could not finish in time. A message that is dropped with it comes again.
@@ -268,8 +281,9 @@ impl Pipeline {
         (route, input.qos)
     }
 
-    pub(super) fn counts(&self) -> Counts {
-        Counts { dropped: self.routed.dropped(), ..self.counters.snapshot() }
+    /// What it does, counted on, even when the pipeline is no more.
+    pub(super) fn counters(&self) -> Read {
+        Read { counters: Arc::clone(&self.counters), routed: Arc::clone(&self.routed) }
     }
 
     /// What became of the actions so far.
@@ -290,7 +304,7 @@ impl Pipeline {
             name: name.clone(),
             problem: self.problem().map(str::to_owned),
             engine: model.map_or_else(String::new, |model| model.status().label()),
-            counts: self.counts(),
+            counts: self.counters().read(),
         }
     }
 
@@ -299,11 +313,13 @@ impl Pipeline {
         let State::Running(running) = self.state else {
             return Left { messages: self.queue.close_and_take(), actions: 0 };
         };
+        let end = SystemClock.now() + deadline;
         self.queue.close();
         let joined = tokio::task::spawn_blocking(move || running.thread.join());
         // In time or not: what is in the queue now, nobody takes any more.
         let _in_time = tokio::time::timeout(deadline, joined).await.is_ok();
         let messages = self.queue.close_and_take();
-        Left { messages, actions: running.actions.drain(deadline).await }
+        let rest = end.saturating_duration_since(SystemClock.now());
+        Left { messages, actions: running.actions.drain(rest).await }
     }
 }

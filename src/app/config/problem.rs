@@ -17,6 +17,21 @@ pub struct Problem {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Problems(pub Vec<Problem>);
 
+impl Problem {
+    /// A mistake that no single layer made.
+    pub(in crate::app) fn new(key: &str, message: impl Into<String>) -> Self {
+        Self { origin: String::new(), key: key.to_owned(), message: message.into() }
+    }
+}
+
+impl Problems {
+    /// An error unless there are none.
+    pub(in crate::app) fn none(problems: impl IntoIterator<Item = Problem>) -> Result<(), Self> {
+        let problems: Vec<_> = problems.into_iter().collect();
+        if problems.is_empty() { Ok(()) } else { Err(Self(problems)) }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for part in [&self.origin, &self.key] {

@@ -1,0 +1,122 @@
+//! A new configuration while everything runs.
+
+use std::collections::BTreeMap;
+
+use super::config::{Config, Problem, Problems};
+use super::pipeline::Pipeline;
+use super::{App, StartError};
+use crate::event::Name;
+
+impl App {
+    /// Takes a new configuration without dropping a message of the pipelines that stay. Everything
+    /// new is built first; if any of it cannot be built, nothing changes.
+    pub async fn reload(&mut self, config: Config) -> Result<(), StartError> {
+        self.refuse_what_needs_a_restart(&config)?;
+        let built = self.build_changed(&config)?;
+        self.close_connections(&config).await;
+        let (old, successors) = self.swap_pipelines(&config, built);
+        self.config = config;
+        self.open_connections()?;
+        // From here on new messages wait in the new queues while the old pipelines finish theirs: order
+        // within a stream holds, and nothing is dropped.
+        for (name, connection) in &self.connections {
+            connection.route(self.routes(name));
+        }
+        self.settle_in(old, successors).await;
+        tracing::info!(pipelines = self.pipelines.len(), "reloaded");
+        Ok(())
+    }
+
+    fn refuse_what_needs_a_restart(&self, config: &Config) -> Result<(), Problems> {
+        let parts = [
+            ("device", self.config.device != config.device),
+            ("broker", self.config.broker != config.broker),
+            ("models", self.config.models != config.models),
+        ];
+        let changed = parts.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| {
+            Problem::new(key, "a change here takes effect at a start; restart eir")
+        });
+        Problems::none(changed)
+    }
+
+    /// Builds what is new or differs. A pipeline that runs is not given up for one that cannot.
+    fn build_changed(&self, config: &Config) -> Result<BTreeMap<Name, Pipeline>, Problems> {
+        let mut built = BTreeMap::new();
+        let mut problems = Vec::new();
+        for (name, new) in &config.pipeline {
+            let moved = new.connections().any(|n| self.config.mqtt.get(n) != config.mqtt.get(n));
+            let running = self.pipelines.get(name);
+            if !moved && running.is_some_and(|running| running.is_current(new, &self.workshop)) {
+                continue;
+            }
+            match Pipeline::build(&self.workshop, name, new, &config.mqtt[new.connection()]) {
+                Ok(pipeline) => match (pipeline.problem(), running.map(Pipeline::problem)) {
+                    (Some(reason), Some(None)) => {
+                        problems.push(Problem::new(&format!("pipeline.{name}"), reason));
+                    }
+                    _ => drop(built.insert(name.clone(), pipeline)),
+                },
+                Err(found) => problems.extend(found.0),
+            }
+        }
+        Problems::none(problems).map(|()| built)
+    }
+
+    /// Closes the connections that are gone or changed: one client identifier may not be connected
+    /// twice, the broker would throw out one of them.
+    async fn close_connections(&mut self, config: &Config) {
+        let changed = |name: &Name| self.config.mqtt.get(name) != config.mqtt.get(name);
+        let names: Vec<_> = self.connections.keys().filter(|name| changed(name)).cloned().collect();
+        for name in names {
+            if let Some(connection) = self.connections.remove(&name) {
+                connection.stop(self.config.shutdown.drain.0).await;
+            }
+        }
+    }
+
+    /// Puts the new pipelines in the place of the old, which are returned to be stopped. One that
+    /// differs in its rules alone stays with its streams, and its successor is returned to hand its
+    /// rules over.
+    fn swap_pipelines(
+        &mut self,
+        config: &Config,
+        built: BTreeMap<Name, Pipeline>,
+    ) -> (Vec<(Name, Pipeline)>, Vec<(Name, Pipeline)>) {
+        let gone = self.pipelines.keys().filter(|name| !config.pipeline.contains_key(*name));
+        let gone: Vec<_> = gone.cloned().collect();
+        let mut old: Vec<_> = gone.iter().filter_map(|n| self.pipelines.remove_entry(n)).collect();
+        let mut successors = Vec::new();
+        for (name, pipeline) in built {
+            let before = self.pipelines.get(&name);
+            if before.is_some_and(|before| pipeline.adopts(before)) {
+                successors.push((name, pipeline));
+            } else if let Some(before) = self.pipelines.insert(name.clone(), pipeline) {
+                old.push((name, before));
+            }
+        }
+        (old, successors)
+    }
+
+    async fn settle_in(&mut self, old: Vec<(Name, Pipeline)>, successors: Vec<(Name, Pipeline)>) {
+        let mut retired = Vec::new();
+        for (name, successor) in successors {
+            if let Some(pipeline) = self.pipelines.get_mut(&name) {
+                retired.extend(pipeline.take_rules(successor, &self.connections));
+            }
+        }
+        let drain = self.config.shutdown.drain.0;
+        for (name, pipeline) in old {
+            let left = pipeline.stop(drain).await;
+            let (messages, actions) = (left.messages.len(), left.actions);
+            tracing::info!(pipeline = %name, messages, actions, "stopped");
+            // What was meant for a pipeline that is no more is settled; for its successor it comes again.
+            if !self.pipelines.contains_key(&name) {
+                left.messages.into_iter().for_each(|message| message.ack.settle());
+            }
+        }
+        self.start_pipelines();
+        for actions in retired {
+            actions.drain(drain).await;
+        }
+    }
+}
