@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what a build or a test needs and the machine lacks.
-#   cross/setup.sh build    a C compiler, and pip to fetch ONNX Runtime
+#   cross/setup.sh build    a C compiler
 #   cross/setup.sh test     that, and mosquitto, openssl and strace as the tests' real peers
 # The Rust toolchain is the one thing it does not install: it says how to get it.
 set -euo pipefail
@@ -53,7 +53,7 @@ packages() {
     }
 }
 
-build_tools=(cc:build-essential pip3:python3-pip)
+build_tools=(cc:build-essential)
 case "${1:-build}" in
 build)
     toolchain

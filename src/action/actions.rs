@@ -79,15 +79,21 @@ impl Actions {
         Ok((Self { device, rules: built, meters }, couriers))
     }
 
-    /// Queues what the decision's rule does. Never waits; what cannot be rendered is counted.
-    pub fn dispatch(&self, decision: &Arc<Decision>, cause: Cause<'_>) {
+    /// Queues what the decision's rule does. Never waits; what cannot be rendered is counted, the
+    /// others are queued all the same, and the last error is returned.
+    pub fn dispatch(
+        &self,
+        decision: &Arc<Decision>,
+        cause: Cause<'_>,
+    ) -> Result<(), RenderError> {
+        let mut outcome = Ok(());
         for action in self.rules.get(&decision.rule).into_iter().flatten() {
             if let Err(error) = self.order(action, decision, cause) {
                 action.meter().unrendered();
-                tracing::debug!(pipeline = %decision.pipeline, rule = %decision.rule, %error,
-                    "action could not be rendered");
+                outcome = Err(error);
             }
         }
+        outcome
     }
 
     /// What became of everything so far, for each actuator.
@@ -305,8 +311,8 @@ mod tests {
             correlation: Some(&Arc::from(*b"\x01\x02")),
             traceparent: Some(&Arc::from("00-ab-cd-01")),
         };
-        actions.dispatch(&decision("fault"), cause);
-        actions.dispatch(&decision("another"), cause);
+        actions.dispatch(&decision("fault"), cause).expect("rendered");
+        actions.dispatch(&decision("another"), cause).expect("nothing to do");
         assert_eq!(couriers.start().drain(Duration::from_secs(5)).await, 0);
         let published = kept.0.lock().expect("lock").clone();
         let [first, second] = &*published else { panic!("{published:?}") };
@@ -337,7 +343,7 @@ mod tests {
         let topic = Topic::new("plant");
         let cause = Cause { topic: &topic, correlation: None, traceparent: None };
         for _ in 0..6 {
-            actions.dispatch(&decision("fault"), cause);
+            actions.dispatch(&decision("fault"), cause).expect("rendered");
         }
         let counts = &actions.counts()[0];
         assert_eq!((counts.unrendered, counts.dropped, counts.waiting), (6, 2, 4));

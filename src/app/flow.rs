@@ -7,6 +7,7 @@
 use std::cell::OnceCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use uuid::Uuid;
@@ -41,6 +42,16 @@ pub(super) struct Flow {
     pub observer: Option<Observer>,
     pub clock: Arc<dyn Clock>,
     pub batch: Batch,
+    pub progress: Arc<Progress>,
+}
+
+/// What the thread and those who wait for its end tell each other.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Give up what is in hand: its messages come again.
+    pub halted: AtomicBool,
+    /// Messages taken from the queue and not settled yet.
+    pub in_hand: AtomicUsize,
 }
 
 /// What is kept of one stream.
@@ -84,6 +95,7 @@ impl Flow {
     pub(super) fn run(mut self, queue: &Queue<Envelope>) {
         let mut envelopes = Vec::with_capacity(BATCH);
         while queue.pop_into(&mut envelopes, BATCH) {
+            self.progress.in_hand.store(envelopes.len(), Ordering::Relaxed);
             // A bug met by one message must not end the pipeline for all that follow.
             let outcome = catch_unwind(AssertUnwindSafe(|| self.process(&envelopes)));
             if outcome.is_err() {
@@ -95,9 +107,13 @@ impl Flow {
                 );
                 self.batch = Batch::default();
             }
+            if self.is_halted() {
+                return;
+            }
             for envelope in envelopes.drain(..) {
                 envelope.ack.settle();
             }
+            self.progress.in_hand.store(0, Ordering::Relaxed);
         }
     }
 
@@ -134,7 +150,7 @@ impl Flow {
             return Ok(());
         };
         let mut position = 0;
-        loop {
+        while !self.is_halted() {
             let window = &mut self.stream(&key).window;
             let Some(window) = window else { return Ok(()) };
             let next = window.next(samples, &mut position);
@@ -142,9 +158,10 @@ impl Flow {
                 Some(full) => {
                     self.add(index, key.clone(), Input::Samples(full), arrivals, rules);
                 }
-                None => return Ok(()),
+                None => break,
             }
         }
+        Ok(())
     }
 
     fn add(
@@ -162,9 +179,14 @@ impl Flow {
         }
     }
 
+    fn is_halted(&self) -> bool {
+        self.progress.halted.load(Ordering::Relaxed)
+    }
+
     /// Runs what was gathered and decides it in order.
     fn flush(&mut self, arrivals: &[Arrival<'_>], rules: &Rules) {
-        if self.batch.inputs.is_empty() {
+        if self.batch.inputs.is_empty() || self.is_halted() {
+            self.batch.clear();
             return;
         }
         let mut batch = std::mem::take(&mut self.batch);
@@ -236,7 +258,9 @@ impl Flow {
                 redelivered: envelope.redelivered && id.is_none(),
             });
             self.counters.decision();
-            rules.dispatch(&decision, envelope);
+            if let Err(error) = rules.dispatch(&decision, envelope) {
+                self.counters.error("action", &error, now);
+            }
         }
         if let Some(observe) = &self.observer {
             observe(&Observation {

@@ -11,6 +11,7 @@ mod key;
 mod pipeline;
 mod reload;
 mod rules;
+mod thread;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,12 +27,13 @@ use self::build::Workshop;
 use self::config::{Config, Problems};
 use self::connection::Connection;
 use self::pipeline::Pipeline;
+use crate::action;
 use crate::broker::{Broker, BrokerError};
 use crate::event::{Device, Name, Prediction, StreamKey};
 use crate::ingest::Route;
 use crate::model::Models;
 use crate::mqtt::{MqttError, QoS};
-use crate::task::{Group, SystemClock};
+use crate::task::{Clock, Group, SystemClock};
 
 /// How long the last words to a broker may take.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -74,6 +76,8 @@ pub struct App {
     broker: Option<Broker>,
     connections: BTreeMap<Name, Connection>,
     pipelines: BTreeMap<Name, Pipeline>,
+    /// Pipelines that were replaced, sending what they decided.
+    retiring: Group,
 }
 
 impl App {
@@ -101,25 +105,31 @@ impl App {
             None => None,
         };
         let connections = BTreeMap::new();
-        let mut app = Self { config, workshop, broker, connections, pipelines };
+        let mut app = Self { config, workshop, broker, connections, pipelines, retiring: Group::default() };
         app.open_connections()?;
         app.start_pipelines();
+        for (name, pipeline) in &app.pipelines {
+            if let Some(reason) = pipeline.problem() {
+                tracing::error!(pipeline = %name, "degraded: {reason}");
+            }
+        }
         tracing::info!(device = %app.device().id, pipelines = app.pipelines.len(), "started");
         Ok(app)
     }
 
     /// Tries again to build what is degraded.
     pub fn heal(&mut self) {
-        let degraded: Vec<_> =
-            self.pipelines.iter().filter(|(_, p)| p.problem().is_some()).collect();
-        let names: Vec<_> = degraded.into_iter().map(|(name, _)| name.clone()).collect();
-        for name in names {
-            let Some(pipeline) = self.pipelines.get_mut(&name) else { continue };
-            if pipeline.heal(&self.workshop, &name) {
-                tracing::info!(pipeline = %name, "healed");
+        for (name, pipeline) in &mut self.pipelines {
+            let Some(before) = pipeline.problem().map(str::to_owned) else { continue };
+            pipeline.heal(&self.workshop, name);
+            match pipeline.problem() {
+                None => tracing::info!(pipeline = %name, "healed"),
+                Some(now) if now != before => tracing::error!(pipeline = %name, "degraded: {now}"),
+                Some(_) => continue,
             }
+            pipeline.start(name, &self.connections);
         }
-        self.start_pipelines();
+        self.route();
     }
 
     /// Waits until every connection is up and subscribed.
@@ -136,15 +146,17 @@ impl App {
         for connection in self.connections.values() {
             connection.close_intake();
         }
-        let mut stopping = Group::default();
+        let end = SystemClock.now() + deadline;
+        let mut stopping = self.retiring;
         for (name, pipeline) in self.pipelines {
             stopping.spawn("drain", async move {
                 let counters = pipeline.counters();
-                let left = pipeline.stop(deadline).await;
-                if left.is_some() {
-                    let (messages, actions) = (left.messages.len(), left.actions);
-                    tracing::warn!(pipeline = %name, messages, actions, "left; the messages come again");
+                let rest = pipeline.stop(deadline).await;
+                let messages = rest.messages.len() + rest.in_hand;
+                if messages > 0 {
+                    tracing::warn!(pipeline = %name, messages, "not decided in time; they come again");
                 }
+                send_off(&name, rest.actions, end.saturating_duration_since(SystemClock.now())).await;
                 log_counts(&name, &counters.read());
             });
         }
@@ -191,6 +203,13 @@ impl App {
         }
     }
 
+    /// Tells every connection which messages go where.
+    fn route(&self) {
+        for (name, connection) in &self.connections {
+            connection.route(self.routes(name));
+        }
+    }
+
     fn start_pipelines(&mut self) {
         for (name, pipeline) in &mut self.pipelines {
             pipeline.start(name, &self.connections);
@@ -214,6 +233,15 @@ impl App {
     fn routes(&self, connection: &Name) -> Vec<(Route, QoS)> {
         let mine = self.pipelines.values().filter(|pipeline| pipeline.connection() == connection);
         mine.map(Pipeline::route).collect()
+    }
+}
+
+/// Sends what was decided until the deadline has passed; what is left then is lost, and said so.
+async fn send_off(name: &Name, actions: Option<action::Running>, deadline: Duration) {
+    let Some(actions) = actions else { return };
+    let lost = actions.drain(deadline).await;
+    if lost > 0 {
+        tracing::error!(pipeline = %name, actions = lost, "decided, but not carried out in time");
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -14,13 +13,14 @@ use super::counters::{Counters, Counts};
 use super::flow::{Batch, Flow};
 use super::key::Keyer;
 use super::rules::Rules;
+use super::thread::Thread;
 use crate::action::{self, ActionConfig, ActionCounts};
 use crate::event::{Device, Envelope, Name};
 use crate::ingest::{Route, RouteCounters, hold_capacity};
 use crate::model::Model;
 use crate::mqtt::{ConnectionConfig, QoS};
 use crate::pipeline::window::Streams;
-use crate::task::{Clock, Queue, SystemClock, WhenFull};
+use crate::task::{Queue, WhenFull};
 
 /// How a pipeline is doing.
 #[derive(Debug, Clone)]
@@ -48,19 +48,16 @@ impl Read {
     }
 }
 
-/// What a pipeline could not finish in time. A message that is dropped with it comes again.
+/// What is left of a pipeline whose messages are worked off, or given up at the deadline.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct Left {
+pub(super) struct Rest {
+    /// Still in the queue. Settled, they are done with; dropped, they come again.
     pub messages: Vec<Envelope>,
-    pub actions: usize,
-}
-
-impl Left {
-    /// Something is left.
-    pub(super) fn is_some(&self) -> bool {
-        self.actions > 0 || !self.messages.is_empty()
-    }
+    /// In the hands of a thread that had to give up; they come again.
+    pub in_hand: usize,
+    /// What was decided and is still on its way.
+    pub actions: Option<action::Running>,
 }
 
 /// A pipeline: its queue is there from the first moment to the last, whatever becomes of the rest.
@@ -84,7 +81,7 @@ enum State {
 
 #[derive(Debug)]
 struct Running {
-    thread: JoinHandle<()>,
+    thread: Thread,
     model: Arc<Model>,
     device: Arc<Device>,
     rules: Arc<ArcSwap<Rules>>,
@@ -138,10 +135,7 @@ impl Pipeline {
         match workshop.parts(name, &self.config) {
             Ok(parts) => Ok(State::Built(Box::new(self.flow(workshop, name, parts)))),
             Err(BuildError::Config(problems)) => Err(problems),
-            Err(BuildError::Model(error)) => {
-                tracing::error!(pipeline = %name, "degraded: {error}");
-                Ok(State::Degraded(error.to_string()))
-            }
+            Err(BuildError::Model(error)) => Ok(State::Degraded(error.to_string())),
         }
     }
 
@@ -162,6 +156,7 @@ impl Pipeline {
             observer: workshop.observer.clone(),
             clock: Arc::clone(&workshop.clock),
             batch: Batch::default(),
+            progress: Arc::default(),
         }
     }
 
@@ -188,11 +183,7 @@ impl Pipeline {
         flow.rules.store(Arc::new(rules));
         let (rules, device) = (Arc::clone(&flow.rules), Arc::clone(&flow.device));
         let model = Arc::clone(flow.caller.model());
-        let queue = Arc::clone(&self.queue);
-        let thread = std::thread::Builder::new()
-            .name(format!("pipe {name}"))
-            .spawn(move || flow.run(&queue))
-            .map_err(|error| format!("no thread could be started: {error}"))?;
+        let thread = Thread::spawn(name, flow, Arc::clone(&self.queue))?;
         Ok(Running { thread, model, device, rules, actions })
     }
 
@@ -204,8 +195,8 @@ impl Pipeline {
         }
     }
 
-    /// Tries again to build a degraded pipeline; true if that worked.
-    pub(super) fn heal(&mut self, workshop: &Workshop, name: &Name) -> bool {
+    /// Tries again to build a degraded pipeline; does nothing to any other.
+    pub(super) fn heal(&mut self, workshop: &Workshop, name: &Name) {
         if self.problem().is_some() {
             self.state = match self.make(workshop, name) {
                 Ok(state) => state,
@@ -213,7 +204,6 @@ impl Pipeline {
                 Err(problems) => State::Degraded(problems.to_string()),
             };
         }
-        self.problem().is_none()
     }
 
     /// Nothing about it would change: not its configuration, not the version of its model.
@@ -252,10 +242,10 @@ impl Pipeline {
         let (State::Running(running), State::Built(flow)) = (&mut self.state, new.state) else {
             return None;
         };
-        self.config = new.config;
         let set = Arc::clone(&flow.rules.load().set);
-        match Rules::start(set, &self.config, &running.device, connections) {
+        match Rules::start(set, &new.config, &running.device, connections) {
             Ok((rules, actions)) => {
+                self.config = new.config;
                 running.rules.store(Arc::new(rules));
                 Some(std::mem::replace(&mut running.actions, actions))
             }
@@ -276,6 +266,7 @@ impl Pipeline {
         let route = Route {
             filter: input.topic.clone(),
             queue: Arc::clone(&self.queue),
+            parked: self.problem().map(|_| self.config.queue.capacity),
             counters: Arc::clone(&self.routed),
         };
         (route, input.qos)
@@ -308,18 +299,14 @@ impl Pipeline {
         }
     }
 
-    /// Decides what is queued and sends what was decided, until `deadline` has passed.
-    pub(super) async fn stop(self, deadline: Duration) -> Left {
+    /// Works off what is queued, until `deadline` has passed.
+    pub(super) async fn stop(self, deadline: Duration) -> Rest {
         let State::Running(running) = self.state else {
-            return Left { messages: self.queue.close_and_take(), actions: 0 };
+            return Rest { messages: self.queue.close_and_take(), in_hand: 0, actions: None };
         };
-        let end = SystemClock.now() + deadline;
         self.queue.close();
-        let joined = tokio::task::spawn_blocking(move || running.thread.join());
+        let in_hand = running.thread.finish(deadline).await;
         // In time or not: what is in the queue now, nobody takes any more.
-        let _in_time = tokio::time::timeout(deadline, joined).await.is_ok();
-        let messages = self.queue.close_and_take();
-        let rest = end.saturating_duration_since(SystemClock.now());
-        Left { messages, actions: running.actions.drain(rest).await }
+        Rest { messages: self.queue.close_and_take(), in_hand, actions: Some(running.actions) }
     }
 }

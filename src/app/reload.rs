@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use tokio::sync::mpsc;
+
 use super::config::{Config, Problem, Problems};
 use super::pipeline::Pipeline;
-use super::{App, StartError};
+use super::{App, StartError, send_off};
 use crate::event::Name;
+use crate::task::Group;
 
 impl App {
     /// Takes a new configuration without dropping a message of the pipelines that stay. Everything
@@ -19,9 +22,7 @@ impl App {
         self.open_connections()?;
         // From here on new messages wait in the new queues while the old pipelines finish theirs: order
         // within a stream holds, and nothing is dropped.
-        for (name, connection) in &self.connections {
-            connection.route(self.routes(name));
-        }
+        self.route();
         self.settle_in(old, successors).await;
         tracing::info!(pipelines = self.pipelines.len(), "reloaded");
         Ok(())
@@ -97,26 +98,36 @@ impl App {
         (old, successors)
     }
 
+    /// Lets the old pipelines work off what they have, then starts the new. What was decided is sent on
+    /// in the background.
     async fn settle_in(&mut self, old: Vec<(Name, Pipeline)>, successors: Vec<(Name, Pipeline)>) {
-        let mut retired = Vec::new();
+        let drain = self.config.shutdown.drain.0;
         for (name, successor) in successors {
             if let Some(pipeline) = self.pipelines.get_mut(&name) {
-                retired.extend(pipeline.take_rules(successor, &self.connections));
+                let actions = pipeline.take_rules(successor, &self.connections);
+                self.retiring.spawn("retire", async move { send_off(&name, actions, drain).await });
             }
         }
-        let drain = self.config.shutdown.drain.0;
+        let (stopped, mut rests) = mpsc::channel(old.len().max(1));
+        let mut stopping = Group::default();
         for (name, pipeline) in old {
-            let left = pipeline.stop(drain).await;
-            let (messages, actions) = (left.messages.len(), left.actions);
-            tracing::info!(pipeline = %name, messages, actions, "stopped");
+            let stopped = stopped.clone();
+            stopping.spawn("stop", async move {
+                // The receiver outlives the group.
+                let _received = stopped.send((name, pipeline.stop(drain).await)).await.is_ok();
+            });
+        }
+        drop(stopped);
+        while let Some((name, rest)) = rests.recv().await {
+            let (left, in_hand) = (rest.messages.len(), rest.in_hand);
+            tracing::info!(pipeline = %name, left, in_hand, "the old one stopped");
             // What was meant for a pipeline that is no more is settled; for its successor it comes again.
             if !self.pipelines.contains_key(&name) {
-                left.messages.into_iter().for_each(|message| message.ack.settle());
+                rest.messages.into_iter().for_each(|message| message.ack.settle());
             }
+            let actions = rest.actions;
+            self.retiring.spawn("retire", async move { send_off(&name, actions, drain).await });
         }
         self.start_pipelines();
-        for actions in retired {
-            actions.drain(drain).await;
-        }
     }
 }

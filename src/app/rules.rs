@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::config::PipelineConfig;
 use super::connection::Connection;
 use crate::action::{ActionCounts, Actions, Cause, Running};
-use crate::event::{Decision, Device, Envelope, Name};
+use crate::event::{Decision, Device, Envelope, Name, RenderError};
 use crate::mqtt::Link;
 use crate::pipeline::rules::RuleSet;
 
@@ -43,18 +43,22 @@ impl Rules {
         Self { set, actions: None }
     }
 
-    /// Hands a decision to the actions of its rule; never waits for them.
-    pub(super) fn dispatch(&self, decision: &Arc<Decision>, envelope: &Envelope) {
+    /// Hands a decision to the actions of its rule; never waits for them. An error is a template that
+    /// does not fit this message.
+    pub(super) fn dispatch(
+        &self,
+        decision: &Arc<Decision>,
+        envelope: &Envelope,
+    ) -> Result<(), RenderError> {
         let Decision { pipeline, rule, stream, .. } = &**decision;
         tracing::debug!(%pipeline, %rule, %stream, "decision");
-        if let Some(actions) = &self.actions {
-            let cause = Cause {
-                topic: &envelope.topic,
-                correlation: envelope.correlation.as_ref(),
-                traceparent: envelope.traceparent.as_ref(),
-            };
-            actions.dispatch(decision, cause);
-        }
+        let Some(actions) = &self.actions else { return Ok(()) };
+        let cause = Cause {
+            topic: &envelope.topic,
+            correlation: envelope.correlation.as_ref(),
+            traceparent: envelope.traceparent.as_ref(),
+        };
+        actions.dispatch(decision, cause)
     }
 
     /// What became of the actions so far.

@@ -1,11 +1,17 @@
 //! `eir run`: the service.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::{Exit, Failure, log};
 use crate::app::App;
 use crate::app::config::{self, Config, Sources};
+
+/// How often it is tried to build again what is degraded.
+const HEAL_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) fn run(sources: &Sources) -> Result<(), Failure> {
     let config = load(sources)?;
@@ -23,24 +29,25 @@ pub(super) fn load(sources: &Sources) -> Result<Config, Failure> {
 async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let mut app = App::start(config, None).map_err(super::start_failure)?;
-    let mut report = tokio::time::interval(app.report_every());
-    report.tick().await;
+    let mut report = every(app.report_every());
+    let mut heal = every(HEAL_EVERY);
     loop {
         tokio::select! {
             () = recv(&mut signals.reload) => match config::load(sources) {
                 Ok(config) => {
                     let level = config.log.level;
                     match app.reload(config).await {
-                        Ok(()) => log.set(level),
+                        Ok(()) => {
+                            log.set(level);
+                            report = every(app.report_every());
+                        }
                         Err(error) => tracing::error!("reload refused, nothing changed: {error}"),
                     }
                 }
                 Err(problems) => tracing::error!("reload refused, nothing changed:\n{problems}"),
             },
-            _ = report.tick() => {
-                app.heal();
-                app.log_counts();
-            }
+            _ = report.tick() => app.log_counts(),
+            _ = heal.tick() => app.heal(),
             () = recv(&mut signals.terminate) => break,
             () = recv(&mut signals.interrupt) => break,
         }
@@ -58,6 +65,13 @@ fn stopped_at_once() -> Failure {
         Exit::Failed,
         anyhow::anyhow!("stopped at once; unacknowledged messages come again"),
     )
+}
+
+/// Ticks from now on, the first time after one period.
+fn every(period: Duration) -> Interval {
+    let mut ticks = interval_at(Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 struct Signals {

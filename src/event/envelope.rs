@@ -28,6 +28,25 @@ pub struct Envelope {
 }
 
 impl Envelope {
+    /// The same message with nobody waiting for its acknowledgement, which is returned.
+    #[must_use]
+    pub fn detach(self) -> (Self, Ack) {
+        let Self { topic, payload, received_at, id, correlation, traceparent, redelivered, ack } =
+            self;
+        let ack_of_nobody = Ack::none();
+        let rest = Self {
+            topic,
+            payload,
+            received_at,
+            id,
+            correlation,
+            traceparent,
+            redelivered,
+            ack: ack_of_nobody,
+        };
+        (rest, ack)
+    }
+
     /// The same message for one more pipeline.
     #[must_use]
     pub fn share(&self) -> Self {

@@ -44,6 +44,10 @@ pub struct Route {
     pub filter: TopicFilter,
     /// Where they go; its policy decides what happens when it is full.
     pub queue: Arc<Queue<Envelope>>,
+    /// Nobody takes from the queue at the moment. Acknowledgements go out in order, so one message that
+    /// is held would stop every pipeline of the connection: messages are settled at once, and the
+    /// newest so many wait.
+    pub parked: Option<usize>,
     /// How many went there.
     pub counters: Arc<RouteCounters>,
 }
@@ -161,6 +165,15 @@ impl Router {
         }
         for route in wanted {
             let counters = &route.counters;
+            if let Some(most) = route.parked {
+                let (message, ack) = envelope.share().detach();
+                count(&counters.queued);
+                if route.queue.keep_newest(message, most).is_some() {
+                    count(&counters.dropped);
+                }
+                ack.settle();
+                continue;
+            }
             match route.queue.push(envelope.share()) {
                 Pushed::Queued => count(&counters.queued),
                 Pushed::Dropped(dropped) => {

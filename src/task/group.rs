@@ -44,6 +44,8 @@ impl Group {
 
     /// Starts a task of this group.
     pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        // What has ended is forgotten: a group that lives long does not grow.
+        while self.tasks.try_join_next().is_some() {}
         self.tasks.spawn(async move {
             task.await;
             tracing::trace!(task = name, "ended");

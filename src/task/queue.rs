@@ -79,6 +79,19 @@ impl<T> Queue<T> {
         dropped.map_or(Pushed::Queued, Pushed::Dropped)
     }
 
+    /// Adds an item whatever the policy, and gives back the oldest where more than `most` would wait.
+    pub fn keep_newest(&self, item: T, most: usize) -> Option<T> {
+        let mut state = self.lock();
+        if state.closed {
+            return Some(item);
+        }
+        let oldest = if state.items.len() >= most.max(1) { state.items.pop_front() } else { None };
+        state.items.push_back(item);
+        drop(state);
+        self.filled.notify_one();
+        oldest
+    }
+
     /// Waits for at least one item and moves up to `most` into `batch`, oldest first. False: the queue
     /// is closed and empty.
     pub fn pop_into(&self, batch: &mut Vec<T>, most: usize) -> bool {
@@ -159,6 +172,15 @@ mod tests {
         let queue = full(WhenFull::DropNewest);
         assert_eq!(queue.push(3), Pushed::Dropped(3));
         assert_eq!(rest(&queue), [1, 2]);
+    }
+
+    #[test]
+    fn the_newest_are_kept_whatever_the_policy() {
+        let queue = full(WhenFull::Hold);
+        assert_eq!(queue.keep_newest(3, 3), None);
+        assert_eq!(queue.keep_newest(4, 3), Some(1));
+        assert_eq!(rest(&queue), [2, 3, 4]);
+        assert_eq!(queue.keep_newest(5, 3), Some(5));
     }
 
     #[test]

@@ -74,6 +74,29 @@ async fn sighup_takes_rules_and_a_bad_file_changes_nothing() {
     assert_eq!(peer.next_json().await.1["rule"], "broken");
 }
 
+/// The join of its thread kept the process alive for as long as the message took.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_ends_at_its_deadline_whatever_is_in_hand() {
+    let broker = Mosquitto::start();
+    let directory = tempfile::tempdir().expect("tempdir");
+    let text = site::BEARING.replace("samples = 256", "samples = 256, step = 1");
+    let text = format!("{text}\n[shutdown]\ndrain = \"1s\"\n");
+    let file = config(directory.path(), broker.port(), &text);
+    let mut peer = Peer::connect("peer", broker.port()).await;
+    peer.subscribe("eir/test/status").await;
+    let mut process = Process::run(&file);
+    peer.next().await;
+    process.says("started").await;
+    let axis = vec![0.5; 300_000];
+    let message = serde_json::json!({ "seq": 1, "x": axis, "y": axis, "z": axis });
+    peer.publish("plant/a/vibration", message.to_string()).await;
+    peer.publish("plant/a/vibration", "{}").await;
+    process.signal("TERM");
+    let (status, log) = process.ended().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(log.contains("not decided in time"), "{log}");
+}
+
 #[test]
 fn exit_codes_say_what_happened() {
     let directory = tempfile::tempdir().expect("tempdir");

@@ -155,6 +155,7 @@ async fn overlapping_filters_give_each_pipeline_a_message_once() {
         let route = |filter: &str| Route {
             filter: filter.parse().expect("a filter"),
             queue: Arc::new(Queue::<Envelope>::new(64, WhenFull::Hold)),
+            parked: None,
             counters: Arc::default(),
         };
         let routes = [route("plant/+/x"), route("plant/#"), route("$share/g/plant/1/x")];

@@ -22,7 +22,7 @@ impl End {
     fn new(filter: &str, capacity: usize, when_full: WhenFull) -> Self {
         let filter: TopicFilter = filter.parse().expect("a filter");
         let queue = Arc::new(Queue::new(capacity, when_full));
-        Self { route: Route { filter, queue, counters: Arc::default() } }
+        Self { route: Route { filter, queue, parked: None, counters: Arc::default() } }
     }
 
     /// The payloads of the next messages, each settled.
