@@ -1,5 +1,6 @@
 //! The `eir` command: parse, set up the log, call, exit with a code that says what happened.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
     match cli.execute() {
         Ok(()) => Exit::Done.into(),
         Err(failure) => {
-            eprintln!("eir: {failure}");
+            let _nobody_reads = writeln!(std::io::stderr(), "eir: {failure}");
             failure.exit().into()
         }
     }

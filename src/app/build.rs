@@ -1,9 +1,11 @@
 //! From a checked configuration to the stages of a pipeline, nothing started yet.
 
+mod dry_run;
+
 use std::sync::Arc;
 
 use super::Observer;
-use super::config::{PipelineConfig, Problem, Problems};
+use super::config::{PipelineConfig, Problem, Problems, join};
 use crate::event::{Device, Name};
 use crate::model::{Caller, ModelError, Models};
 use crate::package::ModelRef;
@@ -43,32 +45,41 @@ impl Workshop {
         repository.resolve(&reference.parse().ok()?).ok().map(|(version, _)| version)
     }
 
-    /// Loads the model, checks it on this device, and compiles the rules against it.
+    /// Loads the model, checks it on this device, compiles the rules against it, and tries whether what
+    /// the messages become fits into it.
     pub(super) fn parts(&self, name: &Name, config: &PipelineConfig) -> Result<Parts, BuildError> {
-        let wrong = |key: String, message: String| Problem::new(&key, message);
-        let decoder = Decoder::new(&config.decode).map_err(|error| {
-            let key = format!("pipeline.{name}.decode");
-            BuildError::Config(Problems(vec![wrong(key, error.to_string())]))
-        })?;
-        let reference: ModelRef = config.model.parse().map_err(|error| {
-            let key = format!("pipeline.{name}.model");
-            BuildError::Config(Problems(vec![wrong(key, format!("{error}"))]))
-        })?;
+        let key = join("pipeline", name.as_str());
+        let wrong = |part: &str, message: String| Problem::new(&format!("{key}.{part}"), message);
+        let refused = |problem| BuildError::Config(Problems(vec![problem]));
+        let decoder = Decoder::new(&config.decode)
+            .map_err(|error| refused(wrong("decode", error.to_string())))?;
+        let reference: ModelRef = config
+            .model
+            .parse()
+            .map_err(|error| refused(wrong("model", format!("{error}"))))?;
         let model = self.models.load(&reference).map_err(BuildError::Model)?;
+        let mut caller = model.caller().map_err(BuildError::Model)?;
         let package = model.package();
         let conditions: Vec<(Name, Condition)> =
             config.rule.iter().map(|(name, rule)| (name.clone(), rule.condition())).collect();
-        let rules = RuleSet::compile(&conditions, package.spec.task, &package.labels).map_err(
-            |errors| {
-                let problems = errors.iter().map(|error| {
-                    let key = format!("pipeline.{name}.rule.{}.{}", error.rule, error.field);
-                    wrong(key, error.to_string())
-                });
-                BuildError::Config(Problems(problems.collect()))
-            },
-        )?;
-        let caller = model.caller().map_err(BuildError::Model)?;
-        Ok(Parts { decoder, caller, rules: Arc::new(rules) })
+        let rules = RuleSet::compile(&conditions, package.spec.task, &package.labels);
+        let mut problems = Vec::new();
+        if let Err(misfit) = dry_run::dry_run(config, &mut caller) {
+            let model = format!("{}@{}", package.name, package.version);
+            problems.push(wrong(misfit.part, format!("{} ({model})", misfit.reason)));
+        }
+        match rules {
+            Ok(rules) if problems.is_empty() => {
+                return Ok(Parts { decoder, caller, rules: Arc::new(rules) });
+            }
+            Ok(_) => {}
+            Err(errors) => problems.extend(errors.iter().map(|error| {
+                let key = join(&format!("{key}.rule"), error.rule.as_str());
+                let message = format!("{}{}", error.problem, error.excerpt);
+                Problem::new(&format!("{key}.{}", error.field), message)
+            })),
+        }
+        Err(BuildError::Config(Problems(problems)))
     }
 }
 

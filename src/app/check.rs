@@ -3,21 +3,21 @@
 use std::sync::Arc;
 
 use super::build::{BuildError, Workshop};
-use super::config::Config;
+use super::config::{Config, Problem, join};
 use crate::model::Models;
 use crate::task::SystemClock;
 
-/// One thing that was tried.
+/// One pipeline that was tried.
 #[derive(Debug)]
 pub struct Finding {
-    /// What.
+    /// Its key.
     pub what: String,
     /// What was seen, or what is wrong.
-    pub outcome: Result<String, String>,
+    pub outcome: Result<String, Vec<Problem>>,
 }
 
-/// Loads every model that a pipeline names, runs its golden samples on this device, and compiles the
-/// rules against it.
+/// Loads every model that a pipeline names, runs its golden samples on this device, compiles the rules
+/// against it, and tries whether the messages fit.
 pub fn check(config: &Config) -> Vec<Finding> {
     let workshop = Workshop {
         device: Arc::new(config.device.resolve()),
@@ -28,6 +28,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
     let pipelines = config.pipeline.iter();
     pipelines
         .map(|(name, pipeline)| {
+            let what = join("pipeline", name.as_str());
             let outcome = match workshop.parts(name, pipeline) {
                 Ok(parts) => {
                     let package = parts.caller.model().package();
@@ -40,10 +41,12 @@ pub fn check(config: &Config) -> Vec<Finding> {
                         parts.rules.len(),
                     ))
                 }
-                Err(BuildError::Config(problems)) => Err(problems.to_string()),
-                Err(BuildError::Model(error)) => Err(error.to_string()),
+                Err(BuildError::Config(problems)) => Err(problems.0),
+                Err(BuildError::Model(error)) => {
+                    Err(vec![Problem::new(&format!("{what}.model"), error.to_string())])
+                }
             };
-            Finding { what: format!("pipeline.{name}"), outcome }
+            Finding { what, outcome }
         })
         .collect()
 }

@@ -44,7 +44,13 @@ pub(super) struct Read {
 
 impl Read {
     pub(super) fn read(&self) -> Counts {
-        Counts { dropped: self.routed.dropped(), ..self.counters.snapshot() }
+        let mut counts = self.counters.snapshot();
+        counts.dropped = self.routed.dropped();
+        let too_large = self.routed.too_large();
+        if too_large > 0 {
+            *counts.errors.entry("too_large").or_default() += too_large;
+        }
+        counts
     }
 }
 

@@ -7,26 +7,32 @@ use clap::Args;
 use serde_json::json;
 
 use super::table::{bar, bytes, table, thousands};
-use super::{Failure, log};
+use super::{Failure, log, print};
 use crate::app::config::LogLevel;
 use crate::engine::{EngineKind, SessionOptions};
 use crate::event::HumanDuration;
 use crate::model::Timing;
 
-const BAR: usize = 30;
+const BAR: usize = 24;
+
+/// Threads and items of a batch that can be asked for.
+const MOST: usize = 1024;
+
+/// The longest that one row is measured.
+const LONGEST: Duration = Duration::from_hours(1);
 
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
     /// A name in the repository (`bearing`, `bearing@1`), a package directory, or an .onnx file
     model: String,
     /// How long each row is measured
-    #[arg(long, value_name = "TIME", default_value = "1s")]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
     time: HumanDuration,
     /// Numbers of intra-op threads (ONNX Runtime); by default 1 and all
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = count)]
     threads: Vec<usize>,
     /// Batches, where the model leaves the batch open
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32])]
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32], value_parser = count)]
     batch: Vec<usize>,
     /// One JSON object a line
     #[arg(long)]
@@ -61,11 +67,13 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
         for &threads in &threads(kind, &args.threads, cores) {
             for &batch in args.batch.iter().filter(|b| **b == 1 || package.signature.is_batched()) {
                 if !args.json {
-                    eprintln!("measuring {engine}, {threads} threads, batch {batch}");
+                    print::note(format_args!(
+                        "measuring {engine}, {threads} threads, batch {batch}"
+                    ));
                 }
-                let options = SessionOptions { intra_threads: threads.max(1) };
+                let options = SessionOptions { intra_threads: threads };
                 let before = resident();
-                match models.bench(&package, (kind, form), options, batch.max(1), args.time.0) {
+                match models.bench(&package, (kind, form), options, batch, args.time.0) {
                     Ok(timing) => {
                         let memory = resident().saturating_sub(before);
                         rows.push(Row { engine: engine.clone(), threads, batch, timing, memory });
@@ -77,17 +85,25 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     }
     missing.dedup();
     for reason in &missing {
-        eprintln!("not measured: {reason}");
+        print::note(format_args!("not measured: {reason}"));
     }
     if rows.is_empty() {
         return Err(anyhow::anyhow!("no engine runs {}", args.model).into());
     }
-    if args.json {
-        rows.iter().for_each(print_json);
-    } else {
-        print_table(&rows);
+    if args.json { rows.iter().try_for_each(print_json) } else { print_table(&rows) }
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=MOST).contains(count));
+    count.ok_or_else(|| format!("a whole number from 1 to {MOST} is wanted"))
+}
+
+fn time(text: &str) -> Result<HumanDuration, String> {
+    let time: HumanDuration = text.parse()?;
+    if time.0.is_zero() || time.0 > LONGEST {
+        return Err("more than nothing and at most 1h is wanted".to_owned());
     }
-    Ok(())
+    Ok(time)
 }
 
 /// tract works on one thread.
@@ -103,17 +119,17 @@ fn micros(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }
 
-fn print_json(row: &Row) {
+fn print_json(row: &Row) -> Result<(), Failure> {
     let line = json!({
         "engine": row.engine, "threads": row.threads, "batch": row.batch, "runs": row.timing.runs,
         "p50_us": micros(row.timing.p50), "p99_us": micros(row.timing.p99),
         "items_per_second": row.per_second(), "memory_bytes": row.memory,
     });
-    println!("{line}");
+    print::line(line)
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate, rounded")]
-fn print_table(rows: &[Row]) {
+fn print_table(rows: &[Row]) -> Result<(), Failure> {
     let most = rows.iter().map(Row::per_second).fold(0.0, f64::max);
     let cells = |row: &Row| {
         vec![
@@ -131,11 +147,13 @@ fn print_table(rows: &[Row]) {
     // The bars stand behind the rows, below the header and its rule.
     for (index, line) in text.lines().enumerate() {
         match index.checked_sub(2).and_then(|index| rows.get(index)) {
-            Some(row) => println!("{line}  {}", bar(row.per_second() / most, BAR)),
-            None => println!("{line}"),
+            Some(row) => {
+                print::line(format_args!("{line}  {}", bar(row.per_second() / most, BAR)))?
+            }
+            None => print::line(line)?,
         }
     }
-    println!("memory is what the process grew by while the row was measured");
+    print::line("memory is what the process grew by while the row was measured")
 }
 
 /// Resident memory of this process in bytes; 0 where the system does not tell.

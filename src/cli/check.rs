@@ -1,27 +1,30 @@
 //! `eir check`: everything that can be known before a start.
 
-use super::{Exit, Failure, log};
+use super::{Exit, Failure, log, print};
 use crate::app;
-use crate::app::config::{LogLevel, Sources};
+use crate::app::config::{self, LogLevel, Sources};
 
 pub(super) fn check(sources: &Sources) -> Result<(), Failure> {
-    let config = super::run::load(sources)?;
+    let mut examined = config::examine(sources);
+    let mut problems = std::mem::take(&mut examined.problems);
+    problems.append(&mut examined.files);
     log::start(LogLevel::Warn);
-    let findings = super::runtime()?.block_on(async { app::check(&config) });
-    let mut broken = 0;
-    for finding in &findings {
-        match &finding.outcome {
-            Ok(detail) => println!("ok      {}: {detail}", finding.what),
-            Err(problem) => {
-                broken += 1;
-                println!("broken  {}: {problem}", finding.what);
-            }
+    // What is right so far is tried, whatever is wrong elsewhere.
+    let findings = super::runtime()?.block_on(async { app::check(&examined.config) });
+    let tried = findings.len();
+    for finding in findings {
+        match finding.outcome {
+            Ok(detail) => print::line(format_args!("ok      {}: {detail}", finding.what))?,
+            Err(found) => problems.extend(found.into_iter().map(|p| examined.located(p))),
         }
     }
-    if broken == 0 {
-        println!("{} is valid; {} checks passed", sources.file.display(), findings.len());
-        return Ok(());
+    for problem in &problems {
+        print::line(format_args!("broken  {problem}"))?;
     }
-    let error = anyhow::anyhow!("{broken} of {} checks failed", findings.len());
+    if problems.is_empty() {
+        let file = sources.file.display();
+        return print::line(format_args!("{file} is valid; {tried} checks passed"));
+    }
+    let error = anyhow::anyhow!("the configuration is not valid: {} mistakes", problems.len());
     Err(Failure::new(Exit::Config, error))
 }

@@ -27,9 +27,14 @@ impl LogHandle {
 pub(super) fn start(level: LogLevel) -> LogHandle {
     let (filter, handle) = reload::Layer::new(targets(level));
     let colours = std::io::stderr().is_terminal();
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colours).with_target(false);
+    // A line that cannot be written is lost: to say so on the same standard error would end us.
+    let lines = fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .with_target(false)
+        .log_internal_errors(false);
     if let Err(error) = tracing_subscriber::registry().with(filter).with(lines).try_init() {
-        eprintln!("eir: a log is already set up: {error}");
+        super::print::note(format_args!("eir: a log is already set up: {error}"));
     }
     LogHandle(handle)
 }

@@ -6,8 +6,10 @@ mod check;
 mod demo;
 mod exit;
 mod infer;
+mod input;
 mod log;
 mod model;
+mod print;
 mod run;
 mod schema;
 mod table;
@@ -84,7 +86,7 @@ impl ConfigArgs {
 impl Cli {
     /// Does what was asked.
     pub fn execute(self) -> Result<(), Failure> {
-        match self.command {
+        let outcome = match self.command {
             Command::Run(args) => run::run(&args.sources()),
             Command::Check(args) => check::check(&args.sources()),
             Command::Demo(args) => demo::demo(&args),
@@ -92,7 +94,9 @@ impl Cli {
             Command::Bench(args) => bench::bench(&args),
             Command::Model(command) => model::model(&command),
             Command::Schema(command) => schema::schema(&command),
-        }
+        };
+        // Whoever read the output has had enough of it.
+        outcome.or_else(|failure| if failure.exit() == Exit::Done { Ok(()) } else { Err(failure) })
     }
 }
 
@@ -117,7 +121,11 @@ fn start_failure(error: StartError) -> Failure {
 /// The shipped models: where asked, or in the usual places.
 fn models_dir(asked: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(directory) = asked {
-        return Ok(directory.to_owned());
+        if directory.is_dir() {
+            return Ok(directory.to_owned());
+        }
+        let error = anyhow::anyhow!("--models: {} is no directory", directory.display());
+        return Err(Failure::new(Exit::NoInput, error));
     }
     let beside = std::env::current_exe().ok();
     let beside = beside.iter().flat_map(|exe| exe.ancestors().skip(1).take(3));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::table::{bytes, table};
-use super::{Exit, Failure, log};
+use super::{Exit, Failure, log, print};
 use crate::app::config::LogLevel;
 use crate::engine::{EngineKind, Form};
 use crate::model::{Models, ModelsConfig};
@@ -50,6 +50,7 @@ fn list(place: &Place) -> Result<(), Failure> {
     let models = Models::new(&ModelsConfig { dir, ..ModelsConfig::default() });
     let repository = models.repository().map_err(|error| Failure::new(Exit::NoInput, error))?;
     let mut rows = Vec::new();
+    let mut broken = 0;
     for listed in repository.models().map_err(|error| Failure::new(Exit::NoInput, error))? {
         for version in listed.versions {
             let reference = ModelRef { name: listed.name.clone(), version: Some(version) };
@@ -59,12 +60,18 @@ fn list(place: &Place) -> Result<(), Failure> {
                     bytes(package.size),
                     package.spec.description.unwrap_or_default(),
                 ),
-                Err(error) => ("broken".to_owned(), String::new(), error.to_string()),
+                Err(error) => {
+                    broken += 1;
+                    ("broken".to_owned(), "–".to_owned(), error.to_string())
+                }
             };
             rows.push(vec![format!("{reference}"), task, size, what]);
         }
     }
-    print!("{}", table(&["model", "task", "size", "description"], &rows));
+    print::line(table(&["model", "task", "size", "description"], &rows).trim_end())?;
+    if broken > 0 {
+        return Err(anyhow::anyhow!("{broken} of {} models are broken", rows.len()).into());
+    }
     Ok(())
 }
 
@@ -75,10 +82,10 @@ fn task(package: &Package) -> String {
 fn inspect(one: &One) -> Result<(), Failure> {
     let (_, package) = super::find_model(one.place.models.as_deref(), &one.model)?;
     let signature = &package.signature;
-    println!("{}@{}", package.name, package.version);
-    let field = |name: &str, value: &str| {
+    let mut text = format!("{}@{}", package.name, package.version);
+    let mut field = |name: &str, value: &str| {
         if !value.is_empty() {
-            println!("  {name:<12} {value}");
+            text.extend(["\n  ", &format!("{name:<12} {value}")]);
         }
     };
     field("description", package.spec.description.as_deref().unwrap_or_default());
@@ -109,7 +116,7 @@ fn inspect(one: &One) -> Result<(), Failure> {
     for (name, value) in &signature.metadata {
         field(name, value);
     }
-    Ok(())
+    print::line(text)
 }
 
 /// `x: f32 [N, 3, 256]`.
@@ -141,7 +148,7 @@ fn verify(one: &One) -> Result<(), Failure> {
         };
         rows.push(row);
     }
-    print!("{}", table(&["engine", "agree", "first mistake"], &rows));
+    print::line(table(&["engine", "agree", "first mistake"], &rows).trim_end())?;
     if served == 0 {
         return Err(
             anyhow::anyhow!("no engine gives the answers that {} promises", one.model).into()

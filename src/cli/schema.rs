@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, print};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SchemaCommand {
@@ -16,6 +16,5 @@ pub(super) fn schema(command: &SchemaCommand) -> Result<(), Failure> {
     };
     let text =
         serde_json::to_string_pretty(&schema).map_err(|e| Failure::new(Exit::Internal, e))?;
-    println!("{text}");
-    Ok(())
+    print::line(text)
 }

@@ -26,6 +26,21 @@ pub enum EngineError {
         /// The version of the operator set that the model asks for.
         opset: i64,
     },
+    /// The model asks for operators that came after the engine.
+    #[error(
+        "opset {opset} is not supported; the highest that {} {} knows is {highest}; export the \
+         model with that one or a lower one", engine.name(), release(version)
+    )]
+    Opset {
+        /// The engine.
+        engine: EngineKind,
+        /// Its version.
+        version: String,
+        /// The version of the operator set that the model asks for.
+        opset: i64,
+        /// The newest that it knows.
+        highest: i64,
+    },
     /// There is nothing to do for this form of the model.
     #[error("the model has no Quantize and Dequantize pairs to fold")]
     NothingToFold,
@@ -110,4 +125,9 @@ const fn remedy(engine: EngineKind) -> &'static str {
         EngineKind::Ort => "a newer ONNX Runtime may, or export the model with a lower opset",
         EngineKind::Tract => "ONNX Runtime may: see [models].ort",
     }
+}
+
+/// `1.31` of `1.31.1`: what decides about operator sets.
+fn release(version: &str) -> &str {
+    version.match_indices('.').nth(1).map_or(version, |(end, _)| version.get(..end).unwrap_or(version))
 }

@@ -1,25 +1,27 @@
 //! Tensors in, tensors out: what runs a model's graph.
 //!
 //! Two engines stand behind one small trait: ONNX Runtime where its library is found, and tract,
-//! which is always inside. Both are synchronous, and a [`Session`] has one caller at a time; a
-//! [`Worker`] gives it a thread of its own and a bounded queue.
+//! which is always inside. Both are synchronous, and a [`Session`] has one caller at a time; with
+//! [`Shared`] several take turns, each on its own thread: a thread of the session's own would cost every
+//! run two switches, as much as a small model takes.
 
 mod config;
+mod doubt;
 mod error;
 #[cfg(feature = "ort-dynamic")]
 mod ort;
 mod qdq;
+mod shared;
 mod telemetry;
 mod tract;
-mod worker;
 
 pub use config::{OrtConfig, Provider};
 pub use error::{EngineError, OrtUnavailable};
 #[cfg(feature = "ort-dynamic")]
 pub use ort::Ort;
+pub use shared::{Condition, InferError, Mend, Port, Shared};
 pub use telemetry::disable_telemetry;
 pub use tract::Tract;
-pub use worker::{Condition, InferError, Mend, Port, Worker};
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -61,6 +63,12 @@ pub trait Session: fmt::Debug + Send {
     fn notes(&self) -> &[String] {
         &[]
     }
+
+    /// What this engine is known to compute wrongly in this model: only golden samples can show that
+    /// it does not.
+    fn doubt(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// Which engine.
@@ -78,6 +86,14 @@ impl EngineKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ort => "ort",
+            Self::Tract => "tract",
+        }
+    }
+
+    /// Its own name, for a sentence.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Ort => "ONNX Runtime",
             Self::Tract => "tract",
         }
     }
@@ -154,6 +170,47 @@ fn guard<T>(
             reason: text.unwrap_or_else(|| "no reason given".into()),
         })
     })
+}
+
+/// The first sentence of what an engine says, at most 200 characters. Where in its own source it said
+/// so (`/build/core/graph/model.cc:182 onnxruntime::Model::Model(…)`) is left out.
+fn sentence(text: &str) -> String {
+    const MOST: usize = 200;
+    let mut rest = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    for extension in [".cc:", ".cpp:", ".h:"] {
+        let Some((_, behind)) = rest.split_once(extension) else { continue };
+        let behind = behind.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start();
+        rest = after_signature(behind);
+    }
+    let end = rest.find(". ").unwrap_or(rest.len());
+    let first: &str = rest.get(..end).unwrap_or(rest).trim_end_matches('.');
+    match first.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", first.get(..end).unwrap_or_default()),
+        None => first.to_owned(),
+    }
+}
+
+/// What stands behind a C++ function's name, parameters and qualifiers; all of it if there is none.
+fn after_signature(text: &str) -> &str {
+    let first = text.split_whitespace().next().unwrap_or_default();
+    if !first.contains("::") && !first.contains('(') && !text.starts_with("static ") {
+        return text;
+    }
+    let mut depth = 0_usize;
+    for (index, c) in text.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    let behind = text.get(index + 1..).unwrap_or_default().trim_start();
+                    return behind.strip_prefix("const ").unwrap_or(behind);
+                }
+            }
+            _ => {}
+        }
+    }
+    text
 }
 
 #[cfg(test)]

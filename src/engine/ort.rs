@@ -16,7 +16,8 @@ use half::f16;
 
 use super::{
     Engine, EngineError, EngineKind, OrtConfig, OrtUnavailable, Provider, Session, SessionOptions,
-    check_inputs, guard, telemetry,
+    check_inputs, guard, sentence,
+    telemetry,
 };
 use crate::event::{Data, Element, Tensor};
 use crate::package::{Package, TensorInfo};
@@ -71,7 +72,7 @@ impl Ort {
         for provider in providers {
             let Some(dispatch) = dispatch(*provider) else { continue };
             if let Err(error) = dispatch.register(&mut builder) {
-                notes.push(format!("provider {provider} is missing: {}", first_line(&error)));
+                notes.push(format!("provider {provider} is missing: {}", short(&error)));
             }
         }
         Ok(builder)
@@ -104,10 +105,10 @@ impl Engine for Ort {
                     (Ok(session), _) => break session,
                     // A provider may register and still be unable to run: the next one is asked.
                     (Err(error), [first, rest @ ..]) if *first != Provider::Cpu => {
-                        notes.push(format!("provider {first} failed: {}", first_line(&error)));
+                        notes.push(format!("provider {first} failed: {}", short(&error)));
                         providers = rest;
                     }
-                    (Err(error), _) => return Err(refused(package, &error)),
+                    (Err(error), _) => return Err(refused(package, &self.loaded.version, &error)),
                 }
             };
             let names: Vec<_> =
@@ -139,7 +140,7 @@ impl Session for Running {
     fn run(&mut self, inputs: &[Tensor], outputs: &mut Vec<Tensor>) -> Result<(), EngineError> {
         check_inputs(&self.inputs, inputs)?;
         let failed =
-            |error: ::ort::Error| EngineError::Run { engine: KIND, reason: first_line(&error) };
+            |error: ::ort::Error| EngineError::Run { engine: KIND, reason: short(&error) };
         guard(KIND, || {
             let values = inputs.iter().map(view).collect::<Result<Vec<_>, _>>().map_err(failed)?;
             let results = self.session.run(&values[..]).map_err(failed)?;
@@ -261,7 +262,7 @@ fn open(path: &Path) -> Result<Loaded, String> {
             .with_telemetry(false)
             .with_logger(Arc::new(log))
             .build()
-            .map_err(|error| first_line(&error))?;
+            .map_err(|error| short(&error))?;
         environment.set_log_level(LogLevel::Warning);
         let version = version(&path, ::ort::info());
         Ok(Loaded { environment, path, version })
@@ -288,13 +289,16 @@ fn log(level: LogLevel, _category: &str, _id: &str, location: &str, message: &st
     }
 }
 
-fn refused(package: &Package, error: &::ort::Error) -> EngineError {
+fn refused(package: &Package, version: &str, error: &::ort::Error) -> EngineError {
     let opset = package.signature.opset();
-    let reason = first_line(error);
+    let text = error.to_string();
+    if let Some(highest) = highest_opset(&text).filter(|highest| opset > *highest) {
+        return EngineError::Opset { engine: KIND, version: version.to_owned(), opset, highest };
+    }
     // "No Op registered for X with domain_version of N", "X is not a registered function/op"
-    let unknown = reason.contains("No Op registered for") || reason.contains("not a registered");
+    let unknown = text.contains("No Op registered for") || text.contains("not a registered");
     let named = package.signature.operators.iter().find(|(_, operator)| {
-        reason.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == operator)
+        text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == operator)
     });
     match named {
         Some((domain, operator)) if unknown => EngineError::Operator {
@@ -306,10 +310,16 @@ fn refused(package: &Package, error: &::ort::Error) -> EngineError {
             },
             opset,
         },
-        _ => EngineError::Load { engine: KIND, opset, reason },
+        _ => EngineError::Load { engine: KIND, opset, reason: sentence(&text) },
     }
 }
 
-fn first_line(error: &dyn fmt::Display) -> String {
-    error.to_string().lines().next().unwrap_or_default().chars().take(400).collect()
+/// "Current official support for domain ai.onnx is till opset N."
+fn highest_opset(text: &str) -> Option<i64> {
+    let (_, number) = text.split_once("domain ai.onnx is till opset ")?;
+    number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+fn short(error: &dyn fmt::Display) -> String {
+    sentence(&error.to_string())
 }

@@ -10,7 +10,8 @@ use tract_onnx::prelude::{
 };
 
 use super::{
-    Engine, EngineError, EngineKind, Form, Session, SessionOptions, check_inputs, guard, qdq,
+    Engine, EngineError, EngineKind, Form, Session, SessionOptions, check_inputs, doubt, guard, qdq,
+    sentence,
 };
 use crate::event::{DType, Data, Element, Tensor};
 use crate::package::{Package, TensorInfo, decode};
@@ -18,6 +19,8 @@ use crate::package::{Package, TensorInfo, decode};
 const KIND: EngineKind = EngineKind::Tract;
 /// As Cargo.toml pins it.
 const VERSION: &str = "0.23.9";
+/// The set that the newest operator in its registry, `Swish`, came with.
+const HIGHEST_OPSET: i64 = 24;
 /// Plans for shapes that the model leaves open; the first one made stays.
 const MAX_PLANS: usize = 4;
 
@@ -52,14 +55,17 @@ impl Engine for Tract {
         package: &Package,
         _options: SessionOptions,
     ) -> Result<Box<dyn Session>, EngineError> {
-        let refused = |reason: String| {
-            let opset = package.signature.opset();
-            EngineError::Load { engine: KIND, opset, reason }
-        };
+        let opset = package.signature.opset();
+        let refused = |reason: String| EngineError::Load { engine: KIND, opset, reason };
+        if opset > HIGHEST_OPSET {
+            let (version, highest) = (VERSION.to_owned(), HIGHEST_OPSET);
+            return Err(EngineError::Opset { engine: KIND, version, opset, highest });
+        }
         let mut proto = decode(&package.model_bytes()?).map_err(refused)?;
         if self.form == Form::Float && qdq::fold(&mut proto) == 0 {
             return Err(EngineError::NothingToFold);
         }
+        let doubt = proto.graph.as_ref().and_then(doubt::doubt);
         guard(KIND, || {
             let model = parse(&proto, package)?;
             drop(proto);
@@ -71,6 +77,7 @@ impl Engine for Tract {
                 plans: Vec::new(),
                 item: Vec::new(),
                 results: Vec::new(),
+                doubt,
             };
             // What is open is taken to be 1: a model that cannot be planned is refused now.
             let shapes: Vec<Vec<usize>> = running
@@ -118,6 +125,7 @@ struct Running {
     plans: Vec<Plan>,
     item: Vec<Tensor>,
     results: Vec<Tensor>,
+    doubt: Option<String>,
 }
 
 struct Plan {
@@ -142,6 +150,10 @@ impl Session for Running {
                 self.run_once(inputs, outputs)
             }
         })
+    }
+
+    fn doubt(&self) -> Option<&str> {
+        self.doubt.as_deref()
     }
 }
 
@@ -323,8 +335,7 @@ fn failed(reason: String) -> EngineError {
     EngineError::Run { engine: KIND, reason }
 }
 
-/// The chain of reasons in one line; the last is the cause.
+/// The cause, which is the last in the chain of reasons.
 fn short(error: &tract_onnx::prelude::TractError) -> String {
-    let line = format!("{error:#}").replace('\n', " ");
-    line.chars().take(400).collect()
+    sentence(&error.root_cause().to_string())
 }

@@ -58,6 +58,7 @@ pub struct RouteCounters {
     queued: AtomicU64,
     dropped: AtomicU64,
     sent_back: AtomicU64,
+    too_large: AtomicU64,
 }
 
 impl RouteCounters {
@@ -69,6 +70,11 @@ impl RouteCounters {
     /// Messages that the queue's policy dropped, or that found it full at QoS 0.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Messages over the connection's `max_packet`: nobody saw their payload, and they were settled.
+    pub fn too_large(&self) -> u64 {
+        self.too_large.load(Ordering::Relaxed)
     }
 
     /// Messages that found a holding queue full, and that the broker delivers again.
@@ -146,8 +152,15 @@ impl Router {
             message.ack.leave();
             return;
         };
+        let wanted = wanted(routes, &message.topic, &message.subscriptions);
+        if message.oversize.is_some() {
+            for route in wanted {
+                count(&route.counters.too_large);
+            }
+            message.ack.ack();
+            return;
+        }
         let Message { topic, payload, qos, dup, id, correlation, traceparent, .. } = message;
-        let wanted = wanted(routes, &topic, &message.subscriptions);
         let ack = Arc::new(message.ack);
         let settled = Arc::clone(&ack);
         let envelope = Envelope {

@@ -6,6 +6,7 @@ use super::translate::Translator;
 use super::{Model, PredictError};
 use crate::engine::{InferError, Port};
 use crate::event::{Input, Prediction, Tensor};
+use crate::pipeline::preprocess::PrepareError;
 
 /// Turns inputs into predictions; each pipeline thread has its own, which keeps its buffers.
 #[derive(Debug)]
@@ -32,6 +33,14 @@ impl Caller {
     /// Inputs that share one run at most: 1 where the model fixes its batch.
     pub fn max_batch(&self) -> usize {
         self.translator.max_batch()
+    }
+
+    /// Prepares an input and throws it away: whether the model would take it.
+    pub fn accepts(&mut self, input: &Input) -> Result<(), PrepareError> {
+        self.translator.push(input)?;
+        let tensor = self.translator.take();
+        self.translator.recycle(tensor);
+        Ok(())
     }
 
     /// One answer for each input, in order, in place of what `answers` held. An input that does not
@@ -71,7 +80,7 @@ impl Caller {
 
     fn run(&mut self, answers: &mut [Result<Prediction, PredictError>]) {
         self.inputs.push(self.translator.take());
-        let ran = self.port.infer(&mut self.inputs, &mut self.outputs);
+        let ran = self.port.infer(&self.inputs, &mut self.outputs);
         match ran {
             Ok(()) => {
                 for (item, place) in self.places.iter().enumerate() {

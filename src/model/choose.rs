@@ -1,24 +1,14 @@
 //! Which engine serves a model: every candidate answers the golden samples first.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use super::status::label;
+use super::attempt::{Candidate, Threads, attempt, typical};
+use super::measure::race;
 use super::verdict::Verdicts;
-use super::{
-    EngineStatus, GoldenResult, ModelError, Refusal, golden, measure, translate::Translator,
-};
-use crate::engine::{
-    Engine, EngineKind, Form, OrtConfig, OrtUnavailable, Session, SessionOptions, Tract,
-};
-use crate::event::{DType, Data, Tensor};
+use super::{ModelError, Refusal};
+use crate::engine::{Engine, EngineKind, Form, OrtConfig, OrtUnavailable, Tract};
 use crate::package::{EngineChoice, Package};
 use crate::task::SystemClock;
-
-/// A model that takes longer gets more than one thread.
-const QUICK: Duration = Duration::from_millis(1);
-/// What timing at load may cost for each candidate.
-const BUDGET: Duration = Duration::from_millis(5);
 
 /// The engines of this process. ONNX Runtime's library is looked for when it is first needed.
 #[derive(Debug)]
@@ -26,15 +16,6 @@ pub(super) struct Engines {
     config: OrtConfig,
     verdicts: Verdicts,
     ort: OnceLock<Result<Arc<dyn Engine>, OrtUnavailable>>,
-}
-
-/// A session that may serve, and the engine that can build it again.
-#[derive(Debug)]
-pub(super) struct Candidate {
-    pub(super) session: Box<dyn Session>,
-    pub(super) status: EngineStatus,
-    pub(super) engine: Arc<dyn Engine>,
-    pub(super) options: SessionOptions,
 }
 
 impl Engines {
@@ -109,10 +90,7 @@ impl Engines {
             }
         }
         let (mut best, refusals) = match (self.try_ort(package), try_tract(package)) {
-            (Ok(a), Ok(b)) => {
-                let (fast, slow) = if a.median() <= b.median() { (a, b) } else { (b, a) };
-                (Candidate { status: faster(&fast, &slow), ..fast }, Vec::new())
-            }
+            (Ok(ort), Ok(tract)) => (faster(ort, tract, package), Vec::new()),
             (Ok(ort), Err(refusals)) => (ort, refusals),
             (Err(refusal), Ok(tract)) => (tract, vec![refusal]),
             (Err(refusal), Err(more)) => return Err([vec![refusal], more].concat()),
@@ -141,34 +119,21 @@ impl Engines {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Threads {
-    Fixed(usize),
-    AsNeeded,
-}
-
-impl Candidate {
-    fn median(&self) -> Duration {
-        self.status.median.unwrap_or(Duration::MAX)
-    }
-}
-
 /// Both forms of a quantized model are tried; the faster of those that agree with the golden samples
-/// serves. Without golden samples nothing can vouch for the float form.
+/// serves. Without golden samples nothing can vouch for the float form: it serves only where the stored
+/// one cannot.
 pub(super) fn try_tract(package: &Package) -> Result<Candidate, Vec<Refusal>> {
     let form = |form| -> Result<Candidate, Refusal> {
         let engine: Arc<dyn Engine> = Arc::new(Tract::new(form));
         attempt(&engine, package, Threads::Fixed(1))
     };
     let stored = form(Form::Stored);
-    if !package.signature.is_quantized() || package.golden.is_empty() {
+    if !package.signature.is_quantized() || (package.golden.is_empty() && stored.is_ok()) {
         return stored.map_err(|refusal| vec![refusal]);
     }
     match (stored, form(Form::Float)) {
-        (Ok(stored), Ok(float)) if float.median() < stored.median() => {
-            Ok(Candidate { status: faster(&float, &stored), ..float })
-        }
-        (Ok(stored), _) => Ok(stored),
+        (Ok(stored), Ok(float)) => Ok(faster(stored, float, package)),
+        (Ok(stored), Err(_)) => Ok(stored),
         (Err(refusal), Ok(mut float)) => {
             float.status.reason = Some(format!("{}: {}", refusal.engine, refusal.reason));
             Ok(float)
@@ -177,115 +142,22 @@ pub(super) fn try_tract(package: &Package) -> Result<Candidate, Vec<Refusal>> {
     }
 }
 
-fn faster(fast: &Candidate, slow: &Candidate) -> EngineStatus {
-    let reason = format!(
-        "{:.2} ms a run, {} takes {:.2} ms",
-        fast.median().as_secs_f64() * 1e3,
-        slow.status.label(),
-        slow.median().as_secs_f64() * 1e3
-    );
-    EngineStatus { reason: Some(reason), ..fast.status.clone() }
-}
-
-/// Loads a model, runs its golden samples and times it.
-pub(super) fn attempt(
-    engine: &Arc<dyn Engine>,
-    package: &Package,
-    threads: Threads,
-) -> Result<Candidate, Refusal> {
-    let quantized = package.signature.is_quantized();
-    let refused = |reason: String| {
-        let engine = label(engine.kind(), engine.form(), quantized);
-        Refusal { engine, reason }
-    };
-    let input = typical(package);
-    let load = |threads: usize| {
-        let options = SessionOptions { intra_threads: threads };
-        let mut session = engine.load(package, options).map_err(|e| refused(e.to_string()))?;
-        let median = input.as_ref().map(|input| median(&mut *session, input));
-        Ok((session, options, median.transpose().map_err(refused)?))
-    };
-    let (mut session, mut options, mut median) = match threads {
-        Threads::Fixed(threads) => load(threads)?,
-        Threads::AsNeeded => load(1)?,
-    };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    if matches!(threads, Threads::AsNeeded) && cores > 1 && median.is_some_and(|m| m >= QUICK) {
-        (session, options, median) = load(cores)?;
-    }
-    vouch(&mut *session, package).map_err(refused)?;
-    let status = EngineStatus {
-        kind: engine.kind(),
-        form: engine.form(),
-        quantized,
-        version: engine.version(),
-        threads: options.intra_threads,
-        reason: None,
-        failing: None,
-        notes: session.notes().to_vec(),
-        median,
-    };
-    for note in &status.notes {
-        tracing::warn!(model = package.name.as_str(), "{note}");
-    }
-    Ok(Candidate { session, status, engine: Arc::clone(engine), options })
-}
-
-/// The golden samples; a model without any has at least been run once, to be timed.
-fn vouch(session: &mut dyn Session, package: &Package) -> Result<(), String> {
-    if package.golden.is_empty() {
-        return Ok(());
-    }
-    let mut translator = Translator::new(package).map_err(|error| error.to_string())?;
-    for GoldenResult { sample, mistake, .. } in golden::verify(session, &mut translator, package) {
-        if let Some(mistake) = mistake {
-            return Err(format!("golden sample {sample}: {mistake}"));
-        }
-    }
-    Ok(())
-}
-
-/// What to time with: the first golden sample, or zeros; nothing if more than the batch is open.
-pub(super) fn typical(package: &Package) -> Option<Vec<Tensor>> {
-    let sample = package.golden.first().zip(Translator::new(package).ok());
-    let sample =
-        sample.and_then(|(first, mut translator)| golden::prepared(first, &mut translator));
-    sample.map(|tensor| vec![tensor]).or_else(|| zeros(package))
-}
-
-fn median(session: &mut dyn Session, inputs: &[Tensor]) -> Result<Duration, String> {
-    let timing = measure(session, inputs, BUDGET, &SystemClock);
-    timing.map(|timing| timing.p50).map_err(|error| error.to_string())
-}
-
-/// A tensor of zeros for every input; none if more than the batch is open or it is too large.
-fn zeros(package: &Package) -> Option<Vec<Tensor>> {
-    const MOST: usize = 1 << 26;
-    let zero = |dtype, size| -> Data {
-        match dtype {
-            DType::Bool => vec![false; size].into(),
-            DType::U8 => vec![0_u8; size].into(),
-            DType::I8 => vec![0_i8; size].into(),
-            DType::U16 => vec![0_u16; size].into(),
-            DType::I16 => vec![0_i16; size].into(),
-            DType::U32 => vec![0_u32; size].into(),
-            DType::I32 => vec![0_i32; size].into(),
-            DType::U64 => vec![0_u64; size].into(),
-            DType::I64 => vec![0_i64; size].into(),
-            DType::F16 => vec![half::f16::ZERO; size].into(),
-            DType::F32 => vec![0_f32; size].into(),
-            DType::F64 => vec![0_f64; size].into(),
-        }
-    };
-    let inputs = package.signature.inputs.iter().map(|info| {
-        let inner = info.shape.iter().skip(1).copied().collect::<Option<Vec<_>>>()?;
-        let first = info.shape.first().map(|dim| dim.unwrap_or(1));
-        let shape: Vec<usize> = first.into_iter().chain(inner).collect();
-        let size =
-            shape.iter().try_fold(1_usize, |n, d| n.checked_mul(*d)).filter(|n| *n <= MOST)?;
-        Tensor::new(shape, zero(info.dtype, size)).ok()
+/// The faster of two that both may serve; the first, if they cannot be told apart.
+fn faster(mut first: Candidate, mut second: Candidate, package: &Package) -> Candidate {
+    let raced = typical(package).and_then(|inputs| {
+        race(&mut *first.session, &mut *second.session, &inputs, &SystemClock).ok()
     });
-    inputs.collect()
+    let Some((a, b)) = raced else { return first };
+    let (mut fast, slow, least, most) =
+        if a <= b { (first, second, a, b) } else { (second, first, b, a) };
+    fast.status.least = Some(least);
+    fast.status.reason = Some(format!(
+        "{:.2} ms a run, {} takes {:.2} ms",
+        least.as_secs_f64() * 1e3,
+        slow.status.label(),
+        most.as_secs_f64() * 1e3
+    ));
+    fast
 }
 
 #[cfg(feature = "ort-dynamic")]

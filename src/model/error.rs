@@ -21,20 +21,20 @@ pub enum ModelError {
     #[error(transparent)]
     Package(#[from] PackageError),
     /// What the package says about its input does not fit its ONNX file.
-    #[error("model `{model}`: {source}")]
+    #[error("model `{model}`: {mistake}")]
     Prepare {
         /// The model.
         model: ModelName,
         /// The mistake.
-        source: PrepareError,
+        mistake: PrepareError,
     },
     /// What the package says about its output does not fit its ONNX file.
-    #[error("model `{model}`: {source}")]
+    #[error("model `{model}`: {mistake}")]
     Interpret {
         /// The model.
         model: ModelName,
         /// The mistake.
-        source: InterpretError,
+        mistake: InterpretError,
     },
     /// A pipeline feeds one input.
     #[error("model `{model}` has {inputs} inputs; a pipeline and golden samples feed exactly one")]
@@ -51,14 +51,6 @@ pub enum ModelError {
         model: ModelName,
         /// Each engine with its reason.
         refusals: Vec<Refusal>,
-    },
-    /// The system gave no thread.
-    #[error("no thread could be started for model `{model}`: {source}")]
-    Thread {
-        /// The model.
-        model: ModelName,
-        /// What the system said.
-        source: std::io::Error,
     },
 }
 

@@ -5,6 +5,7 @@
 //! is not; which one and why is in [`EngineStatus`]. A model that keeps failing is built anew, and
 //! falls over to tract if that does not help.
 
+mod attempt;
 mod caller;
 mod choose;
 mod config;

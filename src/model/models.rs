@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use super::choose::{self, Engines};
+use super::attempt;
+use super::choose::Engines;
 use super::translate::Translator;
 use super::verdict::Verdicts;
 use super::{GoldenResult, Model, ModelError, ModelsConfig, Refusal, Timing, golden, measure};
@@ -126,7 +127,7 @@ fn refused(package: &Package, kind: EngineKind, reason: String) -> ModelError {
 
 /// What to time with, `batch` times where the model takes that.
 fn inputs(package: &Package, batch: usize) -> Option<Vec<Tensor>> {
-    let inputs = choose::typical(package)?;
+    let inputs = attempt::typical(package)?;
     if batch <= 1 || !package.signature.is_batched() {
         return Some(inputs);
     }

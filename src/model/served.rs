@@ -1,21 +1,22 @@
-//! A model that serves: its package, its thread, and what runs it at the moment.
+//! A model that serves: its package, its session, and what runs it at the moment.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::choose::{self, Candidate, Engines, Threads};
+use super::attempt::{Candidate, Threads, attempt};
+use super::choose::{Engines, try_tract};
 use super::translate::Translator;
 use super::{Caller, EngineStatus, ModelError};
 use crate::engine::{
-    Condition, Engine, EngineError, EngineKind, Mend, Port, SessionOptions, Worker,
+    Condition, Engine, EngineError, EngineKind, Mend, Port, SessionOptions, Shared,
 };
 use crate::package::{EngineChoice, Package, Spec};
 
-/// A model that passed its golden samples and serves. Dropping it ends its thread.
+/// A model that passed its golden samples and serves. Dropping it unloads it.
 #[derive(Debug)]
 pub struct Model {
     package: Arc<Package>,
     status: Arc<Mutex<EngineStatus>>,
-    worker: Worker,
+    session: Shared,
 }
 
 impl Model {
@@ -30,16 +31,16 @@ impl Model {
             Translator::new(&package)?;
         }
         let candidate = engines.choose(&package, choice)?;
-        Self::start(package, candidate, choice, queue)
+        Ok(Self::start(package, candidate, choice, queue))
     }
 
-    /// Gives a candidate its thread.
+    /// Lets a candidate serve; up to `queue` callers may wait for it.
     pub(super) fn start(
         package: Package,
         candidate: Candidate,
         choice: EngineChoice,
         queue: usize,
-    ) -> Result<Self, ModelError> {
+    ) -> Self {
         let Candidate { session, status, engine, options } = candidate;
         tracing::info!(
             model = package.name.as_str(),
@@ -48,12 +49,13 @@ impl Model {
             reason = status.reason,
             "model loaded"
         );
+        for note in &status.notes {
+            tracing::warn!(model = package.name.as_str(), "{note}");
+        }
         let package = Arc::new(package);
         let status = Arc::new(Mutex::new(status));
         let mend = mend(&package, &status, choice, engine, options);
-        let worker = Worker::spawn(package.name.as_str(), queue, session, mend)
-            .map_err(|source| ModelError::Thread { model: package.name.clone(), source })?;
-        Ok(Self { package, status, worker })
+        Self { package, status, session: Shared::new(queue, session, mend) }
     }
 
     /// What lies on disk.
@@ -74,17 +76,17 @@ impl Model {
     /// A way through the model for one thread, from inputs to predictions.
     pub fn caller(self: &Arc<Self>) -> Result<Caller, ModelError> {
         let translator = Translator::new(&self.package)?;
-        Ok(Caller::new(Arc::clone(self), translator, self.worker.port()))
+        Ok(Caller::new(Arc::clone(self), translator, self.session.port()))
     }
 
     /// A way to the engine for one thread, from tensors to tensors. It works as long as the model lives.
     pub fn port(&self) -> Port {
-        self.worker.port()
+        self.session.port()
     }
 
     /// Callers that wait.
     pub fn waiting(&self) -> usize {
-        self.worker.waiting()
+        self.session.waiting()
     }
 }
 
@@ -108,11 +110,11 @@ fn mend(
                 return None;
             }
         };
-        let better = match choose::attempt(&engine, &package, threads) {
+        let better = match attempt(&engine, &package, threads) {
             Ok(candidate) => Some(candidate),
             Err(refusal) if may_fall_over && engine.kind() == EngineKind::Ort => {
                 tracing::warn!(model = %package.name, reason = refusal.reason, "trying tract");
-                choose::try_tract(&package).ok()
+                try_tract(&package).ok()
             }
             Err(_) => None,
         };

@@ -23,11 +23,11 @@ pub struct EngineStatus {
     pub reason: Option<String>,
     /// Why no prediction comes, while it keeps failing and nothing else can serve.
     pub failing: Option<String>,
-    /// What was found while loading: providers that are missing.
+    /// What was found while loading: providers that are missing, answers that nothing vouches for.
     pub notes: Vec<String>,
-    /// The median of a few runs at load, one item each.
+    /// The fastest of a few runs at load, one item each, where it was timed.
     #[serde(skip)]
-    pub median: Option<Duration>,
+    pub least: Option<Duration>,
 }
 
 impl EngineStatus {

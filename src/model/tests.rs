@@ -178,9 +178,9 @@ fn a_bare_model_serves_tensors_even_if_no_pipeline_can_feed_it() {
     let model = lab.load("sum", EngineChoice::Auto).expect("model");
     assert!(matches!(model.caller(), Err(ModelError::Inputs { inputs: 2, .. })));
     let tensor = |values: [f32; 2]| Tensor::new(vec![2], values.to_vec()).expect("tensor");
-    let mut inputs = vec![tensor([1.0, 2.0]), tensor([3.0, 4.0])];
+    let inputs = vec![tensor([1.0, 2.0]), tensor([3.0, 4.0])];
     let mut outputs = Vec::new();
-    model.port().infer(&mut inputs, &mut outputs).expect("run");
+    model.port().infer(&inputs, &mut outputs).expect("run");
     assert_eq!(outputs, [tensor([4.0, 6.0])]);
 }
 
@@ -318,8 +318,8 @@ fn a_model_that_keeps_failing_falls_over_to_tract_if_it_may() {
         let engine: Arc<dyn Engine> =
             Arc::new(Fragile(Arc::clone(&broken), Tract::new(Form::Stored)));
         let candidate =
-            choose::attempt(&engine, &package, choose::Threads::Fixed(1)).expect("well");
-        let model = Arc::new(Model::start(package, candidate, choice, 4).expect("model"));
+            attempt::attempt(&engine, &package, attempt::Threads::Fixed(1)).expect("well");
+        let model = Arc::new(Model::start(package, candidate, choice, 4));
         let mut caller = model.caller().expect("caller");
         let mut predict = || caller.predict_one(&numbers(&[1.0, 1.0]));
         assert!(predict().is_ok());

@@ -27,7 +27,7 @@ impl Translator {
             return Err(ModelError::Inputs { model: package.name.clone(), inputs });
         };
         let spec = package.spec.input.get(&info.name).or_else(|| package.spec.input.get(""));
-        let refused = |source| ModelError::Prepare { model: package.name.clone(), source };
+        let refused = |mistake| ModelError::Prepare { model: package.name.clone(), mistake };
         let preparer = Preparer::new(&spec.cloned().unwrap_or_default(), info).map_err(refused)?;
         if let Some(size) = preparer.batch_size().filter(|size| *size != 1) {
             let reason =
@@ -36,7 +36,7 @@ impl Translator {
         }
         let interpreter =
             Interpreter::new(&package.spec, &package.labels, &signature.inputs, &signature.outputs)
-                .map_err(|source| ModelError::Interpret { model: package.name.clone(), source })?;
+                .map_err(|mistake| ModelError::Interpret { model: package.name.clone(), mistake })?;
         let batch = Batch::new(&preparer);
         // Where the model leaves more than the batch open, two inputs need not have the same shape.
         let alike = !preparer.item_shape().contains(&0);

@@ -60,7 +60,7 @@ pub struct ConnectionConfig {
     /// Forgets the session at every connection: messages that were not acknowledged are lost.
     #[serde(default)]
     pub clean_start: bool,
-    /// The largest packet taken and sent.
+    /// The largest packet taken and sent. Of a larger message that arrives the payload is skipped.
     #[serde(default = "max_packet", with = "human::size")]
     #[schemars(schema_with = "human::size::schema")]
     pub max_packet: usize,
@@ -187,7 +187,24 @@ impl ConnectionConfig {
         UNSETTLED_BYTES.max(2 * self.max_packet)
     }
 
-    /// Everything that cannot work, all at once. Reads the files, opens no connection.
+    /// What is wrong with the files at the moment. They are read again for every connection, so this
+    /// may heal without a restart. Opens no connection.
+    pub fn check_files(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let tls = self.endpoint().is_ok_and(|endpoint| endpoint.tls);
+        if tls && let Err(error) = client_config(&self.tls()) {
+            // That one of two is not named at all is no matter of files.
+            if !matches!(error, crate::net::NetError::HalfAnIdentity { .. }) {
+                problems.push(Problem::new(self.tls_key(&error), super::with_sources(&error)));
+            }
+        }
+        if let Err(message) = self.password() {
+            problems.push(Problem::new("password_file", message));
+        }
+        problems
+    }
+
+    /// Every value that cannot work, all at once. Reads no file, opens no connection.
     pub fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut problem =
@@ -195,8 +212,13 @@ impl ConnectionConfig {
         match self.endpoint() {
             Err(message) => problem("url", message),
             Ok(endpoint) if endpoint.tls => {
-                if let Err(error) = client_config(&self.tls()) {
-                    problem(self.tls_key(&error), super::with_sources(&error));
+                let halves = [("cert_file", &self.cert_file), ("key_file", &self.key_file)];
+                for ((given, file), (missing, other)) in
+                    [(halves[0], halves[1]), (halves[1], halves[0])]
+                {
+                    if file.is_some() && other.is_none() {
+                        problem(missing, format!("is missing; {given} needs it"));
+                    }
                 }
             }
             Ok(endpoint) => {
@@ -219,9 +241,6 @@ impl ConnectionConfig {
                     }
                 }
             }
-        }
-        if let Err(message) = self.password() {
-            problem("password_file", message);
         }
         if self.password_file.is_some() && self.username.is_none() {
             problem("username", "is missing; password_file needs it".to_owned());
@@ -343,15 +362,16 @@ mod tests {
         config.password_file = Some("/nonexistent/password".into());
         config.receive_maximum = 0;
         config.keep_alive = Duration::ZERO;
-        assert_eq!(
-            keys(&config),
-            ["url", "password_file", "username", "keep_alive", "receive_maximum"]
-        );
+        assert_eq!(keys(&config), ["url", "username", "keep_alive", "receive_maximum"]);
+        assert_eq!(config.check_files()[0].key, "password_file");
         config.insecure = true;
         assert!(!keys(&config).contains(&"url".to_owned()));
         let mut config = ConnectionConfig::new("mqtts://example.com");
         config.ca_file = Some("/nonexistent/ca.pem".into());
-        assert_eq!(keys(&config), ["ca_file"]);
-        assert!(config.check()[0].message.contains("/nonexistent/ca.pem"));
+        assert_eq!(keys(&config), Vec::<String>::new(), "a file may come later");
+        let files = config.check_files();
+        assert!(files[0].key == "ca_file" && files[0].message.contains("/nonexistent/ca.pem"));
+        config.key_file = Some("/nonexistent/key.pem".into());
+        assert_eq!(keys(&config), ["cert_file"]);
     }
 }

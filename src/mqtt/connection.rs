@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::net::TlsConfig;
 
 use super::endpoint::Endpoint;
+use super::packets::Packets;
 use super::transport::{self, Stream};
 use super::wire::{Codec, ConnAck, Connect, Delivery, Incoming, Limits};
 use super::{AckHandle, Message};
@@ -18,6 +19,7 @@ pub(super) struct Connection {
     pub(super) reader: ReadHalf<Box<dyn Stream>>,
     pub(super) writer: WriteHalf<Box<dyn Stream>>,
     pub(super) incoming: BytesMut,
+    pub(super) packets: Packets,
     pub(super) outgoing: BytesMut,
     /// Something was written that was not flushed.
     pub(super) dirty: bool,
@@ -82,7 +84,7 @@ pub(super) async fn write(
 }
 
 pub(super) fn message(delivery: Delivery, ack: AckHandle) -> Message {
-    let Delivery { topic, payload, qos, retain, dup, properties, .. } = delivery;
+    let Delivery { topic, payload, qos, retain, dup, oversize, properties, .. } = delivery;
     let mut id = None;
     let mut traceparent = None;
     for (key, value) in properties.user {
@@ -98,6 +100,7 @@ pub(super) fn message(delivery: Delivery, ack: AckHandle) -> Message {
         qos,
         retain,
         dup,
+        oversize,
         id,
         correlation: properties.correlation.as_deref().map(Into::into),
         traceparent,

@@ -1,5 +1,6 @@
 //! The task behind a link: connects, serves the connection, connects again.
 
+mod ended;
 mod greeting;
 
 use std::collections::BTreeMap;
@@ -17,32 +18,20 @@ use super::connection::{Connection, handshake, message, write};
 use super::endpoint::Endpoint;
 use super::inbox::Inbox;
 use super::link::{Command, Handler};
+use super::packets::Packets;
 use super::session::Session;
 use super::state::Tally;
 use super::subscriptions::Subscriptions;
 use super::transport::Stream;
 use super::wire::{Codec, ConnAck, Delivery, Incoming, Outgoing};
 use super::{AckHandle, ConnectionConfig, LinkState, QoS, TopicFilter};
+use ended::{EarlyEnds, Ended, taken_over};
 
 /// A connection that held for this long was a good one: the next wait is a short one again.
 const STABLE: Duration = Duration::from_secs(10);
 
 /// While so many bytes wait to be written, no publish is taken and nothing read.
 const HIGH_WATER: usize = 256 << 10;
-
-/// Why a connection ended.
-enum Ended {
-    Stopped,
-    /// Too many messages are unacknowledged.
-    Overrun,
-    Failed(String),
-}
-
-impl<E: std::error::Error> From<E> for Ended {
-    fn from(error: E) -> Self {
-        Self::Failed(super::with_sources(&error))
-    }
-}
 
 pub(super) struct Driver {
     name: String,
@@ -59,6 +48,7 @@ pub(super) struct Driver {
     inbox: Arc<Inbox>,
     session: Session,
     subscriptions: Subscriptions,
+    early_ends: EarlyEnds,
 }
 
 impl Driver {
@@ -84,6 +74,7 @@ impl Driver {
             session: Session::new(Arc::clone(&tally)),
             tally,
             subscriptions: Subscriptions::default(),
+            early_ends: EarlyEnds::default(),
             config,
         }
     }
@@ -97,6 +88,10 @@ impl Driver {
                 Ended::Overrun => {
                     Tally::add(&self.tally.overruns);
                     self.down("too many messages wait for their acknowledgement");
+                }
+                Ended::TakenOver => self.down(&taken_over(&self.client_id)),
+                Ended::Closed(error) => {
+                    self.down(&self.early_ends.explain(error, &self.client_id));
                 }
                 Ended::Failed(error) => self.down(&error),
             }
@@ -133,6 +128,7 @@ impl Driver {
         if matches!(ended, Ended::Stopped) {
             self.farewell(&mut connection).await;
         }
+        self.early_ends.note(&ended, began.elapsed());
         if began.elapsed() >= STABLE {
             backoff.reset();
         }
@@ -201,6 +197,7 @@ impl Driver {
             reader,
             writer,
             incoming,
+            packets: Packets::new(self.codec),
             outgoing,
             dirty: false,
             limits,
@@ -232,10 +229,12 @@ impl Driver {
                     let limits = &connection.limits;
                     self.subscriptions.ask(&wanted, self.codec, limits, outgoing)?;
                 }
-                written = write(writer, outgoing, dirty), if unwritten => written?,
+                written = write(writer, outgoing, dirty), if unwritten => {
+                    written.map_err(|error| Ended::lost(&error))?;
+                }
                 read = reader.read_buf(incoming), if reading => {
-                    if read? == 0 {
-                        return Err(Ended::Failed("the broker closed the connection".to_owned()));
+                    if read.map_err(|error| Ended::lost(&error))? == 0 {
+                        return Err(Ended::Closed("the broker closed the connection".to_owned()));
                     }
                     connection.alive_by = None;
                 }
@@ -306,7 +305,7 @@ impl Driver {
     /// Handles every whole packet that has arrived, while there is room.
     fn take_in(&mut self, connection: &mut Connection) -> Result<(), Ended> {
         while !self.is_full()
-            && let Some(packet) = self.codec.decode(&mut connection.incoming)?
+            && let Some(packet) = connection.packets.next(&mut connection.incoming)?
         {
             match packet {
                 Incoming::Publish(delivery) => self.deliver(delivery, connection),
@@ -335,6 +334,7 @@ impl Driver {
                         "the broker ended the connection: {reason}"
                     )));
                 }
+                Incoming::TakenOver => return Err(Ended::TakenOver),
                 Incoming::ConnAck(_) => {
                     return Err(Ended::Failed("the broker accepted twice".to_owned()));
                 }
@@ -358,6 +358,12 @@ impl Driver {
             AckHandle::new(Arc::clone(&self.inbox), connection.epoch, sequence)
         };
         Tally::add(&self.tally.received);
+        if let Some(bytes) = delivery.oversize {
+            Tally::add(&self.tally.oversize);
+            let topic = format_args!("{:.200}", delivery.topic);
+            let limit = self.config.max_packet;
+            tracing::warn!(link = self.name, %topic, bytes, limit, "message over max_packet: dropped");
+        }
         (self.handler)(message(delivery, ack));
     }
 }

@@ -92,7 +92,7 @@ impl Publish {
 pub struct Message {
     /// Where it was published.
     pub topic: String,
-    /// The bytes.
+    /// The bytes; none if the message is `oversize`.
     pub payload: Arc<[u8]>,
     /// The lower of what the publisher and the subscription asked for.
     pub qos: QoS,
@@ -100,6 +100,9 @@ pub struct Message {
     pub retain: bool,
     /// The broker may have delivered it before.
     pub dup: bool,
+    /// The packet was larger than `max_packet`: so many bytes behind its fixed header. Its payload was
+    /// skipped; only its acknowledgement is left to do, as the broker would deliver it again for ever.
+    pub oversize: Option<usize>,
     /// The publisher's name for it: user property `id` (MQTT 5).
     pub id: Option<String>,
     /// Correlation data (MQTT 5).

@@ -10,7 +10,8 @@
 //!
 //! Packets are read and written by `rumqttc`'s codecs. Its event loop is not used: it drops what is
 //! unacknowledged when the broker comes back without the session, blocks the caller of a manual
-//! acknowledgement when its queue is full, and closes the connection over a packet that is too large.
+//! acknowledgement when its queue is full, and closes the connection over a packet that is too large,
+//! which the broker then delivers again.
 
 mod config;
 mod connection;
@@ -20,6 +21,7 @@ mod filter;
 mod inbox;
 mod link;
 mod message;
+mod packets;
 mod session;
 mod state;
 mod subscriptions;

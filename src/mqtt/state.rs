@@ -55,6 +55,8 @@ pub struct RefusedFilter {
 pub struct Counters {
     /// Messages handed on.
     pub received: u64,
+    /// Of those, messages over `max_packet`, handed on without their payload.
+    pub oversize: u64,
     /// Messages that the broker has taken (QoS 0: written).
     pub published: u64,
     /// Messages that the broker refused, or would have.
@@ -69,6 +71,7 @@ pub struct Counters {
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) received: AtomicU64,
+    pub(super) oversize: AtomicU64,
     pub(super) published: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) connects: AtomicU64,
@@ -84,6 +87,7 @@ impl Tally {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counters {
             received: read(&self.received),
+            oversize: read(&self.oversize),
             published: read(&self.published),
             refused: read(&self.refused),
             reconnects: read(&self.connects).saturating_sub(1),

@@ -85,6 +85,7 @@ fn incoming(packet: Packet) -> Result<Incoming, Unread> {
             qos: cooked(raw.qos),
             retain: raw.retain,
             dup: raw.dup,
+            oversize: None,
             properties: Properties::default(),
         }),
         Packet::PubAck(ack) => Incoming::PubAck(ack.pkid, Ok(())),

@@ -137,7 +137,10 @@ fn incoming(packet: Packet) -> Result<Incoming, Unread> {
         Packet::SubAck(ack) => sub_ack(&ack),
         Packet::UnsubAck(_) => Incoming::UnsubAck,
         Packet::PingResp(_) => Incoming::PingResp,
-        Packet::Disconnect(end) => Incoming::Disconnect(words(end.reason_code)),
+        Packet::Disconnect(end) => match end.reason_code {
+            DisconnectReasonCode::SessionTakenOver => Incoming::TakenOver,
+            reason => Incoming::Disconnect(words(reason)),
+        },
         _ => return Err(Unread::Malformed("a packet that is for brokers".to_owned())),
     })
 }
@@ -187,6 +190,7 @@ fn delivery(raw: RawPublish) -> Result<Delivery, Unread> {
         qos: cooked(raw.qos),
         retain: raw.retain,
         dup: raw.dup,
+        oversize: None,
         properties: properties.unwrap_or_default(),
     })
 }

@@ -19,6 +19,8 @@ pub(super) enum Incoming {
     PingResp,
     /// MQTT 5: the broker ends the connection and says why.
     Disconnect(String),
+    /// MQTT 5: the broker ends the connection because another client has the same identifier.
+    TakenOver,
 }
 
 /// Accepted, or refused for a reason in words.
@@ -55,6 +57,8 @@ pub(super) struct Delivery {
     pub(super) qos: QoS,
     pub(super) retain: bool,
     pub(super) dup: bool,
+    /// The packet was over the limit and so many bytes long; the payload was skipped.
+    pub(super) oversize: Option<usize>,
     pub(super) properties: Properties,
 }
 
@@ -122,6 +126,14 @@ const LARGEST_RESERVE: usize = 64 << 10;
 impl Codec {
     pub(super) const fn new(version: Version, max_incoming: usize) -> Self {
         Self { version, max_incoming }
+    }
+
+    pub(super) const fn version(self) -> Version {
+        self.version
+    }
+
+    pub(super) const fn max_incoming(self) -> usize {
+        self.max_incoming
     }
 
     /// The next whole packet, taken out of `bytes`.

@@ -1,4 +1,6 @@
 //! What can be wrong with a package.
+//!
+//! Each message tells its whole cause; none has a source as well, or a chain of them would say it twice.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,20 +11,20 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum PackageError {
     /// A file could not be read, or is larger than its limit.
-    #[error("{} cannot be read: {source}", path.display())]
+    #[error("{} cannot be read: {reason}", path.display())]
     Read {
         /// The file or directory.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        reason: String,
     },
     /// `model.toml` has a mistake.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {mistake}", path.display())]
     Spec {
         /// The file.
         path: PathBuf,
         /// The mistake.
-        source: super::SpecError,
+        mistake: super::SpecError,
     },
     /// The ONNX file is no model that eir can read.
     #[error("{}: {reason}", path.display())]
@@ -84,8 +86,8 @@ pub enum PackageError {
 }
 
 impl PackageError {
-    pub(super) fn read(path: &Path, source: io::Error) -> Self {
-        Self::Read { path: path.to_owned(), source }
+    pub(super) fn read(path: &Path, error: io::Error) -> Self {
+        Self::Read { path: path.to_owned(), reason: error.to_string() }
     }
 }
 

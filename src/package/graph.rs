@@ -78,6 +78,13 @@ impl Graph {
         }
     }
 
+    /// The file, as if it asked for another version of ONNX's operators.
+    pub(crate) fn bytes_of_opset(self, version: i64) -> Vec<u8> {
+        let mut model = self.model();
+        model.opset_import[0].version = version;
+        model.encode_to_vec()
+    }
+
     pub(crate) fn bytes(self) -> Vec<u8> {
         self.model().encode_to_vec()
     }

@@ -123,8 +123,8 @@ impl Package {
                     known.join(", ")
                 );
                 let path = self.path.with_file_name("model.toml");
-                let source = super::SpecError::Key { section: String::new(), reason };
-                return Err(PackageError::Spec { path, source });
+                let mistake = super::SpecError::Key { section: String::new(), reason };
+                return Err(PackageError::Spec { path, mistake });
             }
         }
         Ok(self)
@@ -135,7 +135,7 @@ fn read_spec(path: &Path) -> Result<Spec, PackageError> {
     let bytes = disk::read_bounded(path, parse::MAX_SPEC_BYTES as u64)
         .map_err(|error| PackageError::read(path, error))?;
     Spec::parse(&String::from_utf8_lossy(&bytes))
-        .map_err(|source| PackageError::Spec { path: path.to_owned(), source })
+        .map_err(|mistake| PackageError::Spec { path: path.to_owned(), mistake })
 }
 
 fn read_model(path: &Path) -> Result<Vec<u8>, PackageError> {

@@ -1,6 +1,7 @@
 //! eir against real brokers, real sockets and real files: one binary.
 
 mod bad_input;
+mod cli;
 mod demo;
 mod models;
 mod mqtt;

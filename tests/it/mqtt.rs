@@ -2,9 +2,11 @@
 
 mod faults;
 mod flow;
+mod oversize;
 mod routing;
 mod security;
 mod sessions;
+mod twins;
 
 use eir::mqtt::Version;
 

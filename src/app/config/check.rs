@@ -1,86 +1,162 @@
 //! What a schema cannot say: names that must exist elsewhere, and values that do not go together.
 
-use super::layer::{Origins, join};
-use super::{Config, InputConfig, PipelineConfig, Problem};
+mod levels;
+
+use std::collections::BTreeMap;
+
+use self::levels::Levels;
+use super::draft::{Draft, PipelineDraft};
+use super::tree::{Mistakes, join};
+use super::{InputConfig, Problem, RuleConfig};
 use crate::action::ActionConfig;
-use crate::event::Name;
-use crate::mqtt::QoS;
-use crate::pipeline::decode::Decoder;
+use crate::event::{Device, Name};
+use crate::mqtt::{ConnectionConfig, QoS};
+use crate::net::read_secret;
+use crate::pipeline::decode::{DecodeConfig, Decoder};
+use crate::pipeline::rules::RuleSet;
 use crate::task::WhenFull;
 
 /// Every mistake that needs more than one value to see.
-pub(super) fn check(config: &Config, origins: &Origins) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    for (name, connection) in &config.mqtt {
+pub(super) fn check(draft: &Draft, mistakes: &mut Mistakes<'_>) {
+    for (name, connection) in draft.connections() {
+        let key = join("mqtt", name.as_str());
         for found in connection.check() {
-            let key = join(&format!("mqtt.{name}"), &found.key);
-            problems.push(origins.problem(&key, found.message));
+            mistakes.add(&format!("{key}.{}", found.key), found.message);
         }
     }
-    if let Some(broker) = &config.broker {
-        for found in broker.check() {
-            problems.push(origins.problem(&join("broker", &found.key), found.message));
-        }
+    for found in draft.broker.iter().flatten().flat_map(crate::broker::BrokerConfig::check) {
+        mistakes.add(&format!("broker.{}", found.key), found.message);
     }
-    for (name, pipeline) in &config.pipeline {
-        check_pipeline(config, &format!("pipeline.{name}"), pipeline, origins, &mut problems);
+    let site =
+        Site { mqtt: &draft.mqtt, device: draft.device.as_ref().map(super::DeviceConfig::resolve) };
+    for (name, pipeline) in &draft.pipeline {
+        site.check_pipeline(&join("pipeline", name.as_str()), pipeline, mistakes);
+    }
+}
+
+/// What connections and webhooks read anew each time they need it, and could not read now.
+pub(super) fn files<'a>(
+    connections: impl Iterator<Item = (&'a Name, &'a ConnectionConfig)>,
+    rules: impl Iterator<Item = (&'a Name, &'a BTreeMap<Name, RuleConfig>)>,
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (name, connection) in connections {
+        let key = join("mqtt", name.as_str());
+        let found = connection.check_files().into_iter();
+        problems.extend(found.map(|p| Problem::new(&format!("{key}.{}", p.key), p.message)));
+    }
+    for (pipeline, rules) in rules {
+        let key = join(&join("pipeline", pipeline.as_str()), "rule");
+        for (name, rule) in rules {
+            for (index, action) in rule.actions.iter().enumerate() {
+                let ActionConfig::Webhook(webhook) = action else { continue };
+                let read = webhook.token_file.as_deref().map(read_secret);
+                if let Some(Err(message)) = read {
+                    let key = join(&key, name.as_str());
+                    let key = format!("{key}.do.{index}.webhook.token_file");
+                    problems.push(Problem::new(&key, message));
+                }
+            }
+        }
     }
     problems
 }
 
-fn check_pipeline(
-    config: &Config,
-    key: &str,
-    pipeline: &PipelineConfig,
-    origins: &Origins,
-    problems: &mut Vec<Problem>,
-) {
-    let InputConfig::Mqtt(input) = &pipeline.input;
-    let input_key = format!("{key}.input.mqtt");
-    problems.extend(unknown_broker(config, &format!("{input_key}.broker"), &input.broker, origins));
-    if pipeline.queue.when_full == WhenFull::Hold && input.qos == QoS::AtMostOnce {
-        let message = "\"hold\" withholds acknowledgements, and QoS 0 has none; \
-                       use \"drop_oldest\" or \"drop_newest\", or qos = 1 on the input";
-        problems.push(origins.problem(&format!("{key}.queue.when_full"), message));
-    }
-    let device = config.device.resolve();
-    if let Some(label) = pipeline.key.as_ref().and_then(|key| key.missing_label(&device)) {
-        problems.push(origins.problem(&format!("{key}.key"), no_label(label)));
-    }
-    if let Err(error) = Decoder::new(&pipeline.decode) {
-        problems.push(origins.problem(&format!("{key}.decode"), error.to_string()));
-    }
-    if let Err(error) = pipeline.model.parse::<crate::package::ModelRef>() {
-        problems.push(origins.problem(&format!("{key}.model"), error.to_string()));
-    }
-    for (rule, rule_config) in &pipeline.rule {
-        for (index, action) in rule_config.actions.iter().enumerate() {
-            let action_key = format!("{key}.rule.{rule}.do.{index}");
-            if let Some(label) = action.missing_label(&device) {
-                problems.push(origins.problem(&action_key, no_label(label)));
-            }
-            if let ActionConfig::Publish(publish) = action {
-                let at = format!("{action_key}.publish.broker");
-                problems.extend(unknown_broker(config, &at, &publish.broker, origins));
-            }
-            if let ActionConfig::Webhook(webhook) = action
-                && let Err(message) = webhook.check()
-            {
-                problems.push(origins.problem(&format!("{action_key}.webhook"), message));
+/// What a pipeline refers to.
+struct Site<'a> {
+    mqtt: &'a BTreeMap<Name, Option<ConnectionConfig>>,
+    /// `None`: it could not be read.
+    device: Option<Device>,
+}
+
+impl Site<'_> {
+    fn check_pipeline(&self, key: &str, pipeline: &PipelineDraft, mistakes: &mut Mistakes<'_>) {
+        let input = pipeline.input.as_ref().map(|InputConfig::Mqtt(input)| input);
+        let levels = input.and_then(|input| Levels::of(&input.topic));
+        if let Some(input) = input {
+            self.check_broker(&format!("{key}.input.mqtt.broker"), &input.broker, mistakes);
+            let holds = pipeline.queue.as_ref().is_some_and(|q| q.when_full == WhenFull::Hold);
+            if holds && input.qos == QoS::AtMostOnce {
+                let message = "\"hold\" withholds acknowledgements, and QoS 0 has none; \
+                               use \"drop_oldest\" or \"drop_newest\", or qos = 1 on the input";
+                mistakes.add(&format!("{key}.queue.when_full"), message);
             }
         }
+        if let Some(Some(template)) = &pipeline.key {
+            let label = self.device.as_ref().and_then(|device| template.missing_label(device));
+            let level = levels.as_ref().and_then(|levels| levels.missing_in_key(template));
+            for message in label.map(no_label).into_iter().chain(level) {
+                mistakes.add(&format!("{key}.key"), message);
+            }
+        }
+        if let Some(decode) = &pipeline.decode
+            && let Err(error) = Decoder::new(decode)
+        {
+            mistakes.add(&format!("{key}.decode"), error.to_string());
+        }
+        if let (Some(DecodeConfig::Image(_)), Some(Some(_))) = (&pipeline.decode, &pipeline.window)
+        {
+            let message = "a window gathers numbers, and each picture is a model input by itself; \
+                           remove it";
+            mistakes.add(&format!("{key}.window"), message);
+        }
+        if let Some(model) = &pipeline.model
+            && let Err(error) = model.parse::<crate::package::ModelRef>()
+        {
+            mistakes.add(&format!("{key}.model"), error.to_string());
+        }
+        let key = join(key, "rule");
+        for (name, condition) in &pipeline.conditions {
+            let key = join(&key, name.as_str());
+            for error in RuleSet::check_without_model(name, condition) {
+                let message = format!("{}{}", error.problem, error.excerpt);
+                mistakes.add(&format!("{key}.{}", error.field), message);
+            }
+        }
+        for (name, rule) in &pipeline.rule {
+            let key = join(&key, name.as_str());
+            for (index, action) in rule.actions.iter().enumerate() {
+                let key = format!("{key}.do.{index}");
+                self.check_action(&key, action, levels.as_ref(), mistakes);
+            }
+        }
+    }
+
+    fn check_action(
+        &self,
+        key: &str,
+        action: &ActionConfig,
+        levels: Option<&Levels>,
+        mistakes: &mut Mistakes<'_>,
+    ) {
+        let label = self.device.as_ref().and_then(|device| action.missing_label(device));
+        let level = levels.and_then(|levels| levels.missing_in_action(action));
+        for message in label.map(no_label).into_iter().chain(level) {
+            mistakes.add(key, message);
+        }
+        match action {
+            ActionConfig::Publish(publish) => {
+                self.check_broker(&format!("{key}.publish.broker"), &publish.broker, mistakes);
+            }
+            ActionConfig::Webhook(webhook) => {
+                if let Err(message) = webhook.check() {
+                    mistakes.add(&format!("{key}.webhook"), message);
+                }
+            }
+            ActionConfig::Log(_) => {}
+        }
+    }
+
+    fn check_broker(&self, key: &str, broker: &Name, mistakes: &mut Mistakes<'_>) {
+        if self.mqtt.contains_key(broker) {
+            return;
+        }
+        let known: Vec<_> = self.mqtt.keys().map(Name::as_str).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        mistakes.add(key, format!("no [mqtt.{broker}] here; known connections: {known}"));
     }
 }
 
 fn no_label(label: &str) -> String {
     format!("there is no `{label}` in [device].labels")
-}
-
-fn unknown_broker(config: &Config, key: &str, broker: &Name, origins: &Origins) -> Option<Problem> {
-    if config.mqtt.contains_key(broker) {
-        return None;
-    }
-    let known: Vec<_> = config.mqtt.keys().map(Name::as_str).collect();
-    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-    Some(origins.problem(key, format!("no [mqtt.{broker}] here; known connections: {known}")))
 }

@@ -1,19 +1,18 @@
-//! Layers: files, `conf.d`, a profile, the environment and `--set`, merged into one tree that
-//! remembers where each value came from.
+//! Layers: files, `conf.d`, a profile, the environment and `--set`.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use config::{ConfigError, Map, Source, Value, ValueKind};
-use serde::de::DeserializeOwned;
-use serde_json::Value as Json;
 
-use super::check::check;
-use super::schema::validate;
-use super::{Config, Problem, Problems};
+use super::Problem;
+use super::tree::problem;
 
 /// A configuration file is a page or two; this is a bound, not a wish.
 const MAX_FILE: u64 = 1 << 20;
+
+/// So many `=` of a `--set` may stand in its key.
+const MAX_EQUALS: usize = 8;
 
 /// What a configuration is made of.
 #[derive(Debug, Clone, Default)]
@@ -32,7 +31,7 @@ pub struct Sources {
 
 /// One layer: a tree, and what to call it in a message.
 #[derive(Debug, Clone)]
-struct Layer {
+pub(super) struct Layer {
     origin: String,
     table: toml::Table,
 }
@@ -47,64 +46,54 @@ impl Source for Layer {
     }
 }
 
-/// Reads, merges and checks; every mistake is told at once.
-pub fn load(sources: &Sources) -> Result<Config, Problems> {
-    let mut problems = Vec::new();
-    let layers = read_layers(sources, &mut problems);
-    if !problems.is_empty() {
-        return Err(Problems(problems));
+/// The layers of a configuration, the weakest first. `None`: a file cannot be read, and what is missing
+/// then is unknown.
+pub(super) fn read_layers(sources: &Sources, problems: &mut Vec<Problem>) -> Option<Vec<Layer>> {
+    let (mut layers, profiles) = read_files(sources, problems)?;
+    if let Some(wanted) = &sources.profile {
+        let known: BTreeSet<_> = profiles.iter().map(|(name, _)| name.clone()).collect();
+        if !known.contains(wanted) {
+            let known: Vec<_> = known.into_iter().collect();
+            let known = if known.is_empty() {
+                "there is none".to_owned()
+            } else {
+                format!("known are: {}", known.join(", "))
+            };
+            let message = format!("no [profile.{wanted}] in any file; {known}");
+            problems.push(problem("--profile", wanted, message));
+        }
+        let chosen = profiles.into_iter().filter(|(name, _)| name == wanted);
+        layers.extend(chosen.map(|(_, layer)| layer));
     }
-    let merged = layers
-        .iter()
-        .fold(config::Config::builder(), |builder, layer| builder.add_source(layer.clone()))
-        .build()
-        .map_err(|error| Problems(vec![problem("", "", error.to_string())]))?;
-
-    let mut origins = Origins::default();
-    let tree = strip_disabled(plain(&merged.cache, "", &mut origins));
-    problems.extend(validate(&tree, &origins));
-    if !problems.is_empty() {
-        return Err(Problems(problems));
-    }
-    let config: Config = typed(&tree, &origins).map_err(Problems)?;
-    problems.extend(check(&config, &origins));
-    if problems.is_empty() { Ok(config) } else { Err(Problems(problems)) }
-}
-
-/// Where each value came from, by its key (`pipeline.bearing.model`).
-#[derive(Debug, Default)]
-pub(super) struct Origins(BTreeMap<String, String>);
-
-impl Origins {
-    /// The layer of a key; of something in it, where it is a table; or of the nearest table around it.
-    pub(super) fn of(&self, key: &str) -> String {
-        let mut key = key;
-        loop {
-            let inside = format!("{key}.");
-            let next = self.0.range(inside.clone()..).next();
-            let first = next.filter(|(found, _)| found.starts_with(&inside));
-            if let Some(origin) = self.0.get(key).or(first.map(|(_, origin)| origin)) {
-                return origin.clone();
-            }
-            match key.rsplit_once('.') {
-                Some((around, _)) => key = around,
-                None => return String::new(),
+    for (name, value) in &sources.env {
+        if let Some(path) = name.strip_prefix("EIR__") {
+            let path: Vec<_> = path.split("__").map(str::to_lowercase).collect();
+            if path.iter().any(String::is_empty) {
+                let message = "a part of the key is empty; write it like EIR__LOG__LEVEL";
+                problems.push(problem(name, "", message));
+            } else {
+                layers.push(one_value(name.clone(), &path, value));
             }
         }
     }
-
-    pub(super) fn problem(&self, key: &str, message: impl Into<String>) -> Problem {
-        problem(self.of(key), key, message)
+    for assignment in &sources.set {
+        let origin = format!("--set {assignment}");
+        match split_assignment(assignment) {
+            Some((path, value)) => layers.push(one_value(origin, &path, value)),
+            None => {
+                problems.push(problem(origin, "", "write it as key=value, e.g. log.level=debug"));
+            }
+        }
     }
+    Some(layers)
 }
 
-fn problem(origin: impl Into<String>, key: &str, message: impl Into<String>) -> Problem {
-    Problem { origin: origin.into(), key: key.to_owned(), message: message.into() }
-}
+type Profiles = Vec<(String, Layer)>;
 
-fn read_layers(sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Layer> {
-    let mut layers = Vec::new();
-    let mut profiles = Vec::new();
+/// The files, and the profiles that were in them. Every file that cannot be read is told.
+fn read_files(sources: &Sources, problems: &mut Vec<Problem>) -> Option<(Vec<Layer>, Profiles)> {
+    let (mut layers, mut profiles) = (Vec::new(), Vec::new());
+    let before = problems.len();
     let read: Vec<_> = match &sources.text {
         Some((name, text)) => vec![parse(name.clone(), text)],
         None => files(&sources.file, problems).iter().map(|path| read_file(path)).collect(),
@@ -118,37 +107,7 @@ fn read_layers(sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Layer> {
             Err(found) => problems.push(found),
         }
     }
-    if let Some(wanted) = &sources.profile {
-        let mut known: Vec<_> = profiles.iter().map(|(name, _)| name.clone()).collect();
-        known.dedup();
-        let chosen = profiles.into_iter().filter(|(name, _)| name == wanted);
-        let before = layers.len();
-        layers.extend(chosen.map(|(_, layer)| layer));
-        if layers.len() == before {
-            let message =
-                format!("no [profile.{wanted}] in any file; known are: {}", known.join(", "));
-            problems.push(problem("--profile", wanted, message));
-        }
-    }
-    for (name, value) in &sources.env {
-        if let Some(path) = name.strip_prefix("EIR__") {
-            let path: Vec<_> = path.split("__").map(str::to_lowercase).collect();
-            push_value(&mut layers, problems, name.clone(), &path, value);
-        }
-    }
-    for assignment in &sources.set {
-        let origin = format!("--set {assignment}");
-        match assignment.split_once('=') {
-            Some((key, value)) => {
-                let path: Vec<_> = key.trim().split('.').map(str::to_owned).collect();
-                push_value(&mut layers, problems, origin, &path, value.trim());
-            }
-            None => {
-                problems.push(problem(origin, "", "write it as key=value, e.g. log.level=debug"));
-            }
-        }
-    }
-    layers
+    (problems.len() == before).then_some((layers, profiles))
 }
 
 /// The file and what lies in `conf.d` beside it.
@@ -209,32 +168,37 @@ fn take_profiles(layer: &mut Layer, problems: &mut Vec<Problem>) -> Vec<(String,
     found
 }
 
-/// Adds a layer of one value, nested under its path. The text is read as a TOML value, or taken as a
-/// string where it is none.
-fn push_value(
-    layers: &mut Vec<Layer>,
-    problems: &mut Vec<Problem>,
-    origin: String,
-    path: &[String],
-    text: &str,
-) {
-    if path.iter().any(String::is_empty) {
-        return problems.push(problem(
-            origin,
-            "",
-            "a key has an empty part; write it like log.level",
-        ));
-    }
+/// `key=value`; the key as TOML writes it, so that a quoted part may hold a dot or `=`.
+fn split_assignment(assignment: &str) -> Option<(Vec<String>, &str)> {
+    let places = assignment.match_indices('=').take(MAX_EQUALS);
+    places.map(|(at, _)| assignment.split_at(at)).find_map(|(key, value)| {
+        let key = Some(key.trim()).filter(|key| !key.contains(['\n', '\r', '#']))?;
+        let mut table = format!("{key} = 0").parse::<toml::Table>().ok()?;
+        let mut path = Vec::new();
+        loop {
+            let (part, inner) = std::mem::take(&mut table).into_iter().next()?;
+            path.push(part);
+            match inner {
+                toml::Value::Table(inner) => table = inner,
+                _ => return Some((path, value.strip_prefix('=')?.trim())),
+            }
+        }
+    })
+}
+
+/// A layer of one value, nested under its path. The text is read as a TOML value, or taken as a string
+/// where it is none.
+fn one_value(origin: String, path: &[String], text: &str) -> Layer {
     let parsed = format!("value = {text}").parse::<toml::Table>().ok();
     let value = parsed
         .and_then(|mut table| table.remove("value").filter(|_| table.is_empty()))
         .unwrap_or_else(|| toml::Value::String(text.to_owned()));
-    let nested = path.iter().rev().fold(value, |inner, part| {
-        toml::Value::Table(std::iter::once((part.clone(), inner)).collect())
-    });
-    if let toml::Value::Table(table) = nested {
-        layers.push(Layer { origin, table });
-    }
+    let table = |key: &String, value| std::iter::once((key.clone(), value)).collect();
+    let Some((first, rest)) = path.split_first() else {
+        return Layer { origin, table: toml::Table::new() };
+    };
+    let nested = rest.iter().rev().fold(value, |inner, part| toml::Value::Table(table(part, inner)));
+    Layer { origin, table: table(first, nested) }
 }
 
 fn with_origin(value: &toml::Value, origin: &String) -> Value {
@@ -252,85 +216,6 @@ fn with_origin(value: &toml::Value, origin: &String) -> Value {
         ),
     };
     Value::new(Some(origin), kind)
-}
-
-/// The merged tree as JSON, noting where each value came from.
-fn plain(value: &Value, key: &str, origins: &mut Origins) -> Json {
-    if let Some(origin) = value.origin() {
-        origins.0.insert(key.to_owned(), origin.to_owned());
-    }
-    match &value.kind {
-        ValueKind::Nil => Json::Null,
-        ValueKind::Boolean(truth) => (*truth).into(),
-        ValueKind::I64(number) => (*number).into(),
-        ValueKind::U64(number) => (*number).into(),
-        ValueKind::I128(number) => number.to_string().into(),
-        ValueKind::U128(number) => number.to_string().into(),
-        ValueKind::Float(number) => (*number).into(),
-        ValueKind::String(text) => text.clone().into(),
-        ValueKind::Array(items) => {
-            let items = items.iter().enumerate();
-            items
-                .map(|(index, item)| plain(item, &join(key, &index.to_string()), origins))
-                .collect()
-        }
-        ValueKind::Table(table) => {
-            let entries = table.iter();
-            Json::Object(
-                entries.map(|(k, v)| (k.clone(), plain(v, &join(key, k), origins))).collect(),
-            )
-        }
-    }
-}
-
-pub(super) fn join(key: &str, part: &str) -> String {
-    if key.is_empty() { part.to_owned() } else { format!("{key}.{part}") }
-}
-
-/// `enabled = false` takes a table out of the tree, unchecked; `enabled = true` says nothing.
-fn strip_disabled(tree: Json) -> Json {
-    let Json::Object(entries) = tree else { return tree };
-    let disabled = |value: &Json| value.get("enabled") == Some(&Json::Bool(false));
-    Json::Object(
-        entries
-            .into_iter()
-            .filter(|(key, value)| {
-                !(disabled(value) || key == "enabled" && value == &Json::Bool(true))
-            })
-            .map(|(key, value)| (key, strip_disabled(value)))
-            .collect(),
-    )
-}
-
-/// The tree as [`Config`]. Named tables are read one by one, so that one mistake does not hide another.
-fn typed(tree: &Json, origins: &Origins) -> Result<Config, Vec<Problem>> {
-    match serde_path_to_error::deserialize(tree) {
-        Ok(config) => Ok(config),
-        Err(first) => {
-            let mut problems = Vec::new();
-            read_each::<super::PipelineConfig>(tree, "pipeline", origins, &mut problems);
-            read_each::<crate::mqtt::ConnectionConfig>(tree, "mqtt", origins, &mut problems);
-            if problems.is_empty() {
-                problems
-                    .push(origins.problem(&first.path().to_string(), first.inner().to_string()));
-            }
-            Err(problems)
-        }
-    }
-}
-
-fn read_each<T: DeserializeOwned>(
-    tree: &Json,
-    table: &str,
-    origins: &Origins,
-    problems: &mut Vec<Problem>,
-) {
-    for (name, value) in tree.get(table).and_then(Json::as_object).into_iter().flatten() {
-        if let Err(error) = serde_path_to_error::deserialize::<_, T>(value) {
-            let key = join(&join(table, name), &error.path().to_string());
-            problems.push(origins.problem(&key, error.inner().to_string()));
-        }
-    }
 }
 
 #[cfg(test)]

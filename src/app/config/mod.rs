@@ -5,18 +5,23 @@
 //! where each room's table stands.
 
 mod check;
+mod draft;
+mod examine;
 mod layer;
 mod problem;
 mod schema;
+mod tree;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use layer::{Sources, load};
+pub use examine::{Examined, examine, load};
+pub use layer::Sources;
 pub use problem::{Problem, Problems};
 pub use schema::schema;
+pub(super) use tree::join;
 
 use crate::action::ActionConfig;
 use crate::broker::BrokerConfig;

@@ -1,13 +1,14 @@
 //! The JSON Schema of the configuration, and what it says of a tree, in words for people.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{ValidationError, Validator};
 use serde_json::{Value as Json, json};
 
-use super::layer::{Origins, join};
-use super::{Config, Problem};
+use super::Config;
+use super::tree::{Mistakes, join};
 
 /// The JSON Schema (draft 2020-12) of a configuration; `eir schema config` prints it.
 pub fn schema() -> Json {
@@ -31,41 +32,79 @@ pub fn schema() -> Json {
     schema
 }
 
+static SCHEMA: LazyLock<Json> = LazyLock::new(schema);
+
 static VALIDATOR: LazyLock<Option<Validator>> =
-    LazyLock::new(|| jsonschema::validator_for(&schema()).ok());
+    LazyLock::new(|| jsonschema::validator_for(&SCHEMA).ok());
 
 /// Every place where the tree is not as the schema says.
-pub(super) fn validate(tree: &Json, origins: &Origins) -> Vec<Problem> {
-    let Some(validator) = &*VALIDATOR else { return Vec::new() };
-    let mut problems = Vec::new();
-    for error in validator.iter_errors(tree) {
-        explain(&error, origins, &mut problems);
-    }
-    problems
+pub(super) fn validate(tree: &Json, mistakes: &mut Mistakes<'_>) {
+    let Some(validator) = &*VALIDATOR else { return };
+    let errors: Vec<_> = validator.iter_errors(tree).collect();
+    explain_all(&errors, mistakes);
 }
 
-fn explain(error: &ValidationError<'_>, origins: &Origins, problems: &mut Vec<Problem>) {
+/// One line for each value that is wrong: that a number is none of three words also says that it is no
+/// word.
+fn explain_all(errors: &[ValidationError<'_>], mistakes: &mut Mistakes<'_>) {
+    let mut values: BTreeMap<String, &ValidationError<'_>> = BTreeMap::new();
+    for error in errors {
+        let of_a_key = matches!(
+            error.kind(),
+            ValidationErrorKind::AdditionalProperties { .. } | ValidationErrorKind::Required { .. }
+        );
+        if of_a_key {
+            explain(error, mistakes);
+            continue;
+        }
+        let told = values.entry(error.instance_path().as_str().to_owned()).or_insert(error);
+        if matches!(told.kind(), ValidationErrorKind::Type { .. }) {
+            *told = error;
+        }
+    }
+    for error in values.values() {
+        explain(error, mistakes);
+    }
+}
+
+fn explain(error: &ValidationError<'_>, mistakes: &mut Mistakes<'_>) {
     let key = dotted(error.instance_path().as_str());
+    let schema_path = error.schema_path().as_str();
+    let found = short(error.instance());
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } => {
-            let known = known_keys(error.schema_path().as_str());
+            let known = known_keys(schema_path);
             for unknown in unexpected {
-                problems.push(origins.problem(&join(&key, unknown), unknown_key(unknown, &known)));
+                mistakes.add(&join(&key, unknown), unknown_key(unknown, &known));
             }
         }
         ValidationErrorKind::OneOfNotValid { context } | ValidationErrorKind::AnyOf { context } => {
-            explain_choice(error, &key, context, origins, problems);
+            explain_choice(error, &key, context, mistakes);
         }
         ValidationErrorKind::Required { property } => {
             let missing = property.as_str().unwrap_or_default();
-            problems.push(origins.problem(&key, format!("`{missing}` is missing")));
+            mistakes.add(&key, format!("`{missing}` is missing"));
         }
         ValidationErrorKind::Pattern { pattern } => {
-            let message = format!("{} does not match {pattern}", short(error.instance()));
-            let example = examples(error.schema_path().as_str());
-            problems.push(origins.problem(&key, message + &example));
+            let example = examples(schema_path);
+            mistakes.add(&key, format!("{found} does not match {pattern}{example}"));
         }
-        _ => problems.push(origins.problem(&key, error.to_string())),
+        ValidationErrorKind::Enum { options } => {
+            let options = options.as_array().into_iter().flatten().filter(|word| !word.is_null());
+            let options: Vec<_> = options.map(quoted).collect();
+            mistakes.add(&key, format!("{found} is none of: {}", options.join(", ")));
+        }
+        ValidationErrorKind::Type { .. } => {
+            let wanted = wanted_types(schema_path).unwrap_or_else(|| error.to_string());
+            mistakes.add(&key, format!("{found} is not {wanted}{}", examples(schema_path)));
+        }
+        ValidationErrorKind::Minimum { limit } => {
+            mistakes.add(&key, format!("{found} is too small; at least {limit}"));
+        }
+        ValidationErrorKind::Maximum { limit } => {
+            mistakes.add(&key, format!("{found} is too large; at most {limit}"));
+        }
+        _ => mistakes.add(&key, error.to_string()),
     }
 }
 
@@ -74,42 +113,85 @@ fn explain_choice(
     error: &ValidationError<'_>,
     key: &str,
     forms: &[Vec<ValidationError<'static>>],
-    origins: &Origins,
-    problems: &mut Vec<Problem>,
+    mistakes: &mut Mistakes<'_>,
 ) {
-    let depth = |form: &Vec<ValidationError<'_>>| {
+    let here = error.instance_path().as_str().matches('/').count();
+    let depth = |form: &&Vec<ValidationError<'_>>| {
         let deepest = form.iter().map(|e| e.instance_path().as_str().matches('/').count()).max();
         (deepest, std::cmp::Reverse(form.len()))
     };
-    let here = error.instance_path().as_str().matches('/').count();
-    match forms.iter().max_by_key(|form| depth(form)) {
-        Some(meant) if depth(meant).0 > Some(here) => {
-            for error in meant {
-                explain(error, origins, problems);
-            }
+    // A table that may be left out is a choice between it and nothing.
+    let forms: Vec<_> = forms.iter().filter(|form| !asks_for_nothing(form)).collect();
+    let meant = forms.iter().copied().max_by_key(|form| depth(form));
+    match meant {
+        Some(meant) if forms.len() == 1 || depth(&meant).0 > Some(here) => {
+            explain_all(meant, mistakes);
         }
         _ => {
-            let choices = choices(forms);
+            let choices = choices(&forms);
             let found = short(error.instance());
-            let message = if choices.is_empty() {
-                format!("{found} has none of the known forms")
-            } else {
-                format!("{found} is none of: {}", choices.join(", "))
-            };
-            problems.push(origins.problem(key, message));
+            let several = error.instance().as_object().is_some_and(|table| table.len() > 1);
+            let verdict = if several { "must be exactly one" } else { "is none" };
+            mistakes.add(key, format!("{found} {verdict} of: {}", choices.join(", ")));
         }
     }
 }
 
-/// The words that each form asks for: constants, or the one key of a tagged table.
-fn choices(forms: &[Vec<ValidationError<'static>>]) -> Vec<String> {
-    let words = forms.iter().flatten().flat_map(|error| match error.kind() {
-        ValidationErrorKind::Constant { expected_value } => vec![expected_value.clone()],
-        ValidationErrorKind::Enum { options } => options.as_array().cloned().unwrap_or_default(),
-        ValidationErrorKind::Required { property } => vec![property.clone()],
-        _ => Vec::new(),
+fn asks_for_nothing(form: &[ValidationError<'_>]) -> bool {
+    form.iter().all(|error| {
+        matches!(error.kind(), ValidationErrorKind::Type { .. })
+            && follow(error.schema_path().as_str()).is_some_and(|wanted| wanted == "null")
+    })
+}
+
+/// What a `type` of the schema asks for, in words.
+fn wanted_types(schema_path: &str) -> Option<String> {
+    let wanted = follow(schema_path)?;
+    let wanted = if wanted.is_array() { wanted } else { Json::Array(vec![wanted]) };
+    let words = wanted.as_array()?.iter().filter_map(|name| match name.as_str()? {
+        "null" => None,
+        "object" => Some("a table"),
+        "array" => Some("an array"),
+        "integer" => Some("a whole number"),
+        "number" => Some("a number"),
+        "boolean" => Some("true or false"),
+        _ => Some("a string"),
     });
-    words.filter_map(|word| word.as_str().map(|text| format!("`{text}`"))).collect()
+    Some(words.collect::<Vec<_>>().join(" or "))
+}
+
+fn quoted(word: &Json) -> String {
+    word.as_str().map_or_else(|| word.to_string(), |text| format!("`{text}`"))
+}
+
+/// The words that each form asks for: constants, or the one key of a tagged table.
+fn choices(forms: &[&Vec<ValidationError<'static>>]) -> Vec<String> {
+    let errors = forms.iter().copied().flatten();
+    let words = errors.flat_map(|error| {
+        let schema_path = error.schema_path().as_str();
+        let beside = |name: &str| {
+            let (around, _) = schema_path.rsplit_once('/')?;
+            follow(&format!("{around}/{name}"))
+        };
+        match error.kind() {
+            ValidationErrorKind::Constant { expected_value } => vec![expected_value.clone()],
+            ValidationErrorKind::Enum { options } => {
+                options.as_array().cloned().unwrap_or_default()
+            }
+            ValidationErrorKind::Required { property } => vec![property.clone()],
+            // The form was not looked at any further.
+            _ => ["const", "enum", "required"]
+                .into_iter()
+                .filter_map(beside)
+                .flat_map(|found| match found {
+                    Json::Array(words) => words,
+                    word => vec![word],
+                })
+                .collect(),
+        }
+    });
+    let mut seen = BTreeSet::new();
+    words.map(|word| quoted(&word)).filter(|word| seen.insert(word.clone())).collect()
 }
 
 fn unknown_key(unknown: &str, known: &[String]) -> String {
@@ -145,8 +227,8 @@ fn examples(schema_path: &str) -> String {
 
 /// Walks a schema path, through `$ref` wherever it meets one.
 fn follow(path: &str) -> Option<Json> {
-    let root = schema();
-    let mut here = &root;
+    let root = &*SCHEMA;
+    let mut here = root;
     for part in path.split('/').filter(|part| !part.is_empty()) {
         if part == "$ref" {
             let target = here.get("$ref")?.as_str()?;
@@ -163,8 +245,8 @@ fn follow(path: &str) -> Option<Json> {
 
 /// A JSON Pointer as a key of the configuration.
 fn dotted(pointer: &str) -> String {
-    let parts = pointer.split('/').filter(|part| !part.is_empty());
-    parts.map(|part| part.replace("~1", "/").replace("~0", "~")).collect::<Vec<_>>().join(".")
+    let parts = pointer.split('/').skip(1);
+    parts.fold(String::new(), |key, part| join(&key, &part.replace("~1", "/").replace("~0", "~")))
 }
 
 fn short(value: &Json) -> String {

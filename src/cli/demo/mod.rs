@@ -12,7 +12,8 @@ mod vibration;
 mod watch;
 mod world;
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,15 +24,19 @@ use tokio::signal::ctrl_c;
 use self::screen::Screen;
 use self::watch::{Watch, Watched};
 use self::world::{BLOCK, Camera, FRAME, Ledger, Sensor, publish_frames};
-use super::{Exit, Failure, log};
+use super::{Exit, Failure, log, print};
 use crate::app::App;
 use crate::app::config::{self, Config, LogLevel, Sources};
 use crate::broker::{Broker, BrokerConfig};
 use crate::mqtt::{ConnectionConfig, Link, Message, QoS};
+use crate::package::{EngineChoice, ModelRef, Repository};
 use crate::task::{Clock, Group, SystemClock};
 
 /// How long the last decisions may take from eir through the broker to the reader.
 const LAST_WORDS: Duration = Duration::from_millis(300);
+
+/// The pipelines, each named as its model is.
+const PIPELINES: [&str; 2] = ["bearing", "defects"];
 
 const CONFIG: &str = include_str!("demo.toml");
 
@@ -50,8 +55,8 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "DIR")]
     models: Option<PathBuf>,
     /// auto, fastest, ort or tract
-    #[arg(long, value_name = "ENGINE", default_value = "auto")]
-    engine: String,
+    #[arg(long, value_name = "ENGINE", default_value = "auto", value_parser = super::engine_choice)]
+    engine: EngineChoice,
 }
 
 pub(super) fn demo(args: &DemoArgs) -> Result<(), Failure> {
@@ -60,6 +65,10 @@ pub(super) fn demo(args: &DemoArgs) -> Result<(), Failure> {
 }
 
 async fn play(args: &DemoArgs) -> Result<(), Failure> {
+    let models = models(args.models.as_deref())?;
+    if let Some(path) = &args.report {
+        probe(path).with_context(|| format!("--report: cannot write {}", path.display()))?;
+    }
     let length = Duration::from_secs(args.seconds);
     let mut screen = Screen::new(length);
     let broker = BrokerConfig { listen: "127.0.0.1:0".to_owned(), ..BrokerConfig::default() };
@@ -68,15 +77,17 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
     screen.line(&format!(
         "broker      mqtt://{address}  (watch it: mosquitto_sub -p {} -t '#')",
         address.port()
-    ));
+    ))?;
 
-    let config = configuration(args, address.port())?;
-    let names = ["bearing", "defects"];
+    let config = configuration(args.engine, &models, address.port())?;
     let ledgers = [Ledger::default(), Ledger::default()];
-    let watch = Arc::new(Watch::new(names.into_iter().zip(ledgers.clone())));
+    let watch = Arc::new(Watch::new(PIPELINES.into_iter().zip(ledgers.clone())));
     let app = App::start(config, Some(watch.observer())).map_err(super::start_failure)?;
     for status in app.pipelines() {
-        screen.line(&format!("{:<11} {}", status.name.as_str(), status.engine));
+        if let Some(problem) = status.problem {
+            return Err(anyhow!("{} cannot be shown: {problem}", status.name).into());
+        }
+        screen.line(&format!("{:<11} {}", status.name.as_str(), status.engine))?;
     }
 
     let mut group = Group::default();
@@ -126,11 +137,11 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
     tokio::pin!(end);
     loop {
         tokio::select! {
-            Some(message) = decisions.recv() => screen.line(&watch.read(&message)),
-            _ = ticks.tick() => screen.progress(elapsed(), &watch.summary()),
+            Some(message) = decisions.recv() => screen.line(&watch.read(&message))?,
+            _ = ticks.tick() => screen.progress(elapsed(), &watch.summary())?,
             () = &mut end => break,
             _ = ctrl_c() => {
-                screen.line("stopping");
+                screen.line("stopping")?;
                 break;
             }
         }
@@ -141,38 +152,60 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
     devices.drain(Duration::from_secs(2)).await;
     app.drain().await;
     while let Ok(Some(message)) = tokio::time::timeout(LAST_WORDS, decisions.recv()).await {
-        screen.line(&watch.read(&message));
+        screen.line(&watch.read(&message))?;
     }
     group.drain(Duration::from_secs(2)).await;
     broker.stop();
     screen.end();
 
     let watched =
-        names.into_iter().zip(events).zip([BLOCK, FRAME]).map(|((name, events), period)| {
+        PIPELINES.into_iter().zip(events).zip([BLOCK, FRAME]).map(|((name, events), period)| {
             let status = pipelines.iter().find(|p| p.name.as_str() == name);
             let engine = status.map_or_else(String::new, |p| p.engine.clone());
             Watched { name, events, period, engine }
         });
     let report = watch.report(args.seed, watched, until);
-    println!("\n{}", report.to_text());
     if let Some(path) = &args.report {
         let json = serde_json::to_vec_pretty(&report).context("failed to write the report")?;
         crate::disk::replace(path, &json)
             .with_context(|| format!("failed to write {}", path.display()))?;
     }
-    Ok(())
+    print::line(format_args!("\n{}", report.to_text()))
 }
 
-fn configuration(args: &DemoArgs, port: u16) -> Result<Config, Failure> {
-    let models = super::models_dir(args.models.as_deref())?;
+/// The repository, with every model of the demo in it.
+fn models(asked: Option<&Path>) -> Result<PathBuf, Failure> {
+    let missing = |error: anyhow::Error| Failure::new(Exit::NoInput, error);
+    let directory = super::models_dir(asked)?;
+    let repository = Repository::open(&directory).map_err(|e| missing(e.into()))?;
+    for name in PIPELINES {
+        let model: ModelRef = name.parse().map_err(|e| Failure::new(Exit::Internal, e))?;
+        repository.package(&model).map_err(|e| missing(e.into()))?;
+    }
+    Ok(directory)
+}
+
+/// Whether a file can be put here; what is here already stays.
+fn probe(path: &Path) -> io::Result<()> {
+    // A device or a link would be replaced.
+    if std::fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
+        return Err(io::Error::other("there is something that is no plain file"));
+    }
+    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+    name.push(".eir-probe");
+    let probe = path.with_file_name(name);
+    crate::disk::replace(&probe, b"")?;
+    std::fs::remove_file(&probe)
+}
+
+fn configuration(engine: EngineChoice, models: &Path, port: u16) -> Result<Config, Failure> {
     let sources = Sources {
         text: Some(("demo.toml".to_owned(), CONFIG.to_owned())),
-        set: vec![
-            format!("mqtt.local.url=mqtt://127.0.0.1:{port}"),
-            format!("models.dir={}", models.display()),
-            format!("models.engine={}", args.engine),
-        ],
+        set: vec![format!("mqtt.local.url=mqtt://127.0.0.1:{port}")],
         ..Sources::default()
     };
-    config::load(&sources).map_err(|problems| Failure::new(Exit::Config, problems))
+    let mut config = config::load(&sources).map_err(|e| Failure::new(Exit::Config, e))?;
+    config.models.dir = models.to_owned();
+    config.models.engine = engine;
+    Ok(config)
 }

@@ -49,7 +49,7 @@ impl Report {
             up => format!(" (1 in {})", thousands(self.bytes_in / up)),
         };
         format!(
-            "{}\nbytes in  {:>9}  what a cloud would have needed\nbytes up  {:>9}  what leaves the device{ratio}\n",
+            "{}p50 and p99 are latency from publish to decision\n\nbytes in  {:>9}  what a cloud would have needed\nbytes up  {:>9}  what leaves the device{ratio}\n",
             table(&header, &rows),
             bytes(self.bytes_in),
             bytes(self.bytes_up),

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::cli::{Failure, print};
+
 /// A terminal gets a bar that stays at the bottom; a file gets a line every few seconds.
 #[derive(Debug)]
 pub(super) struct Screen {
@@ -28,15 +30,16 @@ impl Screen {
     }
 
     /// A line that stays.
-    pub(super) fn line(&self, text: &str) {
+    pub(super) fn line(&self, text: &str) -> Result<(), Failure> {
         match &self.bar {
             Some(bar) => bar.println(text),
-            None => println!("{text}"),
+            None => print::line(text)?,
         }
+        Ok(())
     }
 
     /// How far it is.
-    pub(super) fn progress(&mut self, elapsed: Duration, message: &str) {
+    pub(super) fn progress(&mut self, elapsed: Duration, message: &str) -> Result<(), Failure> {
         match &self.bar {
             Some(bar) => {
                 bar.set_position(elapsed.as_secs());
@@ -44,10 +47,12 @@ impl Screen {
             }
             None if elapsed >= self.last_line + PLAIN_EVERY => {
                 self.last_line = elapsed;
-                println!("{:>6} of {} s  {message}", elapsed.as_secs(), self.total.as_secs());
+                let (at, of) = (elapsed.as_secs(), self.total.as_secs());
+                print::line(format_args!("{at:>6} of {of} s  {message}"))?;
             }
             None => {}
         }
+        Ok(())
     }
 
     /// Clears the bar: the table comes next.

@@ -21,6 +21,9 @@ const MAX_ELEMENTS: usize = 128;
 /// Macros (`exists`, `all`, …) within macros, at most: each multiplies the work.
 const MAX_LOOPS: usize = 2;
 
+/// Stands between an unknown name and those that are known.
+pub(super) const KNOWN_ARE: &str = "; known are ";
+
 /// A mistake: the id of the part and what is wrong with it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Mistake {
@@ -123,7 +126,7 @@ impl Checker<'_> {
                 _,
             ) => return None,
             (ExecutionError::UndeclaredReference(name), Expr::Ident(_)) => {
-                format!("unknown name `{name}`; known are {}", self.known.join(", "))
+                format!("unknown name `{name}`{KNOWN_ARE}{}", self.known.join(", "))
             }
             (ExecutionError::UndeclaredReference(name), _) => format!("unknown function `{name}`"),
             _ => describe(&error),

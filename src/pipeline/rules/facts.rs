@@ -52,6 +52,10 @@ static DETECTION: Type = Type::new_unspecified_type("detection");
 static DEVICE: Type = Type::new_unspecified_type("device");
 static NOW: Type = Type::new_unspecified_type("now");
 
+/// The names that some rule may use.
+pub(super) const ALL_NAMES: &str = "label, score, scores, detections, values, stream, topic, device, \
+                                    now, model, version (as the model's task has them)";
+
 /// The names that a rule over predictions of this task may use.
 pub(super) const fn known(task: Task) -> &'static [&'static str] {
     match task {

@@ -20,6 +20,7 @@ use std::time::Instant;
 
 use cel::{Context, Env, Program, Value};
 
+use self::check::KNOWN_ARE;
 use self::compile::{STACK, blame, compile};
 pub use self::condition::{Condition, Hits};
 use self::error::describe;
@@ -81,6 +82,27 @@ impl RuleSet {
             )
         })?;
         Ok(Self { env, rules: compiled })
+    }
+
+    /// What is wrong with a rule whatever the model: its syntax, a name that no task has, types that go
+    /// together in none.
+    pub fn check_without_model(name: &Name, condition: &Condition) -> Vec<RuleError> {
+        let rule = [(name.clone(), condition.clone())];
+        let mut least: Option<Vec<RuleError>> = None;
+        for task in [Task::Classification, Task::Detection, Task::Anomaly, Task::Tensor] {
+            let Err(errors) = Self::compile(&rule, task, &[]) else { return Vec::new() };
+            if least.as_ref().is_none_or(|least| errors.len() < least.len()) {
+                least = Some(errors);
+            }
+        }
+        let mut errors = least.unwrap_or_default();
+        for error in &mut errors {
+            // Which of them this model has is not known yet.
+            if let Some((unknown, _)) = error.problem.split_once(KNOWN_ARE) {
+                error.problem = format!("{unknown}{KNOWN_ARE}{}", facts::ALL_NAMES);
+            }
+        }
+        errors
     }
 
     /// The name of the rule at `index`.

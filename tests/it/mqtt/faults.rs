@@ -15,14 +15,14 @@ const ACCEPTED: [u8; 4] = [0x20, 2, 0, 0];
 const PUBLISH_QOS1: u8 = 0x32;
 const PUBLISH_AGAIN: u8 = 0x3a;
 
-async fn listen() -> (TcpListener, ConnectionConfig) {
+pub(super) async fn listen() -> (TcpListener, ConnectionConfig) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let address: SocketAddr = listener.local_addr().expect("address");
     (listener, config(&format!("mqtt://{address}"), Version::V4))
 }
 
 /// A client's next packet: its first byte and what follows the length.
-async fn packet(stream: &mut TcpStream) -> (u8, Vec<u8>) {
+pub(super) async fn packet(stream: &mut TcpStream) -> (u8, Vec<u8>) {
     let first = stream.read_u8().await.expect("a packet");
     let (mut length, mut shift) = (0, 0);
     loop {
@@ -38,12 +38,20 @@ async fn packet(stream: &mut TcpStream) -> (u8, Vec<u8>) {
     (first, body)
 }
 
-async fn accept(listener: &TcpListener, session_present: bool) -> TcpStream {
+pub(super) async fn accept(listener: &TcpListener, session_present: bool) -> TcpStream {
     let (mut stream, _) = timeout(SOON, listener.accept()).await.expect("in time").expect("accept");
     assert_eq!(packet(&mut stream).await.0, 0x10, "CONNECT comes first");
     let mut answer = ACCEPTED;
     answer[2] = u8::from(session_present);
     stream.write_all(&answer).await.expect("write");
+    stream
+}
+
+/// Accepts in MQTT 5, without a word about limits.
+pub(super) async fn accept_v5(listener: &TcpListener) -> TcpStream {
+    let (mut stream, _) = timeout(SOON, listener.accept()).await.expect("in time").expect("accept");
+    assert_eq!(packet(&mut stream).await.0, 0x10, "CONNECT comes first");
+    stream.write_all(&[0x20, 3, 0, 0, 0]).await.expect("write");
     stream
 }
 
@@ -125,7 +133,7 @@ async fn a_publish_that_nobody_acknowledges_times_out() {
 #[tokio::test]
 async fn rubbish_from_a_broker_ends_the_connection_and_nothing_else() {
     for rubbish in
-        [&[0xf0, 0][..], &[0x82, 1, 0], &[0x30, 0xff, 0xff, 0xff, 0x7f], &[0x20, 2, 0, 0]]
+        [&[0xf0, 0][..], &[0x82, 1, 0], &[0x90, 0xff, 0xff, 0xff, 0x7f], &[0x20, 2, 0, 0]]
     {
         let (listener, config) = listen().await;
         let client = Client::start("robust", &config);

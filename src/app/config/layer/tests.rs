@@ -1,5 +1,4 @@
-use super::super::{Config, Problems};
-use super::{Sources, load};
+use super::super::{Config, Problems, Sources, load};
 
 const PIPELINE: &str = r#"
 [mqtt.local]
@@ -116,11 +115,37 @@ fn later_layers_change_single_values() {
     assert_eq!(config.pipeline.values().next().expect("one").model, "bearing@3");
 
     sources.profile = Some("prod".to_owned());
-    assert!(problems(&sources)[0].contains("lab"));
+    assert!(problems(&sources)[0].contains("known are: lab"));
     sources.profile = None;
     sources.set = vec!["log.level=loud".to_owned()];
     let found = problems(&sources);
     assert!(found[0].starts_with("--set log.level=loud: log.level:"), "{found:#?}");
+}
+
+#[test]
+fn a_profile_where_there_is_none_says_so() {
+    let sources = Sources { profile: Some("nope".to_owned()), ..text(PIPELINE) };
+    assert_eq!(
+        problems(&sources),
+        ["--profile: nope: no [profile.nope] in any file; there is none"]
+    );
+}
+
+#[test]
+fn the_key_of_a_set_is_written_as_in_toml() {
+    let mut sources = text(PIPELINE.replace("pipeline.bearing", "pipeline.\"my.pipe\""));
+    sources.set = vec![
+        r#"pipeline."my.pipe".model=other@2"#.to_owned(),
+        r#"device.labels."a=b"=c = d"#.to_owned(),
+    ];
+    let config = loaded(&sources);
+    assert_eq!(config.pipeline.values().next().expect("one").model, "other@2");
+    assert_eq!(config.device.labels["a=b"], "c = d");
+    for wrong in ["log.level", "log..level=debug", "=1", "a b=1"] {
+        sources.set = vec![wrong.to_owned()];
+        let found = problems(&sources);
+        assert!(found.len() == 1 && found[0].contains("key=value"), "{wrong}: {found:?}");
+    }
 }
 
 #[test]

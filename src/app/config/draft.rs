@@ -1,0 +1,191 @@
+//! A configuration as far as it could be read: each table and each rule by itself, so that a mistake in
+//! one does not hide those of another.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+use serde_path_to_error::{Path, Segment};
+
+use super::tree::{Mistakes, join};
+use super::{
+    ActionsConfig, Config, DeviceConfig, InputConfig, LogConfig, PipelineConfig, QueueConfig,
+    RuleConfig, ShutdownConfig,
+};
+use crate::broker::BrokerConfig;
+use crate::event::{KeyTemplate, Name};
+use crate::model::ModelsConfig;
+use crate::mqtt::ConnectionConfig;
+use crate::pipeline::decode::DecodeConfig;
+use crate::pipeline::rules::Condition;
+use crate::pipeline::window::{StreamLimits, WindowConfig};
+
+/// `None` stands for what is wrong; what is not written has its default.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub device: Option<DeviceConfig>,
+    pub log: Option<LogConfig>,
+    pub mqtt: BTreeMap<Name, Option<ConnectionConfig>>,
+    pub broker: Option<Option<BrokerConfig>>,
+    pub models: Option<ModelsConfig>,
+    pub pipeline: BTreeMap<Name, PipelineDraft>,
+    pub shutdown: Option<ShutdownConfig>,
+}
+
+/// A pipeline as far as it could be read.
+#[derive(Debug)]
+pub(super) struct PipelineDraft {
+    pub input: Option<InputConfig>,
+    pub decode: Option<DecodeConfig>,
+    pub key: Option<Option<KeyTemplate>>,
+    pub window: Option<Option<WindowConfig>>,
+    pub streams: Option<StreamLimits>,
+    pub model: Option<String>,
+    pub queue: Option<QueueConfig>,
+    pub actions: Option<ActionsConfig>,
+    pub rule: BTreeMap<Name, RuleConfig>,
+    /// What the rules evaluate, also of those that could not be read as a whole.
+    pub conditions: BTreeMap<Name, Condition>,
+}
+
+impl Draft {
+    /// Reads what the schema found no mistake in.
+    pub(super) fn read(tree: &Json, mistakes: &mut Mistakes<'_>) -> Self {
+        let mut table = Table { key: "", table: tree, mistakes };
+        Self {
+            device: table.or_default("device"),
+            log: table.or_default("log"),
+            mqtt: table.each("mqtt", |mut tables, name| Some(tables.value(name))),
+            broker: table.or_default("broker"),
+            models: table.or_default("models"),
+            pipeline: table
+                .each("pipeline", |tables, name| Some(PipelineDraft::read(tables, name))),
+            shutdown: table.or_default("shutdown"),
+        }
+    }
+
+    /// The connections that could be read.
+    pub(super) fn connections(&self) -> impl Iterator<Item = (&Name, &ConnectionConfig)> {
+        self.mqtt.iter().filter_map(|(name, found)| Some((name, found.as_ref()?)))
+    }
+
+    /// The configuration of what nothing is wrong with.
+    pub(super) fn finish(self, mistakes: &Mistakes<'_>) -> Config {
+        let pipelines = self.pipeline.into_iter().filter_map(|(name, draft)| {
+            let key = join("pipeline", name.as_str());
+            let draft = if mistakes.touch_beside(&key, "rule") { None } else { draft.finish() };
+            let mut pipeline = draft?;
+            let key = join(&key, "rule");
+            pipeline.rule.retain(|rule, _| !mistakes.touch(&join(&key, rule.as_str())));
+            Some((name, pipeline))
+        });
+        let pipeline = pipelines.collect();
+        let mqtt = self.mqtt.into_iter().filter_map(|(name, found)| Some((name, found?)));
+        Config {
+            device: self.device.unwrap_or_default(),
+            log: self.log.unwrap_or_default(),
+            mqtt: mqtt.collect(),
+            broker: self.broker.unwrap_or_default(),
+            models: self.models.unwrap_or_default(),
+            pipeline,
+            shutdown: self.shutdown.unwrap_or_default(),
+        }
+    }
+}
+
+impl PipelineDraft {
+    fn read(tables: Table<'_, '_>, name: &str) -> Self {
+        let key = join(tables.key, name);
+        let table = tables.table.get(name).unwrap_or(&Json::Null);
+        let mut table = Table { key: &key, table, mistakes: tables.mistakes };
+        Self {
+            input: table.value("input"),
+            decode: table.value("decode"),
+            key: table.or_default("key"),
+            window: table.or_default("window"),
+            streams: table.or_default("streams"),
+            model: table.value("model"),
+            queue: table.or_default("queue"),
+            actions: table.or_default("actions"),
+            rule: table.each("rule", |mut tables, name| tables.value(name)),
+            conditions: table.each("rule", |tables, name| condition(tables, name)),
+        }
+    }
+
+    fn finish(self) -> Option<PipelineConfig> {
+        Some(PipelineConfig {
+            input: self.input?,
+            decode: self.decode?,
+            key: self.key?,
+            window: self.window?,
+            streams: self.streams?,
+            model: self.model?,
+            queue: self.queue?,
+            actions: self.actions?,
+            rule: self.rule,
+        })
+    }
+}
+
+/// The expressions of a rule; the rest of it makes no difference to whether they are right.
+fn condition(tables: Table<'_, '_>, name: &str) -> Option<Condition> {
+    let key = join(tables.key, name);
+    let mut rule = Table { key: &key, table: tables.table.get(name)?, mistakes: tables.mistakes };
+    let when: String = rule.value("when")?;
+    Some(Condition { until: rule.value("until"), ..Condition::new(&when) })
+}
+
+/// A table of the tree, to be read value by value.
+struct Table<'a, 'm> {
+    key: &'a str,
+    table: &'a Json,
+    mistakes: &'a mut Mistakes<'m>,
+}
+
+impl<'m> Table<'_, 'm> {
+    /// `None`: it is not there, or it is wrong, and that was told.
+    fn value<T: DeserializeOwned>(&mut self, name: &str) -> Option<T> {
+        let key = join(self.key, name);
+        if self.mistakes.touch(&key) {
+            return None;
+        }
+        let read = serde_path_to_error::deserialize(self.table.get(name)?);
+        read.map_err(|error| {
+            self.mistakes.add(&below(&key, error.path()), error.inner().to_string());
+        })
+        .ok()
+    }
+
+    fn or_default<T: DeserializeOwned + Default>(&mut self, name: &str) -> Option<T> {
+        if self.table.get(name).is_some() { self.value(name) } else { Some(T::default()) }
+    }
+
+    /// What `read` makes of each entry of a table of named things.
+    fn each<T>(
+        &mut self,
+        name: &str,
+        read: impl Fn(Table<'_, 'm>, &str) -> Option<T>,
+    ) -> BTreeMap<Name, T> {
+        let key = join(self.key, name);
+        let Some(table @ Json::Object(entries)) = self.table.get(name) else {
+            return BTreeMap::new();
+        };
+        let mut found = BTreeMap::new();
+        for name in entries.keys() {
+            // The schema told of a name that is none.
+            let Ok(valid) = name.parse() else { continue };
+            let tables = Table { key: &key, table, mistakes: &mut *self.mistakes };
+            found.extend(read(tables, name).map(|value| (valid, value)));
+        }
+        found
+    }
+}
+
+/// The key of a place below `key`.
+fn below(key: &str, path: &Path) -> String {
+    path.iter().fold(key.to_owned(), |key, segment| match segment {
+        Segment::Seq { index } => join(&key, &index.to_string()),
+        Segment::Map { key: part } | Segment::Enum { variant: part } => join(&key, part),
+        Segment::Unknown => key,
+    })
+}
