@@ -1,4 +1,4 @@
-//! What a model's thread costs on top of a bare `Session::run`, per engine, on the shipped `bearing`.
+//! What sharing a model costs on top of a bare `Session::run`, per engine, on the shipped `bearing`.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ fn engine(c: &mut Criterion) {
         let shape: Vec<usize> =
             package.signature.inputs[0].shape.iter().map(|dim| dim.unwrap_or(1)).collect();
         let zeros = vec![0_f32; shape.iter().product()];
-        let mut inputs = vec![Tensor::new(shape, zeros).expect("tensor")];
+        let inputs = vec![Tensor::new(shape, zeros).expect("tensor")];
         let mut outputs = Vec::new();
         let mut bare = || session.run(&inputs, &mut outputs).expect("run");
         let alone = median(&mut bare);
@@ -38,9 +38,9 @@ fn engine(c: &mut Criterion) {
         let model = models.serve(package.clone(), Some(choice)).expect("model");
         let mut port = model.port();
         let mut outputs = Vec::new();
-        let mut threaded = || port.infer(&mut inputs, &mut outputs).expect("run");
-        let on_thread = median(&mut threaded);
-        c.bench_function(&format!("{kind} on its thread"), |b| b.iter(&mut threaded));
+        let mut shared = || port.infer(&inputs, &mut outputs).expect("run");
+        let in_turn = median(&mut shared);
+        c.bench_function(&format!("{kind} shared"), |b| b.iter(&mut shared));
 
         let mut caller = model.caller().expect("caller");
         let mut predict = || -> Prediction { caller.predict_one(&input).expect("prediction") };
@@ -49,9 +49,9 @@ fn engine(c: &mut Criterion) {
 
         let share = |time: Duration| time.as_secs_f64() / alone.as_secs_f64();
         eprintln!(
-            "{kind}: session {alone:?}, on its thread {on_thread:?} ({:.2}×), \
+            "{kind}: session {alone:?}, shared {in_turn:?} ({:.2}×), \
              input to prediction {whole:?} ({:.2}×)",
-            share(on_thread),
+            share(in_turn),
             share(whole)
         );
     }

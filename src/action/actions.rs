@@ -15,7 +15,7 @@ use super::{ActionConfig, Cause};
 use crate::event::{Decision, Device, Name, RenderError, TextTemplate};
 use crate::mqtt::Publish;
 
-/// Orders that wait for one actuator, unless the configuration says otherwise.
+/// Orders that wait for one actuator by default.
 pub const DEFAULT_QUEUE: usize = 256;
 
 /// A publish is bounded by its age; this bounds it should the clock stand still.
@@ -81,14 +81,10 @@ impl Actions {
 
     /// Queues what the decision's rule does. Never waits; what cannot be rendered is counted, the
     /// others are queued all the same, and the last error is returned.
-    pub fn dispatch(
-        &self,
-        decision: &Arc<Decision>,
-        cause: Cause<'_>,
-    ) -> Result<(), RenderError> {
+    pub fn dispatch(&self, decision: &Arc<Decision>, by: Cause<'_>) -> Result<(), RenderError> {
         let mut outcome = Ok(());
         for action in self.rules.get(&decision.rule).into_iter().flatten() {
-            if let Err(error) = self.order(action, decision, cause) {
+            if let Err(error) = self.order(action, decision, by) {
                 action.meter().unrendered();
                 outcome = Err(error);
             }
@@ -343,7 +339,7 @@ mod tests {
         let topic = Topic::new("plant");
         let cause = Cause { topic: &topic, correlation: None, traceparent: None };
         for _ in 0..6 {
-            actions.dispatch(&decision("fault"), cause).expect("rendered");
+            assert!(actions.dispatch(&decision("fault"), cause).is_err());
         }
         let counts = &actions.counts()[0];
         assert_eq!((counts.unrendered, counts.dropped, counts.waiting), (6, 2, 4));

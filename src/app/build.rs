@@ -53,10 +53,8 @@ impl Workshop {
         let refused = |problem| BuildError::Config(Problems(vec![problem]));
         let decoder = Decoder::new(&config.decode)
             .map_err(|error| refused(wrong("decode", error.to_string())))?;
-        let reference: ModelRef = config
-            .model
-            .parse()
-            .map_err(|error| refused(wrong("model", format!("{error}"))))?;
+        let reference: ModelRef =
+            config.model.parse().map_err(|error| refused(wrong("model", format!("{error}"))))?;
         let model = self.models.load(&reference).map_err(BuildError::Model)?;
         let mut caller = model.caller().map_err(BuildError::Model)?;
         let package = model.package();

@@ -8,6 +8,7 @@ mod connection;
 mod counters;
 mod flow;
 mod key;
+mod memory;
 mod pipeline;
 mod reload;
 mod rules;
@@ -112,6 +113,9 @@ impl App {
             if let Some(reason) = pipeline.problem() {
                 tracing::error!(pipeline = %name, "degraded: {reason}");
             }
+        }
+        if let Err(error) = memory::give_back_code() {
+            tracing::debug!("the code that only the start needed stays in memory: {error}");
         }
         tracing::info!(device = %app.device().id, pipelines = app.pipelines.len(), "started");
         Ok(app)

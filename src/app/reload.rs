@@ -10,6 +10,8 @@ use super::{App, StartError, send_off};
 use crate::event::Name;
 use crate::task::Group;
 
+type Named = Vec<(Name, Pipeline)>;
+
 impl App {
     /// Takes a new configuration without dropping a message of the pipelines that stay. Everything
     /// new is built first; if any of it cannot be built, nothing changes.
@@ -82,7 +84,7 @@ impl App {
         &mut self,
         config: &Config,
         built: BTreeMap<Name, Pipeline>,
-    ) -> (Vec<(Name, Pipeline)>, Vec<(Name, Pipeline)>) {
+    ) -> (Named, Named) {
         let gone = self.pipelines.keys().filter(|name| !config.pipeline.contains_key(*name));
         let gone: Vec<_> = gone.cloned().collect();
         let mut old: Vec<_> = gone.iter().filter_map(|n| self.pipelines.remove_entry(n)).collect();

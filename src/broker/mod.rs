@@ -9,6 +9,7 @@ mod config;
 mod retain;
 mod server;
 mod share;
+mod size;
 
 pub use config::{BrokerConfig, UserConfig};
 pub use server::{Broker, BrokerError};

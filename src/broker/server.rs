@@ -20,6 +20,7 @@ use crate::net::read_secret;
 use super::auth::{Door, Users};
 use super::retain::Retained;
 use super::share::InTurn;
+use super::size::Fits;
 use super::{BrokerConfig, UserConfig};
 
 /// How many messages wait for one client that is slow or away.
@@ -211,6 +212,7 @@ async fn context(config: &BrokerConfig, users: Users) -> ServerContext {
     let hooks = context.extends.hook_mgr().register();
     let door = Door { users, max_connections: config.max_connections, context: context.clone() };
     hooks.add(Type::ClientAuthenticate, Box::new(door)).await;
+    hooks.add(Type::MessageExpiryCheck, Box::new(Fits)).await;
     hooks.start().await;
     context
 }

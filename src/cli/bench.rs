@@ -148,7 +148,7 @@ fn print_table(rows: &[Row]) -> Result<(), Failure> {
     for (index, line) in text.lines().enumerate() {
         match index.checked_sub(2).and_then(|index| rows.get(index)) {
             Some(row) => {
-                print::line(format_args!("{line}  {}", bar(row.per_second() / most, BAR)))?
+                print::line(format_args!("{line}  {}", bar(row.per_second() / most, BAR)))?;
             }
             None => print::line(line)?,
         }

@@ -79,11 +79,11 @@ fn seats(args: &InferArgs, models: &Models, package: &Package) -> Result<Vec<Sea
         model.caller().with_context(|| format!("failed to use {}", args.model))
     };
     if !args.compare {
-        return Ok(vec![Seat::Taken(load(args.engine)?)]);
+        return Ok(vec![Seat::Taken(load(args.engine)?.into())]);
     }
     let sides = [("ort", EngineChoice::Ort), ("tract", EngineChoice::Tract)];
     let seats = sides.map(|(engine, choice)| match load(Some(choice)) {
-        Ok(caller) => Seat::Taken(caller),
+        Ok(caller) => Seat::Taken(caller.into()),
         Err(error) => Seat::Empty { engine, reason: error.root_cause().to_string() },
     });
     if let [Seat::Empty { reason: one, .. }, Seat::Empty { reason: other, .. }] = &seats {
@@ -93,7 +93,7 @@ fn seats(args: &InferArgs, models: &Models, package: &Package) -> Result<Vec<Sea
 }
 
 enum Seat {
-    Taken(Caller),
+    Taken(Box<Caller>),
     /// An engine that is not there or does not take the model.
     Empty {
         engine: &'static str,

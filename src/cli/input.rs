@@ -102,22 +102,18 @@ impl Reader {
         if self.kind == InputKind::Image {
             bail!("is JSON; the model takes JPEG or PNG");
         }
-        match input {
-            Some(input) => {
-                let Numbers { shape, values } = Numbers::deserialize(input).context(
-                    "is a golden sample, whose input must be the name of a file or {\"shape\", \"values\"}",
-                )?;
-                let size = shape.iter().try_fold(1_usize, |n, d| n.checked_mul(*d));
-                ensure!(size == Some(values.len()), "{} numbers in {shape:?}", values.len());
-                // Behind the first dimension is an instant.
-                samples(values, shape.iter().skip(1).product())
-            }
-            None => {
-                let mut values = Vec::new();
-                every_number(&json, &mut values);
-                samples(values, self.channels)
-            }
-        }
+        let Some(input) = input else {
+            let mut values = Vec::new();
+            every_number(&json, &mut values);
+            return samples(values, self.channels);
+        };
+        let Numbers { shape, values } = Numbers::deserialize(input).context(
+            "is a golden sample, whose input must be the name of a file or {\"shape\", \"values\"}",
+        )?;
+        let size = shape.iter().try_fold(1_usize, |n, d| n.checked_mul(*d));
+        ensure!(size == Some(values.len()), "{} numbers in {shape:?}", values.len());
+        // Behind the first dimension is an instant.
+        samples(values, shape.iter().skip(1).product())
     }
 
     /// The file that a golden sample names.

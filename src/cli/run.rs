@@ -16,6 +16,7 @@ const HEAL_EVERY: Duration = Duration::from_secs(10);
 pub(super) fn run(sources: &Sources) -> Result<(), Failure> {
     let config = load(sources)?;
     let log = log::start(config.log.level);
+    warn_of_files(&config);
     super::runtime()?.block_on(serve(config, sources, &log))
 }
 
@@ -24,6 +25,13 @@ pub(super) fn load(sources: &Sources) -> Result<Config, Failure> {
     config::load(sources).map_err(|problems| {
         Failure::new(Exit::Config, anyhow::anyhow!("the configuration is not valid:\n{problems}"))
     })
+}
+
+/// A file that cannot be read degrades what needs it, and nothing else.
+fn warn_of_files(config: &Config) {
+    for problem in config.files() {
+        tracing::warn!("{problem}");
+    }
 }
 
 async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Result<(), Failure> {
@@ -36,6 +44,7 @@ async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Resul
             () = recv(&mut signals.reload) => match config::load(sources) {
                 Ok(config) => {
                     let level = config.log.level;
+                    warn_of_files(&config);
                     match app.reload(config).await {
                         Ok(()) => {
                             log.set(level);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::EngineKind;
-use crate::package::PackageError;
+use crate::package::{PackageError, Signature};
 
 /// A model that an engine cannot load or run.
 #[derive(Debug, Error)]
@@ -17,7 +17,7 @@ pub enum EngineError {
     #[error(transparent)]
     Unavailable(#[from] OrtUnavailable),
     /// The engine does not know an operator.
-    #[error("{engine} does not know the operator {operator} of opset {opset}; {}", remedy(*engine))]
+    #[error("it does not know the operator {operator} of opset {opset}; {}", remedy(*engine))]
     Operator {
         /// The engine.
         engine: EngineKind,
@@ -45,7 +45,7 @@ pub enum EngineError {
     #[error("the model has no Quantize and Dequantize pairs to fold")]
     NothingToFold,
     /// The engine refuses the model.
-    #[error("{engine} cannot load the model (opset {opset}): {reason}")]
+    #[error("it cannot load the model (opset {opset}): {reason}")]
     Load {
         /// The engine.
         engine: EngineKind,
@@ -83,6 +83,18 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// An operator that the engine does not know, with its domain and the version of that.
+    pub(super) fn operator(
+        engine: EngineKind,
+        domain: &str,
+        operator: &str,
+        signature: &Signature,
+    ) -> Self {
+        let gap = if domain.is_empty() { "" } else { "." };
+        let opset = signature.opsets.get(domain).copied().unwrap_or_default();
+        Self::Operator { engine, operator: format!("{domain}{gap}{operator}"), opset }
+    }
+
     /// The caller gave what the model does not take; the session is as good as before.
     pub fn is_callers(&self) -> bool {
         matches!(self, Self::Input { .. })
@@ -129,5 +141,8 @@ const fn remedy(engine: EngineKind) -> &'static str {
 
 /// `1.31` of `1.31.1`: what decides about operator sets.
 fn release(version: &str) -> &str {
-    version.match_indices('.').nth(1).map_or(version, |(end, _)| version.get(..end).unwrap_or(version))
+    version
+        .match_indices('.')
+        .nth(1)
+        .map_or(version, |(end, _)| version.get(..end).unwrap_or(version))
 }

@@ -11,6 +11,7 @@ mod error;
 #[cfg(feature = "ort-dynamic")]
 mod ort;
 mod qdq;
+mod sentence;
 mod shared;
 mod telemetry;
 mod tract;
@@ -170,47 +171,6 @@ fn guard<T>(
             reason: text.unwrap_or_else(|| "no reason given".into()),
         })
     })
-}
-
-/// The first sentence of what an engine says, at most 200 characters. Where in its own source it said
-/// so (`/build/core/graph/model.cc:182 onnxruntime::Model::Model(…)`) is left out.
-fn sentence(text: &str) -> String {
-    const MOST: usize = 200;
-    let mut rest = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-    for extension in [".cc:", ".cpp:", ".h:"] {
-        let Some((_, behind)) = rest.split_once(extension) else { continue };
-        let behind = behind.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start();
-        rest = after_signature(behind);
-    }
-    let end = rest.find(". ").unwrap_or(rest.len());
-    let first: &str = rest.get(..end).unwrap_or(rest).trim_end_matches('.');
-    match first.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}…", first.get(..end).unwrap_or_default()),
-        None => first.to_owned(),
-    }
-}
-
-/// What stands behind a C++ function's name, parameters and qualifiers; all of it if there is none.
-fn after_signature(text: &str) -> &str {
-    let first = text.split_whitespace().next().unwrap_or_default();
-    if !first.contains("::") && !first.contains('(') && !text.starts_with("static ") {
-        return text;
-    }
-    let mut depth = 0_usize;
-    for (index, c) in text.char_indices() {
-        match c {
-            '(' => depth += 1,
-            ')' => {
-                depth = depth.saturating_sub(1);
-                if depth == 0 {
-                    let behind = text.get(index + 1..).unwrap_or_default().trim_start();
-                    return behind.strip_prefix("const ").unwrap_or(behind);
-                }
-            }
-            _ => {}
-        }
-    }
-    text
 }
 
 #[cfg(test)]

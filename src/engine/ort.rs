@@ -16,8 +16,7 @@ use half::f16;
 
 use super::{
     Engine, EngineError, EngineKind, OrtConfig, OrtUnavailable, Provider, Session, SessionOptions,
-    check_inputs, guard, sentence,
-    telemetry,
+    check_inputs, guard, sentence::sentence, telemetry,
 };
 use crate::event::{Data, Element, Tensor};
 use crate::package::{Package, TensorInfo};
@@ -69,6 +68,12 @@ impl Ort {
             .with_intra_threads(options.intra_threads.max(1))?
             .with_intra_op_spinning(false)?
             .with_inter_op_spinning(false)?;
+        if env::var_os("X_ARENA").is_some() {
+            ep::CPU::default().with_arena_allocator(false).build().register(&mut builder)?;
+        }
+        if env::var_os("X_PATTERN").is_some() {
+            builder = builder.with_memory_pattern(false)?;
+        }
         for provider in providers {
             let Some(dispatch) = dispatch(*provider) else { continue };
             if let Err(error) = dispatch.register(&mut builder) {
@@ -139,8 +144,7 @@ impl fmt::Debug for Running {
 impl Session for Running {
     fn run(&mut self, inputs: &[Tensor], outputs: &mut Vec<Tensor>) -> Result<(), EngineError> {
         check_inputs(&self.inputs, inputs)?;
-        let failed =
-            |error: ::ort::Error| EngineError::Run { engine: KIND, reason: short(&error) };
+        let failed = |error: ::ort::Error| EngineError::Run { engine: KIND, reason: short(&error) };
         guard(KIND, || {
             let values = inputs.iter().map(view).collect::<Result<Vec<_>, _>>().map_err(failed)?;
             let results = self.session.run(&values[..]).map_err(failed)?;
@@ -301,15 +305,9 @@ fn refused(package: &Package, version: &str, error: &::ort::Error) -> EngineErro
         text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == operator)
     });
     match named {
-        Some((domain, operator)) if unknown => EngineError::Operator {
-            engine: KIND,
-            operator: if domain.is_empty() {
-                operator.clone()
-            } else {
-                format!("{domain}.{operator}")
-            },
-            opset,
-        },
+        Some((domain, operator)) if unknown => {
+            EngineError::operator(KIND, domain, operator, &package.signature)
+        }
         _ => EngineError::Load { engine: KIND, opset, reason: sentence(&text) },
     }
 }

@@ -10,8 +10,8 @@ use tract_onnx::prelude::{
 };
 
 use super::{
-    Engine, EngineError, EngineKind, Form, Session, SessionOptions, check_inputs, doubt, guard, qdq,
-    sentence,
+    Engine, EngineError, EngineKind, Form, Session, SessionOptions, check_inputs, doubt, guard,
+    qdq, sentence::sentence,
 };
 use crate::event::{DType, Data, Element, Tensor};
 use crate::package::{Package, TensorInfo, decode};
@@ -105,9 +105,7 @@ fn parse(proto: &ModelProto, package: &Package) -> Result<InferenceModel, Engine
     let known = &onnx.op_register.0;
     for (domain, operator) in &package.signature.operators {
         if !known.contains_key(operator) {
-            let operator =
-                if domain.is_empty() { operator.clone() } else { format!("{domain}.{operator}") };
-            return Err(EngineError::Operator { engine: KIND, operator, opset });
+            return Err(EngineError::operator(KIND, domain, operator, &package.signature));
         }
     }
     onnx.model_for_proto_model(proto).map_err(|error| EngineError::Load {

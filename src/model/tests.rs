@@ -132,37 +132,22 @@ fn a_model_that_gets_its_golden_sample_wrong_never_serves() {
     }
 }
 
-/// tract 0.23.9 gives ones for a Softmax between Dequantize and Quantize.
-fn quantized_softmax() -> Graph {
-    Graph::new()
-        .input("x", DType::U8, &[Some(1), Some(3)])
-        .constant("s", f32s(&[], &[0.1]))
-        .constant("z", u8s(&[], &[128]))
-        .constant("t", f32s(&[], &[1.0 / 255.0]))
-        .constant("zero", u8s(&[], &[0]))
-        .node("DequantizeLinear", &["x", "s", "z"], &["d"], &[])
-        .node("Softmax", &["d"], &["p"], &[("axis", -1)])
-        .node("QuantizeLinear", &["p", "t", "zero"], &["y"], &[])
-        .output("y", DType::U8, &[Some(1), Some(3)])
-}
-
+/// A chain of causes, as a command shows it, told each of them twice.
 #[test]
-fn the_softmax_that_tract_gets_wrong_is_caught_by_its_golden_sample() {
-    // softmax(0, 1, 2) = 0.0900, 0.2447, 0.6652 as shares of 255
-    let golden = sample(&[128.0, 138.0, 148.0], &[23.0, 62.0, 170.0]);
+fn each_cause_is_told_once() {
     let lab = Lab::new();
-    let toml = "task = \"tensor\"\ntolerance = 1.0\n[input]\nkind = \"tensor\"\n";
-    let directory = lab.put("trap", quantized_softmax(), toml, &[("golden/00.json", &golden)]);
-    let error = lab.load("trap", EngineChoice::Tract).expect_err("wrong on tract").to_string();
-    assert!(error.contains("golden sample 00"), "{error}");
-    let models = lab.models(EngineChoice::Auto);
-    if has_ort(&models) {
-        assert_eq!(lab.load("trap", EngineChoice::Auto).expect("ort").engine(), EngineKind::Ort);
-        assert_eq!(lab.load("trap", EngineChoice::Fastest).expect("ort").engine(), EngineKind::Ort);
-        let package = Package::open(&directory).expect("package");
-        let right = models.verify(&package, EngineKind::Ort, Form::Stored).expect("verify");
-        let wrong = models.verify(&package, EngineKind::Tract, Form::Stored).expect("verify");
-        assert!(right[0].mistake.is_none() && wrong[0].mistake.is_some());
+    let toml = "task = \"classification\"\n[output]\nlabels = \"labels.txt\"";
+    lab.put("labels", doubled(Some(1)), toml, &[("labels.txt", "a\nb\nc")]);
+    lab.put("gone", doubled(Some(1)), toml, &[]);
+    lab.put("spec", doubled(Some(1)), "taks = 1", &[]);
+    for (name, cause) in [
+        ("labels", "labels.txt has 3 labels"),
+        ("gone", "No such file"),
+        ("spec", "unknown field `taks`"),
+    ] {
+        let error = lab.load(name, EngineChoice::Tract).expect_err("a mistake");
+        let told = format!("{:#}", anyhow::Error::new(error));
+        assert_eq!(told.matches(cause).count(), 1, "{told}");
     }
 }
 
@@ -373,3 +358,5 @@ fn the_configuration_refuses_what_it_does_not_know() {
     assert!(error.to_string().contains("tensorrt"), "{error}");
     assert!(toml::from_str::<ModelsConfig>("engines = \"ort\"").is_err());
 }
+
+mod vouch;

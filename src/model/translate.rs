@@ -36,7 +36,10 @@ impl Translator {
         }
         let interpreter =
             Interpreter::new(&package.spec, &package.labels, &signature.inputs, &signature.outputs)
-                .map_err(|mistake| ModelError::Interpret { model: package.name.clone(), mistake })?;
+                .map_err(|mistake| ModelError::Interpret {
+                    model: package.name.clone(),
+                    mistake,
+                })?;
         let batch = Batch::new(&preparer);
         // Where the model leaves more than the batch open, two inputs need not have the same shape.
         let alike = !preparer.item_shape().contains(&0);

@@ -2,6 +2,8 @@
 
 use super::support::{AnyBroker, BOTH, Mosquitto, Peer, site};
 
+const FRAMES: u64 = 80;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_camera_keeps_the_newest_frames_and_counts_the_others() {
     let text = r#"
@@ -14,7 +16,6 @@ decode = { image = {} }
 model  = "defects"
 queue  = { capacity = 2, when_full = "drop_oldest" }
 "#;
-    const FRAMES: u64 = 80;
     let broker = Mosquitto::start();
     // An engine that is slower than the camera, on any machine that runs this unoptimised.
     let app = site::start(text, broker.port(), &["models.engine=tract"]).await;

@@ -102,7 +102,8 @@ fn exit_codes_say_what_happened() {
     let directory = tempfile::tempdir().expect("tempdir");
     let code = |arguments: &[&str]| {
         let output = eir().args(arguments).current_dir(directory.path()).output().expect("eir");
-        (output.status.code().expect("code"), String::from_utf8_lossy(&output.stderr).into_owned())
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code().expect("code"), String::from_utf8_lossy(&said).into_owned())
     };
     assert_eq!(code(&["--version"]).0, 0);
     assert_eq!(code(&["fly"]).0, 64);

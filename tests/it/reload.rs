@@ -50,8 +50,10 @@ async fn a_reload_that_cannot_be_built_changes_nothing() {
         (site::BEARING.replace("scores['healthy'] < 0.5", "scorez['healthy'] < 0.5"), "scorez"),
         (site::BEARING.replace("scores['healthy'] < 0.5", "scores['helthy'] < 0.5"), "helthy"),
     ] {
-        let config = site::parse(&wrong, port, &[]).expect("the words are right, the sense is not");
-        let error = app.reload(config).await.expect_err("refused").to_string();
+        let error = match site::parse(&wrong, port, &[]) {
+            Ok(config) => app.reload(config).await.expect_err("refused").to_string(),
+            Err(problems) => problems.to_string(),
+        };
         assert!(error.contains(named), "{error}");
     }
     let mut peer = Peer::connect("peer", port).await;

@@ -22,6 +22,7 @@ use crate::pipeline::window::{StreamLimits, WindowConfig};
 
 /// `None` stands for what is wrong; what is not written has its default.
 #[derive(Debug)]
+#[expect(clippy::option_option, reason = "wrong, left out, and there")]
 pub(super) struct Draft {
     pub device: Option<DeviceConfig>,
     pub log: Option<LogConfig>,
@@ -34,6 +35,7 @@ pub(super) struct Draft {
 
 /// A pipeline as far as it could be read.
 #[derive(Debug)]
+#[expect(clippy::option_option, reason = "wrong, left out, and there")]
 pub(super) struct PipelineDraft {
     pub input: Option<InputConfig>,
     pub decode: Option<DecodeConfig>,
@@ -51,11 +53,11 @@ pub(super) struct PipelineDraft {
 impl Draft {
     /// Reads what the schema found no mistake in.
     pub(super) fn read(tree: &Json, mistakes: &mut Mistakes<'_>) -> Self {
-        let mut table = Table { key: "", table: tree, mistakes };
+        let mut table = Table { key: "", values: tree, mistakes };
         Self {
             device: table.or_default("device"),
             log: table.or_default("log"),
-            mqtt: table.each("mqtt", |mut tables, name| Some(tables.value(name))),
+            mqtt: table.each("mqtt", |tables, name| Some(tables.value(name))),
             broker: table.or_default("broker"),
             models: table.or_default("models"),
             pipeline: table
@@ -94,10 +96,10 @@ impl Draft {
 }
 
 impl PipelineDraft {
-    fn read(tables: Table<'_, '_>, name: &str) -> Self {
+    fn read(tables: &mut Table<'_, '_>, name: &str) -> Self {
         let key = join(tables.key, name);
-        let table = tables.table.get(name).unwrap_or(&Json::Null);
-        let mut table = Table { key: &key, table, mistakes: tables.mistakes };
+        let values = tables.values.get(name).unwrap_or(&Json::Null);
+        let mut table = Table { key: &key, values, mistakes: tables.mistakes };
         Self {
             input: table.value("input"),
             decode: table.value("decode"),
@@ -107,8 +109,8 @@ impl PipelineDraft {
             model: table.value("model"),
             queue: table.or_default("queue"),
             actions: table.or_default("actions"),
-            rule: table.each("rule", |mut tables, name| tables.value(name)),
-            conditions: table.each("rule", |tables, name| condition(tables, name)),
+            rule: table.each("rule", whole_rule),
+            conditions: table.each("rule", condition),
         }
     }
 
@@ -127,10 +129,14 @@ impl PipelineDraft {
     }
 }
 
+fn whole_rule(tables: &mut Table<'_, '_>, name: &str) -> Option<RuleConfig> {
+    tables.value(name)
+}
+
 /// The expressions of a rule; the rest of it makes no difference to whether they are right.
-fn condition(tables: Table<'_, '_>, name: &str) -> Option<Condition> {
+fn condition(tables: &mut Table<'_, '_>, name: &str) -> Option<Condition> {
     let key = join(tables.key, name);
-    let mut rule = Table { key: &key, table: tables.table.get(name)?, mistakes: tables.mistakes };
+    let mut rule = Table { key: &key, values: tables.values.get(name)?, mistakes: tables.mistakes };
     let when: String = rule.value("when")?;
     Some(Condition { until: rule.value("until"), ..Condition::new(&when) })
 }
@@ -138,7 +144,7 @@ fn condition(tables: Table<'_, '_>, name: &str) -> Option<Condition> {
 /// A table of the tree, to be read value by value.
 struct Table<'a, 'm> {
     key: &'a str,
-    table: &'a Json,
+    values: &'a Json,
     mistakes: &'a mut Mistakes<'m>,
 }
 
@@ -149,7 +155,7 @@ impl<'m> Table<'_, 'm> {
         if self.mistakes.touch(&key) {
             return None;
         }
-        let read = serde_path_to_error::deserialize(self.table.get(name)?);
+        let read = serde_path_to_error::deserialize(self.values.get(name)?);
         read.map_err(|error| {
             self.mistakes.add(&below(&key, error.path()), error.inner().to_string());
         })
@@ -157,25 +163,25 @@ impl<'m> Table<'_, 'm> {
     }
 
     fn or_default<T: DeserializeOwned + Default>(&mut self, name: &str) -> Option<T> {
-        if self.table.get(name).is_some() { self.value(name) } else { Some(T::default()) }
+        if self.values.get(name).is_some() { self.value(name) } else { Some(T::default()) }
     }
 
     /// What `read` makes of each entry of a table of named things.
     fn each<T>(
         &mut self,
         name: &str,
-        read: impl Fn(Table<'_, 'm>, &str) -> Option<T>,
+        read: impl Fn(&mut Table<'_, 'm>, &str) -> Option<T>,
     ) -> BTreeMap<Name, T> {
         let key = join(self.key, name);
-        let Some(table @ Json::Object(entries)) = self.table.get(name) else {
+        let Some(values @ Json::Object(entries)) = self.values.get(name) else {
             return BTreeMap::new();
         };
         let mut found = BTreeMap::new();
         for name in entries.keys() {
             // The schema told of a name that is none.
             let Ok(valid) = name.parse() else { continue };
-            let tables = Table { key: &key, table, mistakes: &mut *self.mistakes };
-            found.extend(read(tables, name).map(|value| (valid, value)));
+            let mut tables = Table { key: &key, values, mistakes: self.mistakes };
+            found.extend(read(&mut tables, name).map(|value| (valid, value)));
         }
         found
     }

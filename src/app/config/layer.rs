@@ -197,7 +197,8 @@ fn one_value(origin: String, path: &[String], text: &str) -> Layer {
     let Some((first, rest)) = path.split_first() else {
         return Layer { origin, table: toml::Table::new() };
     };
-    let nested = rest.iter().rev().fold(value, |inner, part| toml::Value::Table(table(part, inner)));
+    let nested =
+        rest.iter().rev().fold(value, |inner, part| toml::Value::Table(table(part, inner)));
     Layer { origin, table: table(first, nested) }
 }
 

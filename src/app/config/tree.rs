@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use config::{Value, ValueKind};
+use config::builder::DefaultState;
+use config::{ConfigBuilder, Value, ValueKind};
 use serde_json::Value as Json;
 
 use super::Problem;
@@ -12,7 +13,7 @@ use super::layer::Layer;
 pub(super) fn merge(layers: Vec<Layer>) -> Result<(Json, Origins), Problem> {
     let merged = layers
         .into_iter()
-        .fold(config::Config::builder(), |builder, layer| builder.add_source(layer))
+        .fold(config::Config::builder(), ConfigBuilder::<DefaultState>::add_source)
         .build()
         .map_err(|error| problem("", "", error.to_string()))?;
     let mut origins = Origins::default();

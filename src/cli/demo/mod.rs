@@ -66,9 +66,7 @@ pub(super) fn demo(args: &DemoArgs) -> Result<(), Failure> {
 
 async fn play(args: &DemoArgs) -> Result<(), Failure> {
     let models = models(args.models.as_deref())?;
-    if let Some(path) = &args.report {
-        probe(path).with_context(|| format!("--report: cannot write {}", path.display()))?;
-    }
+    args.report.as_deref().map_or(Ok(()), probe)?;
     let length = Duration::from_secs(args.seconds);
     let mut screen = Screen::new(length);
     let broker = BrokerConfig { listen: "127.0.0.1:0".to_owned(), ..BrokerConfig::default() };
@@ -185,17 +183,20 @@ fn models(asked: Option<&Path>) -> Result<PathBuf, Failure> {
     Ok(directory)
 }
 
-/// Whether a file can be put here; what is here already stays.
-fn probe(path: &Path) -> io::Result<()> {
-    // A device or a link would be replaced.
-    if std::fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
-        return Err(io::Error::other("there is something that is no plain file"));
-    }
-    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
-    name.push(".eir-probe");
-    let probe = path.with_file_name(name);
-    crate::disk::replace(&probe, b"")?;
-    std::fs::remove_file(&probe)
+/// Whether a report can be put here; what is here already stays.
+fn probe(path: &Path) -> anyhow::Result<()> {
+    let probe = || {
+        // A device or a link would be replaced.
+        if std::fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
+            return Err(io::Error::other("there is something that is no plain file"));
+        }
+        let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+        name.push(".eir-probe");
+        let probe = path.with_file_name(name);
+        crate::disk::replace(&probe, b"")?;
+        std::fs::remove_file(&probe)
+    };
+    probe().with_context(|| format!("--report: cannot write {}", path.display()))
 }
 
 fn configuration(engine: EngineChoice, models: &Path, port: u16) -> Result<Config, Failure> {
@@ -205,7 +206,7 @@ fn configuration(engine: EngineChoice, models: &Path, port: u16) -> Result<Confi
         ..Sources::default()
     };
     let mut config = config::load(&sources).map_err(|e| Failure::new(Exit::Config, e))?;
-    config.models.dir = models.to_owned();
+    models.clone_into(&mut config.models.dir);
     config.models.engine = engine;
     Ok(config)
 }

@@ -26,7 +26,7 @@ impl Levels {
 
     /// A level that a key asks for and no topic has.
     pub(super) fn missing_in_key(&self, template: &KeyTemplate) -> Option<String> {
-        self.complaint(template.render(&self.topic, &device()).err())
+        self.complaint(template.render(&self.topic, &device()).err().as_ref())
     }
 
     /// A level that one of an action's templates asks for and no topic has.
@@ -39,11 +39,11 @@ impl Levels {
         };
         let topic = topic.and_then(|topic| topic.render(&self.topic, &device, &decision).err());
         let text = text.and_then(|text| text.render(&self.topic, &device, &decision).err());
-        self.complaint(topic).or_else(|| self.complaint(text))
+        self.complaint(topic.as_ref()).or_else(|| self.complaint(text.as_ref()))
     }
 
     /// Other errors depend on the message.
-    fn complaint(&self, error: Option<RenderError>) -> Option<String> {
+    fn complaint(&self, error: Option<&RenderError>) -> Option<String> {
         let Some(RenderError::NoLevel { level, .. }) = error else { return None };
         let last = self.topic.levels().count().saturating_sub(1);
         let pattern = &self.pattern;
