@@ -14,7 +14,7 @@
 //!    ▼
 //!  pipeline::window, pipeline::preprocess ──► Tensor
 //!    ▼
-//!  model (batch) ──► engine (worker thread: ONNX Runtime | tract) ──► Tensor
+//!  model (batch) ──► engine (one caller at a time: ONNX Runtime | tract) ──► Tensor
 //!    ▼
 //!  pipeline::postprocess ──► Prediction (classes · detections · score · values)
 //!    ▼
@@ -25,7 +25,7 @@
 //!
 //! A stage knows the vocabulary ([`event`]) and nothing of its neighbours; [`app`] alone knows who feeds
 //! whom, and [`app`]'s `flow` is the walk from the queue to the actions. Each pipeline has a thread of its
-//! own, each model one that owns its session; everything that waits for the network is a task.
+//! own, which also runs the model; everything that waits for the network is a task.
 //!
 //! Deliberately absent: training, a scripting language, a plugin interface, a cluster. A subprocess or
 //! MQTT is the extension point; many devices scale through the broker (shared subscriptions).

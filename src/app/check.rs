@@ -32,14 +32,19 @@ pub fn check(config: &Config) -> Vec<Finding> {
             let outcome = match workshop.parts(name, pipeline) {
                 Ok(parts) => {
                     let package = parts.caller.model().package();
-                    Ok(format!(
+                    let status = parts.caller.model().status();
+                    let mut detail = format!(
                         "{}@{} on {}; {} golden samples agree; {} rules",
                         package.name,
                         package.version,
-                        parts.caller.model().status().label(),
+                        status.label(),
                         package.golden.len(),
                         parts.rules.len(),
-                    ))
+                    );
+                    for note in &status.notes {
+                        detail = format!("{detail}; {note}");
+                    }
+                    Ok(detail)
                 }
                 Err(BuildError::Config(problems)) => Err(problems.0),
                 Err(BuildError::Model(error)) => {

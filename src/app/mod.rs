@@ -106,7 +106,8 @@ impl App {
             None => None,
         };
         let connections = BTreeMap::new();
-        let mut app = Self { config, workshop, broker, connections, pipelines, retiring: Group::default() };
+        let mut app =
+            Self { config, workshop, broker, connections, pipelines, retiring: Group::default() };
         app.open_connections()?;
         app.start_pipelines();
         for (name, pipeline) in &app.pipelines {

@@ -41,7 +41,7 @@ fn size(publish: &Publish) -> usize {
     let mut bytes = OVERHEAD + publish.topic.len() + publish.payload.len();
     if let Some(properties) = &publish.properties {
         let optional = |length: Option<usize>| length.map_or(0, |length| 3 + length);
-        bytes += optional(properties.correlation_data.as_ref().map(|data| data.len()));
+        bytes += optional(properties.correlation_data.as_ref().map(bytes::Bytes::len));
         bytes += optional(properties.content_type.as_ref().map(|text| text.len()));
         bytes += optional(properties.response_topic.as_ref().map(|text| text.len()));
         bytes += properties.subscription_ids.len() * 5;

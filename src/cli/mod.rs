@@ -1,5 +1,4 @@
 //! The commands, one file each.
-#![expect(clippy::print_stdout, reason = "this room talks to a person")]
 
 mod bench;
 mod check;

@@ -45,8 +45,8 @@ pub(super) fn doubt(graph: &GraphProto) -> Option<String> {
         .iter()
         .flat_map(|node| node.output.iter().map(move |output| (output.as_str(), node)))
         .collect();
-    let quantizers = graph.node.iter().filter(|node| node.op_type == "QuantizeLinear");
-    if let Some(culprit) = quantizers.filter_map(|node| rows_before(node, &makers)).next() {
+    let mut quantizers = graph.node.iter().filter(|node| node.op_type == "QuantizeLinear");
+    if let Some(culprit) = quantizers.find_map(|node| rows_before(node, &makers)) {
         return Some(format!(
             "tract computes the quantized {} `{}` wrongly, without an error",
             culprit.op_type,
@@ -67,8 +67,8 @@ fn rows_before<'a>(
     // A file may well hold a circle.
     let mut seen = HashSet::new();
     while seen.insert(node.output.first()?) {
-        let made = node.input.iter().filter_map(|name| makers.get(name.as_str()));
-        node = made.filter(|node| node.op_type != "Constant").next()?;
+        let mut made = node.input.iter().filter_map(|name| makers.get(name.as_str()));
+        node = made.find(|node| node.op_type != "Constant")?;
         match node.op_type.as_str() {
             "DequantizeLinear" => return culprit,
             operator if ROWS.contains(&operator) => culprit = culprit.or(Some(node)),

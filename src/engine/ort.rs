@@ -68,12 +68,6 @@ impl Ort {
             .with_intra_threads(options.intra_threads.max(1))?
             .with_intra_op_spinning(false)?
             .with_inter_op_spinning(false)?;
-        if env::var_os("X_ARENA").is_some() {
-            ep::CPU::default().with_arena_allocator(false).build().register(&mut builder)?;
-        }
-        if env::var_os("X_PATTERN").is_some() {
-            builder = builder.with_memory_pattern(false)?;
-        }
         for provider in providers {
             let Some(dispatch) = dispatch(*provider) else { continue };
             if let Err(error) = dispatch.register(&mut builder) {

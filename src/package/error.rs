@@ -86,7 +86,7 @@ pub enum PackageError {
 }
 
 impl PackageError {
-    pub(super) fn read(path: &Path, error: io::Error) -> Self {
+    pub(super) fn read(path: &Path, error: &io::Error) -> Self {
         Self::Read { path: path.to_owned(), reason: error.to_string() }
     }
 }

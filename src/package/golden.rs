@@ -60,7 +60,7 @@ impl GoldenInput {
             Self::Samples(samples) => Ok(Input::Samples(samples.clone())),
             Self::Image(path) => {
                 let bytes = disk::read_bounded(path, MAX_IMAGE_BYTES)
-                    .map_err(|error| PackageError::read(path, error))?;
+                    .map_err(|error| PackageError::read(path, &error))?;
                 picture(&bytes).map_err(|error| PackageError::Golden {
                     path: path.clone(),
                     reason: error.to_string(),
@@ -75,11 +75,11 @@ pub(super) fn read(directory: &Path) -> Result<Vec<GoldenSample>, PackageError> 
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(PackageError::read(directory, error)),
+        Err(error) => return Err(PackageError::read(directory, &error)),
     };
     let mut files = Vec::new();
     for entry in entries {
-        let path = entry.map_err(|error| PackageError::read(directory, error))?.path();
+        let path = entry.map_err(|error| PackageError::read(directory, &error))?.path();
         if path.extension().is_some_and(|extension| extension == "json") {
             files.push(path);
         }
@@ -94,7 +94,7 @@ pub(super) fn read(directory: &Path) -> Result<Vec<GoldenSample>, PackageError> 
 
 fn read_one(path: &Path) -> Result<GoldenSample, PackageError> {
     let bytes = disk::read_bounded(path, MAX_JSON_BYTES)
-        .map_err(|error| PackageError::read(path, error))?;
+        .map_err(|error| PackageError::read(path, &error))?;
     let directory = path.parent().unwrap_or(Path::new("."));
     let (input, expect) = parse(&bytes, directory)
         .map_err(|reason| PackageError::Golden { path: path.to_owned(), reason })?;

@@ -12,7 +12,7 @@ const MAX_LABEL_BYTES: usize = 256;
 
 /// Reads a labels file. Blank lines at the end do not count; one in the middle is a mistake.
 pub(super) fn read(path: &Path) -> Result<Vec<Arc<str>>, PackageError> {
-    let bytes = disk::read_bounded(path, MAX_BYTES).map_err(|e| PackageError::read(path, e))?;
+    let bytes = disk::read_bounded(path, MAX_BYTES).map_err(|e| PackageError::read(path, &e))?;
     parse(&bytes).map_err(|reason| PackageError::Labels { path: path.to_owned(), reason })
 }
 

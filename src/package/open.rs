@@ -133,13 +133,13 @@ impl Package {
 
 fn read_spec(path: &Path) -> Result<Spec, PackageError> {
     let bytes = disk::read_bounded(path, parse::MAX_SPEC_BYTES as u64)
-        .map_err(|error| PackageError::read(path, error))?;
+        .map_err(|error| PackageError::read(path, &error))?;
     Spec::parse(&String::from_utf8_lossy(&bytes))
         .map_err(|mistake| PackageError::Spec { path: path.to_owned(), mistake })
 }
 
 fn read_model(path: &Path) -> Result<Vec<u8>, PackageError> {
-    disk::read_bounded(path, MAX_MODEL_BYTES).map_err(|error| PackageError::read(path, error))
+    disk::read_bounded(path, MAX_MODEL_BYTES).map_err(|error| PackageError::read(path, &error))
 }
 
 fn hash(bytes: &[u8]) -> String {

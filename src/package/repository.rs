@@ -51,7 +51,7 @@ pub struct Repository {
 impl Repository {
     /// A repository in a directory, which must be there.
     pub fn open(directory: &Path) -> Result<Self, PackageError> {
-        fs::read_dir(directory).map_err(|error| PackageError::read(directory, error))?;
+        fs::read_dir(directory).map_err(|error| PackageError::read(directory, &error))?;
         Ok(Self { directory: directory.to_owned() })
     }
 
@@ -117,7 +117,7 @@ pub(super) fn version(text: &str) -> Option<u64> {
 }
 
 fn entries(directory: &Path) -> Result<Vec<String>, PackageError> {
-    let refused = |error| PackageError::read(directory, error);
+    let refused = |error| PackageError::read(directory, &error);
     let mut names = Vec::new();
     for entry in fs::read_dir(directory).map_err(refused)?.take(MAX_ENTRIES) {
         if let Ok(name) = entry.map_err(refused)?.file_name().into_string() {

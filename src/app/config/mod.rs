@@ -150,7 +150,8 @@ pub enum InputConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct QueueConfig {
-    /// How many, 1 to 65,536.
+    /// How many, 1 to 65,536. With `hold` there is room for at least all that the broker may have on
+    /// its way unacknowledged, so that none of it has to be turned away.
     #[schemars(range(min = 1, max = 65_536))]
     pub capacity: usize,
     /// What happens to the next one.
