@@ -164,9 +164,10 @@ impl Numbers {
             let scale = self.scale[channel.min(self.scale.len() - 1)];
             let (from, from_step) = stride(source_planar, channel, channels, instants);
             let (to, to_step) = stride(self.axes == Axes::Ct, channel, channels, instants);
-            let source = samples.values[from..].iter().step_by(from_step).take(instants);
-            for (to, raw) in out[to..].iter_mut().step_by(to_step).zip(source) {
-                *to = T::from_f32((raw - mean) * scale);
+            let (source, out) = (&samples.values[from..], &mut out[to..]);
+            // Plain indices: twice as fast as two iterators that step.
+            for instant in 0..instants {
+                out[instant * to_step] = T::from_f32((source[instant * from_step] - mean) * scale);
             }
         }
     }

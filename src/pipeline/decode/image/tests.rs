@@ -2,6 +2,7 @@ use std::time::{Duration, Instant};
 
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
+use proptest::prelude::*;
 
 use super::*;
 use crate::event::{ByteSize, Count};
@@ -135,4 +136,25 @@ fn another_format_is_named_by_its_bytes() {
     assert_eq!(error.kind(), "unsupported");
     assert!(error.to_string().contains("47 49 46 38"), "{error}");
     assert_eq!(open(&png_bomb(0, 1)).map(|_| ()).map_err(|e| e.kind()), Err("corrupt"));
+}
+
+proptest! {
+    /// A picture that was damaged anywhere is a picture or an error, and never larger than it may be.
+    #[test]
+    fn damage_never_panics(
+        which in 0_usize..6,
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut payload = [BASELINE, PROGRESSIVE, RESTART, GRAY, CMYK, PALETTE][which].to_vec();
+        for (place, byte) in damage {
+            let place = place.index(payload.len());
+            payload[place] = byte;
+        }
+        payload.truncate(cut.index(payload.len()) + 1);
+        if let Ok(frame) = open(&payload) {
+            let size = frame.width as usize * frame.height as usize * frame.pixels.channels();
+            prop_assert_eq!(frame.data.len(), size);
+        }
+    }
 }
