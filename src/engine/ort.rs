@@ -238,12 +238,12 @@ fn find(config: &OrtConfig) -> Result<Loaded, OrtUnavailable> {
 /// Beside the program, and in the build directory of a program that lies in one.
 fn nearby() -> Vec<PathBuf> {
     let program = env::current_exe().unwrap_or_default();
-    let mut places: Vec<_> =
-        program.parent().map(|beside| beside.join("libonnxruntime.so")).into_iter().collect();
-    // Cargo marks the directory that it builds in.
-    let built = program.ancestors().skip(1).find(|place| place.join("CACHEDIR.TAG").is_file());
-    places.extend(built.map(|place| place.join("onnxruntime/libonnxruntime.so")));
-    places
+    let beside = program.parent().map(|beside| beside.join("libonnxruntime.so"));
+    // A build lies in `target/release`, a test in `target/debug/deps`. Cargo's mark on `target` does not
+    // help to find it: there is none where the library was fetched before the first build.
+    let built = program.ancestors().skip(2).take(2);
+    let fetched = built.map(|target| target.join("onnxruntime/libonnxruntime.so"));
+    beside.into_iter().chain(fetched).collect()
 }
 
 fn open(path: &Path) -> Result<Loaded, String> {
