@@ -115,9 +115,6 @@ impl App {
                 tracing::error!(pipeline = %name, "degraded: {reason}");
             }
         }
-        if let Err(error) = memory::give_back_code() {
-            tracing::debug!("the code that only the start needed stays in memory: {error}");
-        }
         tracing::info!(device = %app.device().id, pipelines = app.pipelines.len(), "started");
         Ok(app)
     }
@@ -135,6 +132,15 @@ impl App {
             pipeline.start(name, &self.connections);
         }
         self.route();
+    }
+
+    /// Gives back the memory that only the start needed. To be called when the first messages have gone
+    /// their way.
+    pub fn settle(&self) {
+        match memory::give_back_code() {
+            Ok(bytes) => tracing::debug!(bytes, "code given back"),
+            Err(error) => tracing::debug!("the code of the start stays in memory: {error}"),
+        }
     }
 
     /// Waits until every connection is up and subscribed.

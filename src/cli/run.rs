@@ -13,6 +13,9 @@ use crate::app::config::{self, Config, Sources};
 /// How often it is tried to build again what is degraded.
 const HEAL_EVERY: Duration = Duration::from_secs(10);
 
+/// By then what the start needs has run, and the first messages have gone their way.
+const SETTLE_AFTER: Duration = Duration::from_secs(3);
+
 pub(super) fn run(sources: &Sources) -> Result<(), Failure> {
     let config = load(sources)?;
     let log = log::start(config.log.level);
@@ -39,6 +42,9 @@ async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Resul
     let mut app = App::start(config, None).map_err(super::start_failure)?;
     let mut report = every(app.report_every());
     let mut heal = every(HEAL_EVERY);
+    let settle = tokio::time::sleep(SETTLE_AFTER);
+    tokio::pin!(settle);
+    let mut settled = false;
     loop {
         tokio::select! {
             () = recv(&mut signals.reload) => match config::load(sources) {
@@ -57,6 +63,10 @@ async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Resul
             },
             _ = report.tick() => app.log_counts(),
             _ = heal.tick() => app.heal(),
+            () = &mut settle, if !settled => {
+                app.settle();
+                settled = true;
+            }
             () = recv(&mut signals.terminate) => break,
             () = recv(&mut signals.interrupt) => break,
         }

@@ -127,16 +127,24 @@ impl Window {
 
     fn append(&mut self, samples: &Samples, from: usize, to: usize) {
         let channels = self.channels;
+        if from == to {
+            return;
+        }
         match samples.order {
             Order::Interleaved => {
                 self.values.extend_from_slice(&samples.values[from * channels..to * channels]);
             }
             Order::Planar => {
-                let instants = samples.len();
-                self.values
-                    .extend((from..to).flat_map(|t| {
-                        (0..channels).map(move |c| samples.values[c * instants + t])
-                    }));
+                let start = self.values.len();
+                self.values.resize(start + (to - from) * channels, 0.0);
+                for channel in 0..channels {
+                    let at = channel * samples.len();
+                    let source = &samples.values[at + from..at + to];
+                    let out = &mut self.values[start + channel..];
+                    for (instant, value) in source.iter().enumerate() {
+                        out[instant * channels] = *value;
+                    }
+                }
             }
         }
     }
@@ -178,6 +186,12 @@ mod tests {
         let messages = [counted(0, 6, 2, Order::Planar), counted(6, 12, 2, Order::Planar)];
         let expected = [vec![0., 3., 1., 4.], vec![2., 5., 6., 9.], vec![7., 10., 8., 11.]];
         assert_eq!(windows(2, None, &messages), expected);
+    }
+
+    #[test]
+    fn a_planar_message_that_ends_with_its_window_leaves_nothing() {
+        let messages = [counted(0, 4, 2, Order::Planar), counted(4, 8, 2, Order::Planar)];
+        assert_eq!(windows(2, None, &messages), [vec![0., 2., 1., 3.], vec![4., 6., 5., 7.]]);
     }
 
     #[test]

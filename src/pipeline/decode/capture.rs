@@ -50,10 +50,11 @@ impl Span {
 }
 
 impl<'f> Found<'f> {
-    pub(super) fn new(fields: &'f [String]) -> Self {
+    /// For a document of `bytes` bytes; a number in one takes about eight of them.
+    pub(super) fn new(fields: &'f [String], bytes: usize) -> Self {
         Self {
             fields,
-            values: Vec::new(),
+            values: Vec::with_capacity((bytes / 8).min(MAX_VALUES)),
             spans: vec![None; fields.len()],
             current: None,
             span: Span::default(),

@@ -56,7 +56,7 @@ impl JsonDecoder {
     }
 
     pub(super) fn decode(&self, payload: &[u8]) -> Result<Samples, DecodeError> {
-        let mut found = Found::new(&self.fields);
+        let mut found = Found::new(&self.fields, payload.len());
         let mut json = serde_json::Deserializer::from_slice(payload);
         let walked = if self.fields.is_empty() {
             Every(&mut found).deserialize(&mut json)
