@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what a build or a test needs and the machine lacks.
 #   cross/setup.sh build    a C compiler
-#   cross/setup.sh test     that, and mosquitto, openssl and strace as the tests' real peers
+#   cross/setup.sh test     that, and mosquitto, openssl, strace and procps as the tests' real peers
 # The Rust toolchain is the one thing it does not install: it says how to get it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -62,7 +62,7 @@ build)
 test)
     toolchain
     packages "${build_tools[@]}" mosquitto:mosquitto mosquitto_pub:mosquitto-clients \
-        openssl:openssl strace:strace
+        openssl:openssl strace:strace pkill:procps
     ;;
 *)
     say "unknown word '$1'; use build or test"

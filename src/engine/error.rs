@@ -128,7 +128,7 @@ pub enum OrtUnavailable {
     )]
     Telemetry,
     /// This program was built without it.
-    #[error("this program was built without ONNX Runtime (feature ort-dynamic)")]
+    #[error("this program was built without ONNX Runtime (feature ort-dynamic or ort-static)")]
     NotBuilt,
 }
 

@@ -1,14 +1,14 @@
 //! Tensors in, tensors out: what runs a model's graph.
 //!
-//! Two engines stand behind one small trait: ONNX Runtime where its library is found, and tract,
-//! which is always inside. Both are synchronous, and a [`Session`] has one caller at a time; with
+//! Two engines stand behind one small trait: ONNX Runtime where its library is found or linked in, and
+//! tract, which is always inside. Both are synchronous, and a [`Session`] has one caller at a time; with
 //! [`Shared`] several take turns, each on its own thread: a thread of the session's own would cost every
 //! run two switches, as much as a small model takes.
 
 mod config;
 mod doubt;
 mod error;
-#[cfg(feature = "ort-dynamic")]
+#[cfg(any(feature = "ort-dynamic", feature = "ort-static"))]
 mod ort;
 mod qdq;
 mod sentence;
@@ -18,7 +18,7 @@ mod tract;
 
 pub use config::{OrtConfig, Provider};
 pub use error::{EngineError, OrtUnavailable};
-#[cfg(feature = "ort-dynamic")]
+#[cfg(any(feature = "ort-dynamic", feature = "ort-static"))]
 pub use ort::Ort;
 pub use shared::{Condition, InferError, Mend, Port, Shared};
 pub use telemetry::disable_telemetry;

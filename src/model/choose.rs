@@ -160,12 +160,12 @@ fn faster(mut first: Candidate, mut second: Candidate, package: &Package) -> Can
     fast
 }
 
-#[cfg(feature = "ort-dynamic")]
+#[cfg(any(feature = "ort-dynamic", feature = "ort-static"))]
 fn open_ort(config: &OrtConfig) -> Result<Arc<dyn Engine>, OrtUnavailable> {
     Ok(Arc::new(crate::engine::Ort::open(config)?))
 }
 
-#[cfg(not(feature = "ort-dynamic"))]
+#[cfg(not(any(feature = "ort-dynamic", feature = "ort-static")))]
 fn open_ort(_config: &OrtConfig) -> Result<Arc<dyn Engine>, OrtUnavailable> {
     Err(OrtUnavailable::NotBuilt)
 }

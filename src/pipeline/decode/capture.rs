@@ -1,9 +1,6 @@
 //! The numbers that a JSON document gave, and the shape in which it gave them.
 
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-
+use super::cursor::{Value, unescape};
 use super::{DecodeError, MAX_CHANNELS, MAX_VALUES};
 use crate::event::{Order, Samples};
 
@@ -19,9 +16,7 @@ pub(super) struct Found<'f> {
     current: Option<usize>,
     span: Span,
     /// The place of the element being read, innermost array only.
-    at: usize,
-    /// Why the walk was given up; `serde` can carry only text.
-    error: Option<DecodeError>,
+    pub(super) at: usize,
 }
 
 /// The numbers of one field.
@@ -59,7 +54,6 @@ impl<'f> Found<'f> {
             current: None,
             span: Span::default(),
             at: 0,
-            error: None,
         }
     }
 
@@ -84,7 +78,10 @@ impl<'f> Found<'f> {
         if depth == 0 { field } else { format!("{field}[{}]", self.at) }
     }
 
-    fn push(&mut self, value: f32, depth: usize) -> Result<(), DecodeError> {
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "what f32 cannot hold becomes infinite")]
+    pub(super) fn push(&mut self, value: f64, depth: usize) -> Result<(), DecodeError> {
+        let value = value as f32;
         if !value.is_finite() {
             return Err(DecodeError::NotFinite { place: self.place(depth) });
         }
@@ -96,7 +93,8 @@ impl<'f> Found<'f> {
     }
 
     /// Each number of a field lies equally deep.
-    fn push_at(&mut self, value: f32, depth: usize) -> Result<(), DecodeError> {
+    #[inline]
+    pub(super) fn push_at(&mut self, value: f64, depth: usize) -> Result<(), DecodeError> {
         let expected = *self.span.depth.get_or_insert(depth);
         if expected != depth {
             return Err(DecodeError::WrongLength {
@@ -109,7 +107,7 @@ impl<'f> Found<'f> {
     }
 
     /// An array of `count` elements is complete; its elements lie at `depth`.
-    fn close(&mut self, depth: usize, count: usize) -> Result<(), DecodeError> {
+    pub(super) fn close(&mut self, depth: usize, count: usize) -> Result<(), DecodeError> {
         if count == 0 {
             return Err(DecodeError::Empty { what: format!("an array of {}", self.place(0)) });
         }
@@ -128,26 +126,22 @@ impl<'f> Found<'f> {
         Ok(())
     }
 
-    /// Ends the walk with an error of ours.
-    fn fail<E: Error>(&mut self, error: DecodeError) -> E {
-        self.error = Some(error);
-        E::custom("")
-    }
-
-    /// What the error of the parser means.
-    pub(super) fn explain(self, payload: &[u8], error: &serde_json::Error) -> DecodeError {
-        let text = error.to_string();
-        if let Some(ours) = self.error {
-            ours
-        } else if text.starts_with("recursion limit") {
-            DecodeError::Depth
-        } else if self.current.is_some()
-            && (text.starts_with("number out of range") || not_a_number(payload, error))
-        {
-            DecodeError::NotFinite { place: self.place(0) }
-        } else {
-            DecodeError::Syntax { format: "JSON", reason: text }
-        }
+    /// What stands where a number should.
+    pub(super) fn wrong(&self, value: Value<'_>, depth: usize) -> DecodeError {
+        let found = match value {
+            Value::NotANumber => return DecodeError::NotFinite { place: self.place(depth) },
+            Value::Object => "an object".to_owned(),
+            Value::Array => "an array".to_owned(),
+            Value::Number(_) => "a number".to_owned(),
+            Value::Bool(value) => value.to_string(),
+            Value::Null => "null".to_owned(),
+            Value::Text(text) => {
+                let text = unescape(text).unwrap_or(text.into());
+                let text = String::from_utf8_lossy(&text);
+                format!("the text {:?}", text.chars().take(20).collect::<String>())
+            }
+        };
+        DecodeError::WrongType { place: self.place(depth), found }
     }
 
     pub(super) fn into_samples(self) -> Result<Samples, DecodeError> {
@@ -204,154 +198,5 @@ fn in_order(values: Vec<f32>, spans: &[Span]) -> Vec<f32> {
         values
     } else {
         spans.iter().flat_map(|span| &values[span.start..span.end]).copied().collect()
-    }
-}
-
-/// Whether the parser stopped at what other writers of JSON put for a number that is none.
-fn not_a_number(payload: &[u8], error: &serde_json::Error) -> bool {
-    let line = payload.split(|b| *b == b'\n').nth(error.line().saturating_sub(1));
-    let near = line.and_then(|line| {
-        let at = error.column().min(line.len());
-        line.get(at.saturating_sub(3)..(at + 8).min(line.len()))
-    });
-    let near = near.map(<[u8]>::to_ascii_lowercase).unwrap_or_default();
-    near.windows(3).any(|word| word == b"nan" || word == b"inf")
-}
-
-/// Reads a number, or arrays of them, into the field that was begun.
-pub(super) struct Number<'w, 'f> {
-    pub(super) found: &'w mut Found<'f>,
-    pub(super) depth: usize,
-}
-
-impl Number<'_, '_> {
-    #[expect(clippy::cast_possible_truncation, reason = "what f32 cannot hold becomes infinite")]
-    fn number<E: Error>(self, value: f64) -> Result<(), E> {
-        self.found.push_at(value as f32, self.depth).map_err(|error| self.found.fail(error))
-    }
-
-    fn wrong<E: Error>(self, found: &str) -> E {
-        let place = self.found.place(self.depth);
-        self.found.fail(DecodeError::WrongType { place, found: found.to_owned() })
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Number<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        from.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Number<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number or an array of numbers")
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
-        self.number(value)
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
-        self.number(value as f64)
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
-        self.number(value as f64)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let depth = self.depth + 1;
-        let mut count = 0;
-        loop {
-            self.found.at = count;
-            if seq.next_element_seed(Number { found: &mut *self.found, depth })?.is_none() {
-                break;
-            }
-            count += 1;
-        }
-        self.found.close(depth, count).map_err(|error| self.found.fail(error))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<(), A::Error> {
-        Err(self.wrong("an object"))
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
-        Err(self.wrong(if value { "true" } else { "false" }))
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        let text: String = text.chars().take(20).collect();
-        Err(self.wrong(&format!("the text {text:?}")))
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        Err(self.wrong("null"))
-    }
-}
-
-/// Reads every number, wherever it is.
-pub(super) struct Every<'w, 'f>(pub(super) &'w mut Found<'f>);
-
-impl Every<'_, '_> {
-    #[expect(clippy::cast_possible_truncation, reason = "what f32 cannot hold becomes infinite")]
-    fn number<E: Error>(self, value: f64) -> Result<(), E> {
-        self.0.push(value as f32, 0).map_err(|error| self.0.fail(error))
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Every<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        from.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Every<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
-        self.number(value)
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
-        self.number(value as f64)
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
-        self.number(value as f64)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element_seed(Every(&mut *self.0))?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while map.next_key::<serde::de::IgnoredAny>()?.is_some() {
-            map.next_value_seed(Every(&mut *self.0))?;
-        }
-        Ok(())
-    }
-
-    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        Ok(())
     }
 }

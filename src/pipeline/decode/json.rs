@@ -1,18 +1,12 @@
 //! JSON: one pass over the text that stops only at the wanted places.
 //!
 //! The pointers become a tree; the document is walked along it, everything else is skipped without
-//! being stored. `serde_json` bounds the depth (128), the payload's length bounds the rest.
+//! being stored. The cursor bounds the depth, the payload's length bounds the rest.
 
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
-use super::capture::{Every, Found, Number};
+use super::capture::Found;
+use super::cursor::{Cursor, MAX_DEPTH, Value};
 use super::{DecodeError, MAX_CHANNELS, pointer};
 use crate::event::Samples;
-
-/// `serde_json` goes no deeper, so a longer pointer could never be found.
-const MAX_PARTS: usize = 100;
 
 #[derive(Debug, Clone)]
 pub(super) struct JsonDecoder {
@@ -45,8 +39,8 @@ impl JsonDecoder {
         let mut tree = Node::default();
         for (field, text) in fields.iter().enumerate() {
             let parts = pointer::parse(text)?;
-            if parts.len() > MAX_PARTS {
-                return Err(refuse(text, "has more than 100 parts"));
+            if parts.len() >= MAX_DEPTH {
+                return Err(refuse(text, "has more than 127 parts"));
             }
             if !tree.insert(parts, field) {
                 return Err(refuse(text, "is, holds or lies within another of the fields"));
@@ -57,16 +51,14 @@ impl JsonDecoder {
 
     pub(super) fn decode(&self, payload: &[u8]) -> Result<Samples, DecodeError> {
         let mut found = Found::new(&self.fields, payload.len());
-        let mut json = serde_json::Deserializer::from_slice(payload);
-        let walked = if self.fields.is_empty() {
-            Every(&mut found).deserialize(&mut json)
+        let mut cursor = Cursor::new(payload);
+        if self.fields.is_empty() {
+            every(&mut cursor, &mut found)?;
         } else {
-            Walk { node: &self.tree, found: &mut found }.deserialize(&mut json)
-        };
-        match walked.and_then(|()| json.end()) {
-            Ok(()) => found.into_samples(),
-            Err(error) => Err(found.explain(payload, &error)),
+            walk(&self.tree, &mut cursor, &mut found)?;
         }
+        cursor.end()?;
+        found.into_samples()
     }
 }
 
@@ -78,7 +70,7 @@ impl Node {
             if node.field.is_some() {
                 return false;
             }
-            let at = match node.find(&token) {
+            let at = match node.find(token.as_bytes()) {
                 Ok(at) => at,
                 Err(at) => {
                     let index = pointer::array_index(&token);
@@ -93,115 +85,93 @@ impl Node {
         free
     }
 
-    fn find(&self, token: &str) -> Result<usize, usize> {
-        self.children.binary_search_by(|child| child.token.as_str().cmp(token))
+    fn find(&self, token: &[u8]) -> Result<usize, usize> {
+        self.children.binary_search_by(|child| child.token.as_bytes().cmp(token))
     }
 }
 
-/// Follows the tree into one value of the document.
-struct Walk<'w, 'f> {
-    node: &'w Node,
-    found: &'w mut Found<'f>,
-}
-
-impl<'de> DeserializeSeed<'de> for Walk<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        match self.node.field {
-            None => from.deserialize_any(self),
-            Some(field) => {
-                self.found.begin(field);
-                Number { found: self.found, depth: 0 }.deserialize(from)?;
-                self.found.end(field);
-                Ok(())
-            }
-        }
+/// Follows the tree into the value at the cursor. A value that is no object or array has nothing below
+/// it: the field will be missed at the end.
+fn walk(
+    node: &Node,
+    cursor: &mut Cursor<'_>,
+    found: &mut Found<'_>,
+) -> Result<(), DecodeError> {
+    let value = cursor.value()?;
+    if let Some(field) = node.field {
+        found.begin(field);
+        numbers(value, 0, cursor, found)?;
+        found.end(field);
+        return Ok(());
     }
-}
-
-/// A value that is no object or array has nothing below it: the field will be missed at the end.
-impl<'de> Visitor<'de> for Walk<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(child) = map.next_key_seed(Key(self.node))? {
-            match child {
-                Some(node) => map.next_value_seed(Walk { node, found: &mut *self.found })?,
-                None => {
-                    map.next_value::<IgnoredAny>()?;
+    match value {
+        Value::Object => {
+            while let Some(key) = cursor.key()? {
+                match node.find(&key) {
+                    Ok(at) => walk(&node.children[at].node, cursor, found)?,
+                    Err(_) => cursor.skip()?,
                 }
             }
         }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        for at in 0.. {
-            let child = self.node.children.iter().find(|child| child.index == Some(at));
-            let more = match child {
-                Some(Child { node, .. }) => {
-                    seq.next_element_seed(Walk { node, found: &mut *self.found })?.is_some()
+        Value::Array => {
+            let mut at = 0;
+            while cursor.element()? {
+                match node.children.iter().find(|child| child.index == Some(at)) {
+                    Some(child) => walk(&child.node, cursor, found)?,
+                    None => cursor.skip()?,
                 }
-                None => seq.next_element::<IgnoredAny>()?.is_some(),
-            };
-            if !more {
-                break;
+                at += 1;
             }
         }
-        Ok(())
+        Value::NotANumber => return Err(cursor.fault("a value")),
+        Value::Number(_) | Value::Text(_) | Value::Bool(_) | Value::Null => {}
     }
+    Ok(())
+}
 
-    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        Ok(())
+/// A number, or arrays of them, for the field that was begun.
+fn numbers(
+    value: Value<'_>,
+    depth: usize,
+    cursor: &mut Cursor<'_>,
+    found: &mut Found<'_>,
+) -> Result<(), DecodeError> {
+    match value {
+        Value::Number(number) => found.push_at(number.value, depth),
+        Value::Array => {
+            let mut count = 0;
+            while cursor.element()? {
+                found.at = count;
+                match cursor.value()? {
+                    Value::Number(number) => found.push_at(number.value, depth + 1)?,
+                    other => numbers(other, depth + 1, cursor, found)?,
+                }
+                count += 1;
+            }
+            found.close(depth + 1, count)
+        }
+        other => Err(found.wrong(other, depth)),
     }
 }
 
-/// Reads a key and says which child it names, without keeping it.
-struct Key<'w>(&'w Node);
-
-impl<'de, 'w> DeserializeSeed<'de> for Key<'w> {
-    type Value = Option<&'w Node>;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
-        from.deserialize_str(self)
+/// Every number, wherever it is.
+fn every(cursor: &mut Cursor<'_>, found: &mut Found<'_>) -> Result<(), DecodeError> {
+    match cursor.value()? {
+        Value::Number(number) => found.push(number.value, 0)?,
+        Value::Array => {
+            while cursor.element()? {
+                every(cursor, found)?;
+            }
+        }
+        Value::Object => {
+            while cursor.key()?.is_some() {
+                every(cursor, found)?;
+            }
+        }
+        Value::NotANumber => return Err(found.wrong(Value::NotANumber, 0)),
+        Value::Text(_) | Value::Bool(_) | Value::Null => {}
     }
-}
-
-impl<'w> Visitor<'_> for Key<'w> {
-    type Value = Option<&'w Node>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E: Error>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(self.0.find(key).ok().map(|at| &self.0.children[at].node))
-    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -281,7 +251,8 @@ mod tests {
             (&["/x"], &deep, "depth", "128"),
             (&[""], &brackets, "depth", "128"),
             (&[], &deep, "depth", "128"),
-            (&["/y"], &deep, "syntax", "EOF"),
+            (&["/y"], &deep, "depth", "128"),
+            (&["/y"], r#"{"x":[1,[2"#, "syntax", "ends at line 1"),
             (&[], r#"{"a":"1"}"#, "empty", "payload"),
         ];
         for (fields, payload, kind, text) in cases {
@@ -302,7 +273,7 @@ mod tests {
             let last = fields.last().expect("a field");
             assert!(error.to_string().contains(&format!("`{last}`")), "{error}");
         }
-        assert!(JsonDecoder::new(&["/a".repeat(101)]).is_err());
+        assert!(JsonDecoder::new(&["/a".repeat(128)]).is_err());
     }
 
     proptest! {

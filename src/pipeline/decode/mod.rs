@@ -5,6 +5,7 @@
 
 mod capture;
 mod config;
+mod cursor;
 mod error;
 mod image;
 mod json;

@@ -1,10 +1,7 @@
 //! JSON Pointers (RFC 6901).
 
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
 use super::DecodeError;
+use super::cursor::{self, Cursor, Value};
 
 /// The parts of a pointer, unescaped; none for the whole document.
 pub(super) fn parse(pointer: &str) -> Result<Vec<String>, DecodeError> {
@@ -60,125 +57,43 @@ pub fn pointer_text(payload: &[u8], pointer: &str) -> Option<String> {
     if !pointer.is_empty() && !pointer.starts_with('/') {
         return None;
     }
-    let mut text = None;
-    let mut json = serde_json::Deserializer::from_slice(payload);
-    // The error is how the walk ends as soon as the place is found.
-    drop(Walk { pointer, text: &mut text }.deserialize(&mut json));
-    text
-}
-
-/// Follows `pointer` into one value.
-struct Walk<'w> {
-    pointer: &'w str,
-    text: &'w mut Option<String>,
-}
-
-impl<'w> Walk<'w> {
-    /// The first part, still escaped, and the pointer behind it.
-    fn split(&self) -> Option<(&'w str, &'w str)> {
-        let parts = self.pointer.strip_prefix('/')?;
-        Some(parts.find('/').map_or((parts, ""), |at| parts.split_at(at)))
-    }
-
-    fn take(self, text: &str) {
-        if self.pointer.is_empty() && (1..=MAX_TEXT).contains(&text.len()) {
-            *self.text = Some(text.to_owned());
-        }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Walk<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        from.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Walk<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Some((part, pointer)) = self.split() else { return Err(A::Error::custom("found")) };
-        while let Some(found) = map.next_key_seed(IsKey(part))? {
-            if found {
-                map.next_value_seed(Walk { pointer, text: self.text })?;
-                return Err(A::Error::custom("found"));
+    let mut rest = pointer;
+    let mut cursor = Cursor::new(payload);
+    loop {
+        let value = cursor.value().ok()?;
+        let Some(parts) = rest.strip_prefix('/') else { return name(value) };
+        let part;
+        (part, rest) = parts.find('/').map_or((parts, ""), |at| parts.split_at(at));
+        match value {
+            Value::Object => {
+                let wanted = unescape(part)?;
+                while *cursor.key().ok()?? != *wanted.as_bytes() {
+                    cursor.skip().ok()?;
+                }
             }
-            map.next_value::<IgnoredAny>()?;
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let place = self.split().and_then(|(part, rest)| Some((array_index(part)?, rest)));
-        let Some((index, pointer)) = place else { return Err(A::Error::custom("found")) };
-        for _ in 0..index {
-            if seq.next_element::<IgnoredAny>()?.is_none() {
-                return Ok(());
+            Value::Array => {
+                for at in 0..=array_index(part)? {
+                    if at > 0 {
+                        cursor.skip().ok()?;
+                    }
+                    if !cursor.element().ok()? {
+                        return None;
+                    }
+                }
             }
+            _ => return None,
         }
-        seq.next_element_seed(Walk { pointer, text: self.text })?;
-        Err(A::Error::custom("found"))
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        self.take(text);
-        Ok(())
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
-        self.take(&value.to_string());
-        Ok(())
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
-        self.take(&value.to_string());
-        Ok(())
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        Ok(())
     }
 }
 
-/// Whether a key is the one that an escaped part names.
-struct IsKey<'w>(&'w str);
-
-impl<'de> DeserializeSeed<'de> for IsKey<'_> {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<bool, D::Error> {
-        from.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for IsKey<'_> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E: Error>(self, key: &str) -> Result<bool, E> {
-        Ok(if self.0.contains('~') {
-            unescape(self.0).as_deref() == Some(key)
-        } else {
-            self.0 == key
-        })
-    }
+/// A text or integer as a name, if it can be one.
+fn name(value: Value<'_>) -> Option<String> {
+    let name = match value {
+        Value::Text(text) => String::from_utf8(cursor::unescape(text)?.into_owned()).ok()?,
+        Value::Number(number) if !number.text.contains(['.', 'e', 'E']) => number.text.to_owned(),
+        _ => return None,
+    };
+    (1..=MAX_TEXT).contains(&name.len()).then_some(name)
 }
 
 #[cfg(test)]
