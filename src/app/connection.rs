@@ -56,6 +56,11 @@ impl Connection {
         self.link.ready().await;
     }
 
+    /// Resolves when its task gets round to it, connected or not.
+    pub(super) async fn answers(&self) {
+        self.link.answers().await;
+    }
+
     /// Why messages do not flow.
     pub(super) fn problem(&self) -> Option<String> {
         match &*self.link.state().borrow() {

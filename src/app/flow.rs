@@ -7,7 +7,7 @@
 use std::cell::OnceCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use uuid::Uuid;
@@ -52,6 +52,8 @@ pub(super) struct Progress {
     pub halted: AtomicBool,
     /// Messages taken from the queue and not settled yet.
     pub in_hand: AtomicUsize,
+    /// Messages decoded and batches run, ever: while messages are in hand, it must grow.
+    pub steps: AtomicU64,
 }
 
 /// What is kept of one stream.
@@ -124,6 +126,7 @@ impl Flow {
         self.batch.clear();
         for (index, arrival) in arrivals.iter().enumerate() {
             self.counters.message(arrival.envelope.payload.len());
+            self.step();
             if let Err((kind, error)) = self.gather(index, &arrivals, &rules) {
                 let topic = &arrival.envelope.topic;
                 self.counters.error(kind, &format_args!("{topic}: {error}"), self.clock.now());
@@ -174,9 +177,13 @@ impl Flow {
     ) {
         self.batch.inputs.push(input);
         self.batch.from.push((index, key));
-        if self.batch.inputs.len() >= BATCH {
+        if self.batch.inputs.len() >= BATCH.min(self.caller.max_batch()) {
             self.flush(arrivals, rules);
         }
+    }
+
+    fn step(&self) {
+        self.progress.steps.fetch_add(1, Ordering::Relaxed);
     }
 
     fn is_halted(&self) -> bool {
@@ -189,6 +196,7 @@ impl Flow {
             self.batch.clear();
             return;
         }
+        self.step();
         let mut batch = std::mem::take(&mut self.batch);
         self.caller.predict(&batch.inputs, &mut batch.results);
         self.counters.inferences(batch.inputs.len());

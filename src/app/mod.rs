@@ -9,6 +9,7 @@ mod counters;
 mod flow;
 mod key;
 mod memory;
+mod movement;
 mod pipeline;
 mod reload;
 mod rules;
@@ -22,6 +23,7 @@ use thiserror::Error;
 
 pub use check::{Finding, check};
 pub use counters::Counts;
+pub use movement::Stalled;
 pub use pipeline::Status;
 
 use self::build::Workshop;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
@@ -281,6 +281,15 @@ impl Pipeline {
     /// What it does, counted on, even when the pipeline is no more.
     pub(super) fn counters(&self) -> Read {
         Read { counters: Arc::clone(&self.counters), routed: Arc::clone(&self.routed) }
+    }
+
+    /// For how long its thread has not got on with the messages in its hands.
+    pub(super) fn stuck(&mut self, now: Instant) -> Option<Duration> {
+        match &mut self.state {
+            State::Running(running) => running.thread.stuck(now),
+            // Degraded is no stall: a restart would not help.
+            State::Degraded(_) | State::Built(_) => None,
+        }
     }
 
     /// What became of the actions so far.

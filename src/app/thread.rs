@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -18,6 +19,9 @@ const GIVE_UP: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct Thread {
     progress: Arc<Progress>,
+    handle: JoinHandle<()>,
+    /// The last step that [`Thread::stuck`] saw, and when it was new.
+    seen: Option<(u64, Instant)>,
     /// Closed by the thread's end, however it comes.
     ended: oneshot::Receiver<()>,
 }
@@ -30,14 +34,37 @@ impl Thread {
     ) -> Result<Self, String> {
         let progress = Arc::clone(&flow.progress);
         let (alive, ended) = oneshot::channel();
-        std::thread::Builder::new()
+        let handle = std::thread::Builder::new()
             .name(format!("pipe {name}"))
             .spawn(move || {
                 flow.run(&queue);
                 drop::<oneshot::Sender<()>>(alive);
             })
             .map_err(|error| format!("no thread could be started: {error}"))?;
-        Ok(Self { progress, ended })
+        Ok(Self { progress, handle, seen: None, ended })
+    }
+
+    /// For how long it has been at the same step, as far as the calls so far saw; `None` while it gets
+    /// on, or has nothing to do.
+    pub(super) fn stuck(&mut self, now: Instant) -> Option<Duration> {
+        let idle = self.progress.in_hand.load(Ordering::Relaxed) == 0;
+        if idle && !self.has_ended() {
+            self.seen = None;
+            return None;
+        }
+        let step = self.progress.steps.load(Ordering::Relaxed);
+        match self.seen {
+            Some((seen, since)) if seen == step => Some(now.saturating_duration_since(since)),
+            _ => {
+                self.seen = Some((step, now));
+                None
+            }
+        }
+    }
+
+    /// The thread is gone, which none should be before it is told.
+    fn has_ended(&self) -> bool {
+        self.handle.is_finished()
     }
 
     /// Waits until the closed queue is worked off. After `deadline` the thread gives up; how many

@@ -11,6 +11,7 @@ mod model;
 mod print;
 mod run;
 mod schema;
+mod service;
 mod table;
 
 use std::path::{Path, PathBuf};

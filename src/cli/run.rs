@@ -6,6 +6,7 @@ use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
+use super::service::Service;
 use super::{Exit, Failure, log};
 use crate::app::App;
 use crate::app::config::{self, Config, Sources};
@@ -40,6 +41,9 @@ fn warn_of_files(config: &Config) {
 async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let mut app = App::start(config, None).map_err(super::start_failure)?;
+    let mut service = Service::new();
+    service.ready(&app);
+    let mut watchdog = service.ticks();
     let mut report = every(app.report_every());
     let mut heal = every(HEAL_EVERY);
     let settle = tokio::time::sleep(SETTLE_AFTER);
@@ -47,20 +51,14 @@ async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Resul
     let mut settled = false;
     loop {
         tokio::select! {
-            () = recv(&mut signals.reload) => match config::load(sources) {
-                Ok(config) => {
-                    let level = config.log.level;
-                    warn_of_files(&config);
-                    match app.reload(config).await {
-                        Ok(()) => {
-                            log.set(level);
-                            report = every(app.report_every());
-                        }
-                        Err(error) => tracing::error!("reload refused, nothing changed: {error}"),
-                    }
+            () = recv(&mut signals.reload) => {
+                service.reloading();
+                if reload(&mut app, sources, log).await {
+                    report = every(app.report_every());
                 }
-                Err(problems) => tracing::error!("reload refused, nothing changed:\n{problems}"),
-            },
+                service.ready(&app);
+            }
+            _ = watchdog.tick() => service.feed(&mut app).await,
             _ = report.tick() => app.log_counts(),
             _ = heal.tick() => app.heal(),
             () = &mut settle, if !settled => {
@@ -71,11 +69,35 @@ async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Resul
             () = recv(&mut signals.interrupt) => break,
         }
     }
+    service.stopping();
     tracing::info!("draining; a second signal stops at once");
     tokio::select! {
         () = app.drain() => Ok(()),
         () = recv(&mut signals.terminate) => Err(stopped_at_once()),
         () = recv(&mut signals.interrupt) => Err(stopped_at_once()),
+    }
+}
+
+/// Takes the configuration as it is now; false: refused, and nothing changed.
+async fn reload(app: &mut App, sources: &Sources, log: &log::LogHandle) -> bool {
+    let config = match config::load(sources) {
+        Ok(config) => config,
+        Err(problems) => {
+            tracing::error!("reload refused, nothing changed:\n{problems}");
+            return false;
+        }
+    };
+    let level = config.log.level;
+    warn_of_files(&config);
+    match app.reload(config).await {
+        Ok(()) => {
+            log.set(level);
+            true
+        }
+        Err(error) => {
+            tracing::error!("reload refused, nothing changed: {error}");
+            false
+        }
     }
 }
 
@@ -87,7 +109,7 @@ fn stopped_at_once() -> Failure {
 }
 
 /// Ticks from now on, the first time after one period.
-fn every(period: Duration) -> Interval {
+pub(super) fn every(period: Duration) -> Interval {
     let mut ticks = interval_at(Instant::now() + period, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks

@@ -17,7 +17,7 @@ use crate::task::{Backoff, Clock, Stop, SystemClock};
 use super::connection::{Connection, handshake, message, write};
 use super::endpoint::Endpoint;
 use super::inbox::Inbox;
-use super::link::{Command, Handler};
+use super::link::{Command, Handler, Question};
 use super::packets::Packets;
 use super::session::Session;
 use super::state::Tally;
@@ -42,6 +42,7 @@ pub(super) struct Driver {
     codec: Codec,
     handler: Handler,
     commands: mpsc::Receiver<Command>,
+    questions: mpsc::Receiver<Question>,
     wanted: watch::Receiver<BTreeMap<TopicFilter, QoS>>,
     report: watch::Sender<LinkState>,
     tally: Arc<Tally>,
@@ -56,7 +57,11 @@ impl Driver {
         (name, device): (&str, &str),
         (config, endpoint): (ConnectionConfig, Endpoint),
         handler: Handler,
-        (commands, wanted): (mpsc::Receiver<Command>, watch::Receiver<BTreeMap<TopicFilter, QoS>>),
+        (commands, questions, wanted): (
+            mpsc::Receiver<Command>,
+            mpsc::Receiver<Question>,
+            watch::Receiver<BTreeMap<TopicFilter, QoS>>,
+        ),
         (report, tally): (watch::Sender<LinkState>, Arc<Tally>),
     ) -> Self {
         let client_id = config.client_id.clone().unwrap_or_else(|| format!("eir-{device}-{name}"));
@@ -68,6 +73,7 @@ impl Driver {
             endpoint,
             handler,
             commands,
+            questions,
             wanted,
             report,
             inbox: Arc::default(),
@@ -143,6 +149,7 @@ impl Driver {
                 () = stop.stopped() => return None,
                 done = &mut wait => return Some(done),
                 Some(command) = self.commands.recv() => command.turn_away(),
+                Some(question) = self.questions.recv() => drop::<Question>(question),
             }
         }
     }
@@ -224,6 +231,7 @@ impl Driver {
             tokio::select! {
                 () = stop.stopped() => return Ok(()),
                 () = self.inbox.changed() => {}
+                Some(question) = self.questions.recv() => drop::<Question>(question),
                 Ok(()) = self.wanted.changed() => {
                     let wanted = self.wanted.borrow_and_update();
                     let limits = &connection.limits;

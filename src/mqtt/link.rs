@@ -60,6 +60,7 @@ struct Inner {
     name: Arc<str>,
     wanted: watch::Sender<BTreeMap<TopicFilter, QoS>>,
     commands: mpsc::Sender<Command>,
+    questions: mpsc::Sender<Question>,
     state: watch::Receiver<LinkState>,
     tally: Arc<Tally>,
     publish_timeout: Duration,
@@ -82,6 +83,9 @@ impl Command {
     }
 }
 
+/// Whether the task gets round to it; answered by being dropped.
+pub(super) type Question = oneshot::Sender<()>;
+
 /// Called with each message on the link's own task: quick, and never blocking.
 pub(super) type Handler = Arc<dyn Fn(Message) + Send + Sync>;
 
@@ -100,6 +104,7 @@ impl Link {
             .endpoint()
             .map_err(|problem| MqttError::Url { name: name.to_owned(), problem })?;
         let (commands, incoming) = mpsc::channel(WAITING_PUBLISHES);
+        let (questions, asked) = mpsc::channel(1);
         let since = SystemClock.now();
         let (report, state) = watch::channel(LinkState::Connecting { since, last_error: None });
         let wanted = watch::Sender::new(BTreeMap::new());
@@ -108,7 +113,7 @@ impl Link {
             (name, device),
             (config.clone(), endpoint),
             handler,
-            (incoming, wanted.subscribe()),
+            (incoming, asked, wanted.subscribe()),
             (report, Arc::clone(&tally)),
         );
         let stop = group.stop_signal();
@@ -117,6 +122,7 @@ impl Link {
             name: name.into(),
             wanted,
             commands,
+            questions,
             state,
             tally,
             publish_timeout: config.publish_timeout,
@@ -177,6 +183,15 @@ impl Link {
         let mut state = self.state();
         // An error means that the link is gone: nobody is left to wait for.
         let _gone = state.wait_for(answered).await.is_err();
+    }
+
+    /// Resolves when the task behind the link gets round to it, connected or not: it hangs nowhere.
+    pub async fn answers(&self) {
+        let (question, answer) = oneshot::channel();
+        if self.0.questions.send(question).await.is_ok() {
+            // Dropping the question is the answer.
+            let _answered = answer.await;
+        }
     }
 
     /// How the link is doing, now and at every change.

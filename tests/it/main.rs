@@ -9,5 +9,6 @@ mod outage;
 mod overload;
 mod process;
 mod reload;
+mod service;
 mod support;
 mod tidy;
