@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod demo;
+mod device;
 mod exit;
 mod infer;
 mod input;
@@ -45,6 +46,9 @@ enum Command {
     Infer(infer::InferArgs),
     /// Measure one model on this device
     Bench(bench::BenchArgs),
+    /// Provision this device
+    #[command(subcommand)]
+    Device(device::DeviceCommand),
     /// Look at the models of a repository
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -72,6 +76,7 @@ impl ConfigArgs {
         Sources {
             file: self.config.clone(),
             text: None,
+            over: None,
             profile: self.profile.clone(),
             set: self.set.clone(),
             env: std::env::vars_os()
@@ -92,6 +97,7 @@ impl Cli {
             Command::Demo(args) => demo::demo(&args),
             Command::Infer(args) => infer::infer(&args),
             Command::Bench(args) => bench::bench(&args),
+            Command::Device(command) => device::device(&command),
             Command::Model(command) => model::model(&command),
             Command::Schema(command) => schema::schema(&command),
         };

@@ -1,17 +1,24 @@
 //! Files that are replaced whole, so that a power cut leaves the old one or the new one.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// Writes `bytes` beside `path`, syncs them, and puts them in its place by rename.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_with_mode(path, bytes, 0o666)
+}
+
+/// The same, with permissions that hold from the first byte on, less the umask.
+pub fn replace_with_mode(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
     name.push(".new");
     let staged = directory.join(name);
-    #[expect(clippy::disallowed_methods, reason = "this is where it is allowed")]
-    let mut file = File::create(&staged)?;
+    // What an earlier try left there has permissions of its own.
+    let _none_left = fs::remove_file(&staged);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&staged)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     drop(file);

@@ -3,6 +3,7 @@
 mod bad_input;
 mod cli;
 mod demo;
+mod device;
 mod models;
 mod mqtt;
 mod outage;

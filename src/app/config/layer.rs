@@ -21,6 +21,8 @@ pub struct Sources {
     pub file: PathBuf,
     /// A name and a text that stand in for the file (the demo).
     pub text: Option<(String, String)>,
+    /// A file of `conf.d` and a text that stands in for it, there or not (`eir device init`).
+    pub over: Option<(PathBuf, String)>,
     /// Overlays `[profile.NAME]`.
     pub profile: Option<String>,
     /// `key=value`, as in `log.level=debug`.
@@ -94,10 +96,23 @@ type Profiles = Vec<(String, Layer)>;
 fn read_files(sources: &Sources, problems: &mut Vec<Problem>) -> Option<(Vec<Layer>, Profiles)> {
     let (mut layers, mut profiles) = (Vec::new(), Vec::new());
     let before = problems.len();
-    let read: Vec<_> = match &sources.text {
-        Some((name, text)) => vec![parse(name.clone(), text)],
-        None => files(&sources.file, problems).iter().map(|path| read_file(path)).collect(),
-    };
+    let mut read = Vec::new();
+    let mut paths = Vec::new();
+    match &sources.text {
+        Some((name, text)) => read.push(parse(name.clone(), text)),
+        None => {
+            read.push(read_file(&sources.file));
+            paths = directory_beside(&sources.file, problems);
+        }
+    }
+    let over = sources.over.as_ref();
+    paths.extend(over.map(|(path, _)| path.clone()));
+    paths.sort();
+    paths.dedup();
+    read.extend(paths.iter().map(|path| match over {
+        Some((over, text)) if over == path => parse(path.display().to_string(), text),
+        _ => read_file(path),
+    }));
     for layer in read {
         match layer {
             Ok(mut layer) => {
@@ -110,24 +125,20 @@ fn read_files(sources: &Sources, problems: &mut Vec<Problem>) -> Option<(Vec<Lay
     (problems.len() == before).then_some((layers, profiles))
 }
 
-/// The file and what lies in `conf.d` beside it.
-fn files(file: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
-    let mut files = vec![file.to_owned()];
+/// What lies in `conf.d` beside the file.
+fn directory_beside(file: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
     let directory = file.parent().unwrap_or(Path::new("")).join("conf.d");
     match std::fs::read_dir(&directory) {
         Ok(entries) => {
             let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
-            let mut layers: Vec<_> =
-                paths.filter(|path| path.extension().is_some_and(|e| e == "toml")).collect();
-            layers.sort();
-            files.extend(layers);
+            return paths.filter(|path| path.extension().is_some_and(|e| e == "toml")).collect();
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => {
             problems.push(problem(directory.display().to_string(), "", error.to_string()));
         }
     }
-    files
+    Vec::new()
 }
 
 fn read_file(path: &Path) -> Result<Layer, Problem> {

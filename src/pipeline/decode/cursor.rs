@@ -118,7 +118,9 @@ impl<'d> Cursor<'d> {
         let column = 1 + before.iter().rev().take_while(|b| **b != b'\n').count();
         let reason = match self.document.get(self.at) {
             Some(_) => format!("{wanted} is missing at line {line} column {column}"),
-            None => format!("the payload ends at line {line} column {column} where {wanted} should be"),
+            None => {
+                format!("the payload ends at line {line} column {column} where {wanted} should be")
+            }
         };
         DecodeError::Syntax { format: "JSON", reason }
     }
@@ -314,16 +316,55 @@ mod tests {
     #[test]
     fn the_grammar_is_the_standards() {
         let good = [
-            "0", "-0", "-0.0e-7", "1E+2", "[]", "{}", " [ 1 , 2 ] ", "\"\\u00e9\\n\"", "{\"\":[{}]}",
-            "true", "null", "\r\n\t1",
+            "0",
+            "-0",
+            "-0.0e-7",
+            "1E+2",
+            "[]",
+            "{}",
+            " [ 1 , 2 ] ",
+            "\"\\u00e9\\n\"",
+            "{\"\":[{}]}",
+            "true",
+            "null",
+            "\r\n\t1",
         ];
         for text in good {
             assert!(accepts(text.as_bytes()), "{text}");
         }
         let bad = [
-            "", " ", "01", "-", "-01", "1.", ".5", "+1", "1e", "1e+", "[1,]", "[,1]", "[1 2]", "{,}",
-            "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}", "[1}", "\"a", "\"\\x\"", "\"\\u12\"", "\"\n\"",
-            "tru", "truex", "nul", "1 2", "NaN", "-Infinity", "]", "{\"a\" 1}", "[",
+            "",
+            " ",
+            "01",
+            "-",
+            "-01",
+            "1.",
+            ".5",
+            "+1",
+            "1e",
+            "1e+",
+            "[1,]",
+            "[,1]",
+            "[1 2]",
+            "{,}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{a:1}",
+            "[1}",
+            "\"a",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "\"\n\"",
+            "tru",
+            "truex",
+            "nul",
+            "1 2",
+            "NaN",
+            "-Infinity",
+            "]",
+            "{\"a\" 1}",
+            "[",
         ];
         for text in bad {
             assert!(!accepts(text.as_bytes()), "{text}");

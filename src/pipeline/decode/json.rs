@@ -92,11 +92,7 @@ impl Node {
 
 /// Follows the tree into the value at the cursor. A value that is no object or array has nothing below
 /// it: the field will be missed at the end.
-fn walk(
-    node: &Node,
-    cursor: &mut Cursor<'_>,
-    found: &mut Found<'_>,
-) -> Result<(), DecodeError> {
+fn walk(node: &Node, cursor: &mut Cursor<'_>, found: &mut Found<'_>) -> Result<(), DecodeError> {
     let value = cursor.value()?;
     if let Some(field) = node.field {
         found.begin(field);
