@@ -17,7 +17,7 @@ use crate::disk;
 use crate::event::Name;
 
 /// A configuration to start from, where there is none.
-const SAMPLE: &str = include_str!("../../systemd/eir.toml");
+const SAMPLE: &str = include_str!("../../cross/packages/eir.toml");
 
 /// No password is longer.
 const MAX_PASSWORD: u64 = 64 << 10;
