@@ -3,6 +3,7 @@
 //! Prints latency from publish to decision at 1,000 messages a second, the time from start to the
 //! first decision, resident memory, and the cost of a message beside a bare run of the model. Other
 //! load on the machine shows in every figure, so each is also given as a ratio within the same run.
+//! `cargo bench --bench end_to_end -- message` does the last part alone.
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a bench prints and measures")]
 #![expect(dead_code, reason = "the broker of the tests can do more than is needed here")]
 
@@ -32,10 +33,17 @@ fn main() {
         return;
     }
     eir::engine::disable_telemetry();
+    if std::env::args().any(|argument| argument == "message") {
+        return message();
+    }
     println!("\nsensor: {MESSAGES} messages of 64 × 3 numbers at {RATE}/s, one model run each");
     for engine in ["ort", "tract"] {
         service(engine);
     }
+    message();
+}
+
+fn message() {
     println!("\none message, without network, beside a bare run of the model (ONNX Runtime)");
     sensor_overhead();
     camera_overhead();

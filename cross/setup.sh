@@ -2,6 +2,7 @@
 # Installs what a build or a test needs and the machine lacks.
 #   cross/setup.sh build    a C compiler
 #   cross/setup.sh test     that, and mosquitto, openssl, strace and procps as the tests' real peers
+#   cross/setup.sh emulation    what cross/test needs: qemu, mosquitto, openssl
 # The Rust toolchain is the one thing it does not install: it says how to get it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -64,8 +65,12 @@ test)
     packages "${build_tools[@]}" mosquitto:mosquitto mosquitto_pub:mosquitto-clients \
         openssl:openssl strace:strace pkill:procps
     ;;
+emulation)
+    packages qemu-aarch64-static:qemu-user-static mosquitto:mosquitto mosquitto_pub:mosquitto-clients \
+        openssl:openssl readelf:binutils python3:python3
+    ;;
 *)
-    say "unknown word '$1'; use build or test"
+    say "unknown word '$1'; use build, test or emulation"
     exit 64
     ;;
 esac

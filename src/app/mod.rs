@@ -139,9 +139,9 @@ impl App {
     /// Gives back the memory that only the start needed. To be called when the first messages have gone
     /// their way.
     pub fn settle(&self) {
-        match memory::give_back_code() {
-            Ok(bytes) => tracing::debug!(bytes, "code given back"),
-            Err(error) => tracing::debug!("the code of the start stays in memory: {error}"),
+        match memory::give_back() {
+            Ok(bytes) => tracing::debug!(bytes, "memory given back"),
+            Err(error) => tracing::debug!("what the start needed stays in memory: {error}"),
         }
     }
 
