@@ -6,6 +6,7 @@ mod check;
 pub mod config;
 mod connection;
 mod counters;
+mod embedded;
 mod flow;
 mod key;
 mod memory;
@@ -29,9 +30,9 @@ pub use pipeline::Status;
 use self::build::Workshop;
 use self::config::{Config, Problems};
 use self::connection::Connection;
+use self::embedded::Embedded;
 use self::pipeline::Pipeline;
 use crate::action;
-use crate::broker::{Broker, BrokerError};
 use crate::event::{Device, Name, Prediction, StreamKey};
 use crate::ingest::Route;
 use crate::model::Models;
@@ -57,15 +58,13 @@ pub struct Observation<'a> {
 /// Called on a pipeline's thread after the rules of each prediction; quick, and never blocking.
 pub type Observer = Arc<dyn Fn(&Observation<'_>) + Send + Sync>;
 
-/// Why the process cannot start. A broken model or an absent broker is no reason.
+/// Why the process cannot start. A broken model or an absent broker is no reason, nor is an embedded
+/// broker whose port is taken.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The configuration is wrong in a way that only a model shows: a rule that does not fit it.
     #[error("the configuration is not valid:\n{0}")]
     Config(#[from] Problems),
-    /// The embedded broker cannot listen.
-    #[error(transparent)]
-    Broker(#[from] BrokerError),
     /// A connection cannot even be tried.
     #[error(transparent)]
     Mqtt(#[from] MqttError),
@@ -76,7 +75,7 @@ pub enum StartError {
 pub struct App {
     config: Config,
     workshop: Workshop,
-    broker: Option<Broker>,
+    broker: Option<Embedded>,
     connections: BTreeMap<Name, Connection>,
     pipelines: BTreeMap<Name, Pipeline>,
     /// Pipelines that were replaced, sending what they decided.
@@ -103,10 +102,7 @@ impl App {
             }
         }
         Problems::none(problems)?;
-        let broker = match &config.broker {
-            Some(broker) => Some(Broker::start(broker)?),
-            None => None,
-        };
+        let broker = config.broker.as_ref().map(Embedded::start);
         let connections = BTreeMap::new();
         let mut app =
             Self { config, workshop, broker, connections, pipelines, retiring: Group::default() };
@@ -123,6 +119,9 @@ impl App {
 
     /// Tries again to build what is degraded.
     pub fn heal(&mut self) {
+        if let Some(broker) = &mut self.broker {
+            broker.heal();
+        }
         for (name, pipeline) in &mut self.pipelines {
             let Some(before) = pipeline.problem().map(str::to_owned) else { continue };
             pipeline.heal(&self.workshop, name);
@@ -208,6 +207,9 @@ impl App {
             if let Some(reason) = pipeline.problem() {
                 tracing::warn!(pipeline = %name, "degraded: {reason}");
             }
+        }
+        if let Some(reason) = self.broker.as_ref().and_then(Embedded::problem) {
+            tracing::warn!("the embedded broker does not run: {reason}");
         }
         for (name, connection) in &self.connections {
             if let Some(reason) = connection.problem() {

@@ -119,7 +119,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 fn start_failure(error: StartError) -> Failure {
     let exit = match &error {
         StartError::Config(_) => Exit::Config,
-        StartError::Broker(_) | StartError::Mqtt(_) => Exit::Unavailable,
+        StartError::Mqtt(_) => Exit::Unavailable,
     };
     Failure::new(exit, error)
 }

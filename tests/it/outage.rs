@@ -36,6 +36,27 @@ async fn is_served_again(mut broker: AnyBroker) {
     app.drain().await;
 }
 
+/// The start gave up with exit code 69, and a machine that had a mosquitto already never decided anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_port_degrades_the_embedded_broker_and_heals() {
+    let mut other = Mosquitto::start();
+    let port = other.port();
+    let listen = format!("broker.listen=127.0.0.1:{port}");
+    let mut app = site::start(site::BEARING, port, &[&listen]).await;
+    let decide = async || {
+        let mut peer = Peer::connect("peer", port).await;
+        peer.subscribe("plant/+/alarm").await;
+        peer.publish("plant/a/vibration", site::window("outer_race", 1)).await;
+        assert_eq!(peer.next_json().await.1["rule"], "fault");
+    };
+    decide().await;
+    other.kill();
+    app.heal();
+    super::support::within("the embedded broker", app.ready()).await;
+    decide().await;
+    app.drain().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_model_degrades_its_pipeline_and_heals() {
     let directory = tempfile::tempdir().expect("tempdir");

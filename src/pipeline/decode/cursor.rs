@@ -34,7 +34,7 @@ pub(super) struct Number<'d> {
     /// The nearest there is; infinite where the number is larger than any.
     pub value: f64,
     /// As it stands in the document.
-    pub text: &'d str,
+    pub text: &'d [u8],
 }
 
 /// Where the reading has come to.
@@ -53,7 +53,6 @@ impl<'d> Cursor<'d> {
     }
 
     /// The value here: a scalar is read, an array or object is entered.
-    #[inline]
     pub(super) fn value(&mut self) -> Result<Value<'d>, DecodeError> {
         match self.peek() {
             Some(b'-' | b'0'..=b'9') => self.number(),
@@ -68,6 +67,22 @@ impl<'d> Cursor<'d> {
     #[inline]
     pub(super) fn element(&mut self) -> Result<bool, DecodeError> {
         self.part(b']', "`,` or `]`")
+    }
+
+    /// Reads the next element of the array that was entered, if it is a number as most are; otherwise
+    /// nothing moves, and [`Cursor::element`] tells.
+    #[inline]
+    pub(super) fn short_number(&mut self) -> Option<f64> {
+        let mut at = behind_space(self.document, self.at);
+        if !self.fresh {
+            if self.document.get(at) != Some(&b',') {
+                return None;
+            }
+            at = behind_space(self.document, at + 1);
+        }
+        let (value, end) = short_number(self.document, at)?;
+        (self.at, self.fresh) = (end, false);
+        Some(value)
     }
 
     /// Moves to the next value of the object that was entered, and tells its key; `None` at its end.
@@ -128,13 +143,8 @@ impl<'d> Cursor<'d> {
     /// The next byte that is no space.
     #[inline]
     fn peek(&mut self) -> Option<u8> {
-        while let Some(byte) = self.document.get(self.at) {
-            if !matches!(byte, b' ' | b'\n' | b'\t' | b'\r') {
-                return Some(*byte);
-            }
-            self.at += 1;
-        }
-        None
+        self.at = behind_space(self.document, self.at);
+        self.document.get(self.at).copied()
     }
 
     fn enter(&mut self) -> Result<(), DecodeError> {
@@ -165,75 +175,62 @@ impl<'d> Cursor<'d> {
         }
     }
 
-    #[inline]
     fn number(&mut self) -> Result<Value<'d>, DecodeError> {
         let start = self.at;
-        let negative = self.document[start] == b'-';
-        self.at += usize::from(negative);
-        let mut digits = 0;
-        let whole = self.digits(&mut digits);
-        let leading = whole > 1 && self.document[self.at - whole] == b'0';
-        if whole == 0 || leading {
-            return self.no_number(start, leading);
-        }
-        let mut behind_point = 0;
-        if self.document.get(self.at) == Some(&b'.') {
-            self.at += 1;
-            behind_point = self.digits(&mut digits);
-            if behind_point == 0 {
-                return Err(self.fault("a digit"));
+        let value = match short_number(self.document, start) {
+            Some((value, end)) => {
+                self.at = end;
+                value
             }
-        }
-        let exponent = matches!(self.document.get(self.at), Some(b'e' | b'E'));
-        if exponent {
-            self.exponent()?;
-        }
-        // Digits, signs, `.` and `e`.
-        let text = str::from_utf8(&self.document[start..self.at]).unwrap_or_default();
-        // Up to 15 digits and a power of ten up to 22 are exact, and so is their quotient, rounded once
-        // (W. D. Clinger, "How to Read Floating Point Numbers Accurately", 1990).
-        let value = if !exponent && whole + behind_point <= 15 {
-            let value = digits as f64 / POWERS[behind_point];
-            if negative { -value } else { value }
-        } else {
-            text.parse().map_err(|_| self.fault("a number"))?
+            None => match self.any_number()? {
+                Some(value) => value,
+                None => return Ok(Value::NotANumber),
+            },
         };
-        Ok(Value::Number(Number { value, text }))
+        Ok(Value::Number(Number { value, text: &self.document[start..self.at] }))
     }
 
-    /// Reads digits, counts them, and adds them to `value`, which wraps behind the nineteenth.
-    #[inline]
-    fn digits(&mut self, value: &mut u64) -> usize {
-        let start = self.at;
-        while let Some(byte) = self.document.get(self.at) {
-            let digit = byte.wrapping_sub(b'0');
-            if digit > 9 {
-                break;
-            }
-            *value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
-            self.at += 1;
-        }
-        self.at - start
-    }
-
-    fn exponent(&mut self) -> Result<(), DecodeError> {
-        self.at += 1;
-        if matches!(self.document.get(self.at), Some(b'+' | b'-')) {
-            self.at += 1;
-        }
-        if self.digits(&mut 0) == 0 { Err(self.fault("a digit")) } else { Ok(()) }
-    }
-
+    /// Any number that the grammar knows; `None` for one that is none.
     #[cold]
-    fn no_number(&mut self, start: usize, leading: bool) -> Result<Value<'d>, DecodeError> {
-        if leading {
+    fn any_number(&mut self) -> Result<Option<f64>, DecodeError> {
+        let start = self.at;
+        self.at += usize::from(self.document[start] == b'-');
+        let whole = self.digits();
+        if whole == 0 {
+            return match self.word() {
+                Ok(Value::NotANumber) => Ok(None),
+                _ => Err(self.fault("a digit")),
+            };
+        }
+        if whole > 1 && self.document[self.at - whole] == b'0' {
             self.at = start;
             return Err(self.fault("a number without leading zeros"));
         }
-        match self.word() {
-            Ok(Value::NotANumber) => Ok(Value::NotANumber),
-            _ => Err(self.fault("a digit")),
+        if self.document.get(self.at) == Some(&b'.') {
+            self.at += 1;
+            self.some_digits()?;
         }
+        if matches!(self.document.get(self.at), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.document.get(self.at), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.some_digits()?;
+        }
+        let text = str::from_utf8(&self.document[start..self.at]).unwrap_or_default();
+        text.parse().map(Some).map_err(|_| self.fault("a number"))
+    }
+
+    fn some_digits(&mut self) -> Result<(), DecodeError> {
+        if self.digits() == 0 { Err(self.fault("a digit")) } else { Ok(()) }
+    }
+
+    /// Reads digits and counts them.
+    fn digits(&mut self) -> usize {
+        let (_, end) = digits(self.document, self.at, 0);
+        let count = end - self.at;
+        self.at = end;
+        count
     }
 
     /// `true`, `false`, `null`, or what others write for a number that is none.
@@ -283,6 +280,57 @@ impl<'d> Cursor<'d> {
     }
 }
 
+/// The first place from `at` on that is no space.
+#[inline]
+fn behind_space(document: &[u8], mut at: usize) -> usize {
+    while let Some(b' ' | b'\n' | b'\t' | b'\r') = document.get(at) {
+        at += 1;
+    }
+    at
+}
+
+/// Appends the digits at `at` to `value`, which wraps behind the nineteenth; and where they end.
+#[inline]
+fn digits(document: &[u8], mut at: usize, mut value: u64) -> (u64, usize) {
+    while let Some(byte) = document.get(at) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+        at += 1;
+    }
+    (value, at)
+}
+
+/// A number of at most 15 digits and without an exponent, and where it ends; `None` for anything else. Such
+/// digits and such powers of ten are exact, and so their quotient is rounded once (W. D. Clinger, "How to
+/// Read Floating Point Numbers Accurately", 1990).
+#[inline]
+fn short_number(document: &[u8], start: usize) -> Option<(f64, usize)> {
+    let negative = document.get(start) == Some(&b'-');
+    let start = start + usize::from(negative);
+    let (mut value, mut end) = digits(document, start, 0);
+    let whole = end - start;
+    if whole == 0 || (whole > 1 && document[start] == b'0') {
+        return None;
+    }
+    let mut behind_point = 0;
+    if document.get(end) == Some(&b'.') {
+        let point = end + 1;
+        (value, end) = digits(document, point, value);
+        behind_point = end - point;
+        if behind_point == 0 {
+            return None;
+        }
+    }
+    if whole + behind_point > 15 || matches!(document.get(end), Some(b'e' | b'E')) {
+        return None;
+    }
+    let value = value as f64 / POWERS[behind_point];
+    Some((if negative { -value } else { value }, end))
+}
+
 /// A text without its escapes; `None` for half a surrogate pair.
 pub(super) fn unescape(text: &[u8]) -> Option<Cow<'_, [u8]>> {
     if !text.contains(&b'\\') {
@@ -308,7 +356,7 @@ mod tests {
 
     fn number(text: &str) -> Option<f64> {
         match Cursor::new(text.as_bytes()).value() {
-            Ok(Value::Number(number)) if number.text == text => Some(number.value),
+            Ok(Value::Number(number)) if number.text == text.as_bytes() => Some(number.value),
             _ => None,
         }
     }
@@ -385,11 +433,11 @@ mod tests {
         fn what_is_accepted_is_what_the_library_accepts(
             text in r#"([\[\]{},:]|"[xy\\nu/é]{0,3}"|-?[0-9]{1,3}(\.[0-9]{0,2})?([eE][+-]?[0-9]{0,3})?|null|true|false| ){0,12}"#
         ) {
-            // A number larger than any is no fault of the grammar.
-            let library = match serde_json::from_str::<serde_json::Value>(&text) {
-                Ok(_) => true,
-                Err(error) => error.to_string().starts_with("number out of range"),
-            };
+            let library = serde_json::from_str::<serde_json::Value>(&text);
+            // At a number larger than any the library gives up, and what follows is unknown.
+            let large = |error: &serde_json::Error| error.to_string().starts_with("number out of");
+            prop_assume!(!library.as_ref().is_err_and(large));
+            let library = library.is_ok();
             prop_assert_eq!(accepts(text.as_bytes()), library, "{}", text);
         }
 

@@ -136,11 +136,14 @@ fn numbers(
         Value::Number(number) => found.push_at(number.value, depth),
         Value::Array => {
             let mut count = 0;
-            while cursor.element()? {
+            loop {
                 found.at = count;
-                match cursor.value()? {
-                    Value::Number(number) => found.push_at(number.value, depth + 1)?,
-                    other => numbers(other, depth + 1, cursor, found)?,
+                if let Some(number) = cursor.short_number() {
+                    found.push_at(number, depth + 1)?;
+                } else if cursor.element()? {
+                    numbers(cursor.value()?, depth + 1, cursor, found)?;
+                } else {
+                    break;
                 }
                 count += 1;
             }

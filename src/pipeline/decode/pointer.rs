@@ -89,11 +89,14 @@ pub fn pointer_text(payload: &[u8], pointer: &str) -> Option<String> {
 /// A text or integer as a name, if it can be one.
 fn name(value: Value<'_>) -> Option<String> {
     let name = match value {
-        Value::Text(text) => String::from_utf8(cursor::unescape(text)?.into_owned()).ok()?,
-        Value::Number(number) if !number.text.contains(['.', 'e', 'E']) => number.text.to_owned(),
+        Value::Text(text) => cursor::unescape(text)?,
+        Value::Number(number) if !number.text.iter().any(|b| b".eE".contains(b)) => {
+            number.text.into()
+        }
         _ => return None,
     };
-    (1..=MAX_TEXT).contains(&name.len()).then_some(name)
+    let fits = (1..=MAX_TEXT).contains(&name.len());
+    String::from_utf8(name.into_owned()).ok().filter(|_| fits)
 }
 
 #[cfg(test)]
