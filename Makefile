@@ -4,13 +4,15 @@
 CARGO ?= cargo
 ARGS ?=
 
-.PHONY: help demo test build check bench fmt clean
+.PHONY: help demo test build bench fmt clean
 
 help:
 	@echo "make demo     build, fetch ONNX Runtime, run the demo (ARGS='--seconds 60 --seed 7')"
 	@echo "make test     the whole test suite, with a real mosquitto and ONNX Runtime"
 	@echo "make bench    criterion benches, end to end included"
 	@echo "make build    the release binary alone: target/release/eir"
+	@echo "make cross    the static program for aarch64; cross-test proves it under emulation"
+	@echo "make packages Debian packages, tarballs and images for arm64, armhf and amd64"
 
 demo: build
 	target/release/eir demo $(ARGS)
@@ -36,3 +38,16 @@ fmt:
 
 clean:
 	$(CARGO) clean
+
+# What devices get: a static program for aarch64 (or TARGET=…, FLAVOUR=slim), proved under emulation, packed.
+.PHONY: cross cross-test packages
+
+packages:
+	@cross/release
+
+cross:
+	@cross/build --flavour $(or $(FLAVOUR),full) $(if $(TARGET),--target $(TARGET))
+
+cross-test: cross
+	@cross/test $(foreach cpu,$(CPU),--cpu $(cpu)) \
+	    $$(ls -t target/cross/dist/eir-*-$(or $(TARGET),aarch64-unknown-linux-gnu)$(if $(filter slim,$(FLAVOUR)),-slim) | head -n 1)

@@ -1,0 +1,202 @@
+#!/usr/bin/env bash
+# Builds ONNX Runtime as one static archive for aarch64, from sources in Debian's archive: what the full
+# flavour of cross/build links. Runs on x86_64 (with Debian's cross compiler) and on aarch64.
+#
+#   cross/onnxruntime-static.sh                     builds it, unless it is there
+#   cross/onnxruntime-static.sh --import FILE       takes a ready archive, if its SHA-256 is known
+#   cross/onnxruntime-static.sh --print-directory   says where it lies
+#
+# It goes to target/cross/onnxruntime/HASH/libonnxruntime.a, where HASH stands for all that decides about
+# its bytes: the files of cross/onnxruntime/ and the compiler's version. EIR_ONNXRUNTIME_ARCHIVE=FILE does
+# what --import does, DEBIAN_MIRROR=URL names another mirror than apt's, JOBS=N sets how many compilers run.
+# A build that was stopped goes on where it was; remove target/cross/onnxruntime to start afresh.
+set -euo pipefail
+
+# Sources 0.7 GiB; most of the rest are precompiled headers.
+NEED_MIB=4000
+NEED_PROTOC=3.21.12
+CMAKE=cmake==3.31.10
+NINJA=ninja==1.13.0
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+recipe=$root/cross/onnxruntime
+cache=$(realpath -m "${CARGO_TARGET_DIR:-$root/target}")/cross/onnxruntime
+
+say() { echo "onnxruntime-static: $*" >&2; }
+
+fail() {
+    say "$*"
+    exit 69
+}
+
+word=build
+ready=${EIR_ONNXRUNTIME_ARCHIVE:-}
+while [ $# -gt 0 ]; do
+    case $1 in
+        --import)
+            ready=${2:-}
+            if [ -z "$ready" ]; then
+                say "--import wants a file"
+                exit 64
+            fi
+            shift
+            ;;
+        --print-directory) word=print ;;
+        -h | --help) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        *) say "unknown argument $1; known are --import FILE and --print-directory"; exit 64 ;;
+    esac
+    shift
+done
+
+# packages COMMAND:PACKAGE...: installs the packages whose command is missing.
+packages() {
+    local missing=() entry as_root=()
+    for entry in "$@"; do
+        command -v "${entry%%:*}" >/dev/null 2>&1 || missing+=("${entry#*:}")
+    done
+    [ ${#missing[@]} -eq 0 ] && return
+    command -v apt-get >/dev/null 2>&1 || fail "please install: ${missing[*]} (no apt-get on this system)"
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null 2>&1 || fail "please install as root: apt-get install ${missing[*]}"
+        as_root=(sudo)
+    fi
+    say "installing ${missing[*]}"
+    "${as_root[@]}" apt-get update -q >&2 || true
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -q --no-install-recommends "${missing[@]}" >&2 ||
+        fail "could not install ${missing[*]}; is there a network?"
+}
+
+compiler() {
+    case $(uname -m) in
+        x86_64) packages aarch64-linux-gnu-g++:g++-aarch64-linux-gnu ;;
+        aarch64) packages aarch64-linux-gnu-g++:g++ ;;
+        *) fail "there is no build on $(uname -m); known are x86_64 and aarch64" ;;
+    esac
+}
+
+# All that decides about the bytes. The table of known archives does not: it names the result.
+inputs() {
+    {
+        (cd "$recipe" && LC_ALL=C find . -type f ! -name known ! -name '*.pyc' | LC_ALL=C sort | xargs sha256sum)
+        aarch64-linux-gnu-g++ -dumpfullversion
+        echo "$CMAKE"
+    } | sha256sum | cut -c1-16
+}
+
+sum() { sha256sum "$1" | cut -d' ' -f1; }
+
+# The whole archive in one step: nobody ever links half a file.
+install_archive() {
+    mkdir -p "$directory"
+    mv "$1" "$archive" || fail "$archive cannot be written"
+    say "$(stat -c %s "$archive") bytes, SHA-256 $(sum "$archive")"
+    say "in $archive"
+}
+
+import() {
+    [ -f "$1" ] || fail "$1 is no file"
+    local found
+    found=$(sum "$1")
+    grep -q "^$inputs $found\b" "$recipe/known" || {
+        say "$1 is not known as what these sources and this compiler give:"
+        say "its SHA-256 is $found; cross/onnxruntime/known has for $inputs:"
+        say "$(grep "^$inputs " "$recipe/known" | cut -d' ' -f2- || echo nothing)"
+        exit 65
+    }
+    mkdir -p "$directory"
+    cp "$1" "$archive.new" || { rm -f "$archive.new"; fail "$directory cannot be written; is the disk full?"; }
+    install_archive "$archive.new"
+}
+
+mirror() {
+    local found=${DEBIAN_MIRROR:-}
+    # shellcheck disable=SC2016 # apt-get fills it in
+    [ -n "$found" ] || found=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
+        2>/dev/null | grep -m 1 '/debian/$') || true
+    found=${found:-http://deb.debian.org/debian}
+    echo "${found%/}"
+}
+
+# Reads the table of sources; what is whole already is not fetched again.
+download() {
+    local from hash name path file
+    from=$(mirror)
+    mkdir -p "$downloads"
+    while read -r hash name path; do
+        file=$downloads/${path##*/}
+        if [ ! -f "$file" ]; then
+            say "fetching $name (${path##*/})"
+            curl --fail --silent --show-error --location --retry 3 --output "$file.part" "$from/pool/$path" ||
+                fail "$name could not be fetched from $from; is there a network? DEBIAN_MIRROR names another mirror"
+            mv "$file.part" "$file"
+        fi
+        if [ "$(sum "$file")" != "$hash" ]; then
+            rm -f "$file"
+            fail "$name is not the file that was expected (SHA-256 $hash); it is deleted, try again"
+        fi
+    done < <(grep -v '^#' "$recipe/sources")
+}
+
+# CMake has to be newer than Debian 12's; both come as wheels into a directory of their own.
+build_tools() {
+    packages curl:curl patch:patch xz:xz-utils bzip2:bzip2 python3:python3 protoc:protobuf-compiler
+    local found
+    found=$(protoc --version) || true
+    [ "$found" = "libprotoc $NEED_PROTOC" ] ||
+        fail "protoc $NEED_PROTOC is needed, as Debian 12 and 13 have it, but $(command -v protoc) is '$found'"
+    tools=$cache/tools
+    if [ "$(cat "$tools/complete" 2>/dev/null)" != "$CMAKE $NINJA" ]; then
+        python3 -c 'import ensurepip' 2>/dev/null || packages none:python3-venv
+        say "fetching $CMAKE and $NINJA"
+        rm -rf "$tools"
+        python3 -m venv "$tools" || fail "python3 cannot make a virtual environment in $tools"
+        "$tools/bin/pip" install --quiet --disable-pip-version-check "$CMAKE" "$NINJA" >&2 ||
+            fail "$CMAKE and $NINJA could not be fetched from PyPI; is there a network?"
+        echo "$CMAKE $NINJA" >"$tools/complete"
+    fi
+    PATH=$tools/bin:$PATH
+}
+
+enough_space() {
+    local free used
+    mkdir -p "$1" || fail "$1 cannot be made"
+    free=$(df --output=avail -m "$1" | tail -n 1)
+    used=$(du -sm "$1" | cut -f1)
+    [ $((free + used)) -ge "$NEED_MIB" ] ||
+        fail "the build needs $NEED_MIB MiB in $1, but $((free + used)) MiB are free there"
+}
+
+compiler
+inputs=$(inputs)
+directory=$cache/$inputs
+archive=$directory/libonnxruntime.a
+downloads=$cache/downloads
+
+if [ "$word" = print ]; then
+    echo "$directory"
+    exit 0
+fi
+
+# Two at once would write into the same files; the second waits, and finds what the first has made.
+mkdir -p "$cache" || fail "$cache cannot be made"
+exec 9>"$cache/lock"
+flock 9
+
+if [ -f "$archive" ]; then
+    say "is already in $archive"
+    exit 0
+fi
+if [ -n "$ready" ]; then
+    import "$ready"
+    exit 0
+fi
+
+work=$directory/work
+enough_space "$work"
+build_tools
+download
+"$recipe/build.sh" "$downloads" "$work" "$work/archive" ||
+    fail "the build failed; what was compiled is kept in $work, so a second try goes on from there"
+install_archive "$work/archive"
+rm -rf "$work"
