@@ -48,7 +48,7 @@ async fn on_a_json_topic() {
     let deep = "[".repeat(10_000);
     let payloads = [
         (topic, Vec::new(), "empty"),
-        (topic, text(&deep), "syntax"),
+        (topic, text(&deep), "depth"),
         (topic, text(&format!("{{\"x\":{deep}")), "depth"),
         (topic, text("{\"x\":[NaN],\"y\":[1],\"z\":[1]}"), "not_finite"),
         (topic, text("{\"x\":[1e999],\"y\":[1],\"z\":[1]}"), "not_finite"),

@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 
 use super::DecodeError;
+use super::number::{behind_space, digits, short_number};
 
 /// Arrays and objects that lie in one another.
 pub(super) const MAX_DEPTH: usize = 128;
@@ -280,57 +281,6 @@ impl<'d> Cursor<'d> {
     }
 }
 
-/// The first place from `at` on that is no space.
-#[inline]
-fn behind_space(document: &[u8], mut at: usize) -> usize {
-    while let Some(b' ' | b'\n' | b'\t' | b'\r') = document.get(at) {
-        at += 1;
-    }
-    at
-}
-
-/// Appends the digits at `at` to `value`, which wraps behind the nineteenth; and where they end.
-#[inline]
-fn digits(document: &[u8], mut at: usize, mut value: u64) -> (u64, usize) {
-    while let Some(byte) = document.get(at) {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            break;
-        }
-        value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
-        at += 1;
-    }
-    (value, at)
-}
-
-/// A number of at most 15 digits and without an exponent, and where it ends; `None` for anything else. Such
-/// digits and such powers of ten are exact, and so their quotient is rounded once (W. D. Clinger, "How to
-/// Read Floating Point Numbers Accurately", 1990).
-#[inline]
-fn short_number(document: &[u8], start: usize) -> Option<(f64, usize)> {
-    let negative = document.get(start) == Some(&b'-');
-    let start = start + usize::from(negative);
-    let (mut value, mut end) = digits(document, start, 0);
-    let whole = end - start;
-    if whole == 0 || (whole > 1 && document[start] == b'0') {
-        return None;
-    }
-    let mut behind_point = 0;
-    if document.get(end) == Some(&b'.') {
-        let point = end + 1;
-        (value, end) = digits(document, point, value);
-        behind_point = end - point;
-        if behind_point == 0 {
-            return None;
-        }
-    }
-    if whole + behind_point > 15 || matches!(document.get(end), Some(b'e' | b'E')) {
-        return None;
-    }
-    let value = value as f64 / POWERS[behind_point];
-    Some((if negative { -value } else { value }, end))
-}
-
 /// A text without its escapes; `None` for half a surrogate pair.
 pub(super) fn unescape(text: &[u8]) -> Option<Cow<'_, [u8]>> {
     if !text.contains(&b'\\') {
@@ -340,9 +290,6 @@ pub(super) fn unescape(text: &[u8]) -> Option<Cow<'_, [u8]>> {
     let text: String = serde_json::from_slice(&quoted).ok()?;
     Some(Cow::Owned(text.into_bytes()))
 }
-
-const POWERS: [f64; 16] =
-    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ mod cursor;
 mod error;
 mod image;
 mod json;
+mod number;
 mod pointer;
 mod raw;
 mod text;
