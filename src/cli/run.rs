@@ -6,8 +6,8 @@ use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-use super::service::Service;
-use super::{Exit, Failure, log};
+use super::service::Watchdog;
+use super::{Exit, Failure, log, service};
 use crate::app::App;
 use crate::app::config::{self, Config, Sources};
 
@@ -41,9 +41,9 @@ fn warn_of_files(config: &Config) {
 async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let mut app = App::start(config, None).map_err(super::start_failure)?;
-    let mut service = Service::new();
-    service.ready(&app);
-    let mut watchdog = service.ticks();
+    service::ready(&app);
+    let mut watchdog = Watchdog::new();
+    let mut watch = watchdog.ticks();
     let mut report = every(app.report_every());
     let mut heal = every(HEAL_EVERY);
     let settle = tokio::time::sleep(SETTLE_AFTER);
@@ -52,13 +52,13 @@ async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Resul
     loop {
         tokio::select! {
             () = recv(&mut signals.reload) => {
-                service.reloading();
+                service::reloading();
                 if reload(&mut app, sources, log).await {
                     report = every(app.report_every());
                 }
-                service.ready(&app);
+                service::ready(&app);
             }
-            _ = watchdog.tick() => service.feed(&mut app).await,
+            _ = watch.tick() => watchdog.feed(&mut app).await,
             _ = report.tick() => app.log_counts(),
             _ = heal.tick() => app.heal(),
             () = &mut settle, if !settled => {
@@ -69,7 +69,7 @@ async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Resul
             () = recv(&mut signals.interrupt) => break,
         }
     }
-    service.stopping();
+    service::stopping();
     tracing::info!("draining; a second signal stops at once");
     tokio::select! {
         () = app.drain() => Ok(()),

@@ -8,46 +8,46 @@ use tokio::time::Interval;
 
 use crate::app::App;
 
-/// The service manager that started this process, if it listens.
-pub(super) struct Service {
-    /// How long it waits for a sign of life before it starts the process anew.
-    patience: Option<Duration>,
+/// Built and started; what is broken is degraded, and no reason to wait.
+pub(super) fn ready(app: &App) {
+    tell(&[NotifyState::Ready, NotifyState::Status(&status(app))]);
+}
+
+/// A reload began. It ends with [`ready`], whatever came of it.
+pub(super) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::debug!("the service manager is not told of the reload: {error}"),
+    }
+}
+
+/// The end began.
+pub(super) fn stopping() {
+    tell(&[NotifyState::Stopping]);
+}
+
+/// The service manager's question whether this process is alive.
+pub(super) struct Watchdog {
+    /// How long it waits for a sign of life before it starts the process anew. Where nobody asks, the
+    /// question is still put, so that a stall is in the log.
+    patience: Duration,
     well: bool,
 }
 
-impl Service {
+impl Watchdog {
     pub(super) fn new() -> Self {
-        let patience = sd_notify::watchdog_enabled().filter(|patience| !patience.is_zero());
-        Self { patience, well: true }
+        let asked = sd_notify::watchdog_enabled().filter(|patience| !patience.is_zero());
+        Self { patience: asked.unwrap_or(Duration::from_mins(1)), well: true }
     }
 
-    /// How often [`Service::feed`] wants to be called; twice as often as need be.
+    /// How often [`Watchdog::feed`] wants to be called; twice as often as need be.
     pub(super) fn ticks(&self) -> Interval {
-        // Without a watchdog the question is still asked, so that a stall is in the log.
-        super::run::every(self.patience.unwrap_or(Duration::from_mins(1)) / 2)
-    }
-
-    /// Built and started; what is broken is degraded, and no reason to wait.
-    pub(super) fn ready(&self, app: &App) {
-        let status = status(app);
-        tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
-    }
-
-    /// A reload began. It ends with [`Service::ready`], whatever came of it.
-    pub(super) fn reloading(&self) {
-        match NotifyState::monotonic_usec_now() {
-            Ok(now) => tell(&[NotifyState::Reloading, now]),
-            Err(error) => tracing::debug!("the service manager is not told of the reload: {error}"),
-        }
-    }
-
-    pub(super) fn stopping(&self) {
-        tell(&[NotifyState::Stopping]);
+        super::run::every(self.patience / 2)
     }
 
     /// Gives a sign of life, if what should move does.
     pub(super) async fn feed(&mut self, app: &mut App) {
-        match app.moves(self.patience.unwrap_or(Duration::from_mins(1))).await {
+        match app.moves(self.patience).await {
             Ok(()) => {
                 let status = status(app);
                 tell(&[NotifyState::Watchdog, NotifyState::Status(&status)]);

@@ -27,7 +27,7 @@ fn a_device_is_set_up_once_and_stays_so() {
     let directory = tempfile::tempdir().expect("tempdir");
     let etc = directory.path().join("etc/eir");
     let password = directory.path().join("password");
-    std::fs::write(&password, "secret\n").expect("password");
+    eir::disk::replace(&password, b"secret\n").expect("password");
     let password = password.to_str().expect("text");
     let arguments = [
         "--broker",
@@ -71,7 +71,7 @@ fn a_device_is_set_up_once_and_stays_so() {
     assert_eq!(before, read());
 
     // What a person wrote stays; the broker changes, the key does not.
-    std::fs::write(etc.join("eir.toml"), "[mqtt.local]\nurl = \"mqtt://127.0.0.1\"\n")
+    eir::disk::replace(&etc.join("eir.toml"), b"[mqtt.local]\nurl = \"mqtt://127.0.0.1\"\n")
         .expect("file");
     let (code, said) = init(&etc, &["--broker", "mqtt://192.168.1.5"]);
     assert_eq!(code, 0, "{said}");

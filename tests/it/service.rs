@@ -104,7 +104,7 @@ async fn an_engine_that_hangs_starves_the_watchdog() {
     let manager = Manager::new();
     let models = manager.directory.path().join("models/slow/1");
     std::fs::create_dir_all(&models).expect("directory");
-    std::fs::write(models.join("model.onnx"), slow_model()).expect("model");
+    eir::disk::replace(&models.join("model.onnx"), &slow_model()).expect("model");
     let file = manager.directory.path().join("eir.toml");
     let models = manager.directory.path().join("models");
     let text = format!(
@@ -138,7 +138,7 @@ fn drained(manager: &Manager) -> bool {
 
 /// One number in, one out, and eight billion multiplications between them.
 fn slow_model() -> Vec<u8> {
-    const SIDE: usize = 512;
+    const SIDE: u16 = 512;
     const TIMES: usize = 60;
     let dim = |value| Dimension { value: Some(value), ..Dimension::default() };
     let end = |name: &str| {
@@ -158,7 +158,7 @@ fn slow_model() -> Vec<u8> {
         ..NodeProto::default()
     };
     let weights: Vec<u8> =
-        std::iter::repeat_n(1e-6_f32.to_le_bytes(), SIDE * SIDE).flatten().collect();
+        std::iter::repeat_n(1e-6_f32.to_le_bytes(), usize::from(SIDE).pow(2)).flatten().collect();
     let mut nodes = vec![node("Add", &["w", "x"], "a0")];
     for at in 0..TIMES {
         nodes.push(node("MatMul", &[&format!("a{at}"), "w"], &format!("a{}", at + 1)));
@@ -169,7 +169,7 @@ fn slow_model() -> Vec<u8> {
         node: nodes,
         initializer: vec![TensorProto {
             name: "w".into(),
-            dims: vec![SIDE as i64; 2],
+            dims: vec![SIDE.into(); 2],
             data_type: 1,
             raw_data: weights,
             ..TensorProto::default()

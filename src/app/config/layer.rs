@@ -98,12 +98,11 @@ fn read_files(sources: &Sources, problems: &mut Vec<Problem>) -> Option<(Vec<Lay
     let before = problems.len();
     let mut read = Vec::new();
     let mut paths = Vec::new();
-    match &sources.text {
-        Some((name, text)) => read.push(parse(name.clone(), text)),
-        None => {
-            read.push(read_file(&sources.file));
-            paths = directory_beside(&sources.file, problems);
-        }
+    if let Some((name, text)) = &sources.text {
+        read.push(parse(name.clone(), text));
+    } else {
+        read.push(read_file(&sources.file));
+        paths = directory_beside(&sources.file, problems);
     }
     let over = sources.over.as_ref();
     paths.extend(over.map(|(path, _)| path.clone()));

@@ -130,8 +130,8 @@ impl<'d> Cursor<'d> {
     #[cold]
     pub(super) fn fault(&self, wanted: &str) -> DecodeError {
         let before = &self.document[..self.at];
-        let line = 1 + before.iter().filter(|b| **b == b'\n').count();
-        let column = 1 + before.iter().rev().take_while(|b| **b != b'\n').count();
+        let mut lines = before.split(|b| *b == b'\n');
+        let (line, column) = (lines.clone().count(), 1 + lines.next_back().map_or(0, <[u8]>::len));
         let reason = match self.document.get(self.at) {
             Some(_) => format!("{wanted} is missing at line {line} column {column}"),
             None => {
