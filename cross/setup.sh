@@ -68,6 +68,7 @@ test)
 emulation)
     packages qemu-aarch64-static:qemu-user-static mosquitto:mosquitto mosquitto_pub:mosquitto-clients \
         openssl:openssl readelf:binutils python3:python3
+    /usr/bin/python3 -c 'import seccomp' 2>/dev/null || packages none:python3-seccomp
     ;;
 *)
     say "unknown word '$1'; use build, test or emulation"
