@@ -5,6 +5,7 @@
 #   cross/onnxruntime-static.sh                     builds it, unless it is there
 #   cross/onnxruntime-static.sh --import FILE       takes a ready archive, if its SHA-256 is known
 #   cross/onnxruntime-static.sh --print-directory   says where it lies
+#   cross/onnxruntime-static.sh --licences          prints the licences of all that it is built from
 #
 # It goes to target/cross/onnxruntime/HASH/libonnxruntime.a, where HASH stands for all that decides about
 # its bytes: the files of cross/onnxruntime/ and the compiler's version. EIR_ONNXRUNTIME_ARCHIVE=FILE does
@@ -42,8 +43,9 @@ while [ $# -gt 0 ]; do
             shift
             ;;
         --print-directory) word=print ;;
-        -h | --help) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 0 ;;
-        *) say "unknown argument $1; known are --import FILE and --print-directory"; exit 64 ;;
+        --licences) word=licences ;;
+        -h | --help) sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        *) say "unknown argument $1; known are --import FILE, --print-directory and --licences"; exit 64 ;;
     esac
     shift
 done
@@ -138,6 +140,23 @@ download() {
     done < <(grep -v '^#' "$recipe/sources")
 }
 
+# The texts that lie at the top of each of the sources, or in Debian's statement of them.
+licences() {
+    local name path file
+    download
+    while read -r _ name path; do
+        file=$downloads/${path##*/}
+        printf '\n%s\n%s\n\n' "------------------------------------------------------------------------------" "$name"
+        case $file in
+            *.deb) dpkg-deb --fsys-tarfile "$file" | tar --extract --to-stdout --wildcards './usr/share/doc/*/copyright' ;;
+            *)
+                tar --extract --to-stdout --file "$file" --wildcards --no-wildcards-match-slash \
+                    '*/LICENSE*' '*/COPYING*' 2>/dev/null || true
+                ;;
+        esac
+    done < <(grep -v '^#' "$recipe/sources")
+}
+
 # CMake has to be newer than Debian 12's; both come as wheels into a directory of their own.
 build_tools() {
     packages curl:curl patch:patch xz:xz-utils bzip2:bzip2 python3:python3 protoc:protobuf-compiler
@@ -183,6 +202,11 @@ mkdir -p "$cache" || fail "$cache cannot be made"
 exec 9>"$cache/lock"
 flock 9
 
+if [ "$word" = licences ]; then
+    packages curl:curl xz:xz-utils bzip2:bzip2
+    licences
+    exit 0
+fi
 if [ -f "$archive" ]; then
     say "is already in $archive"
     exit 0
