@@ -148,7 +148,13 @@ licences() {
         file=$downloads/${path##*/}
         printf '\n%s\n%s\n\n' "------------------------------------------------------------------------------" "$name"
         case $file in
-            *.deb) dpkg-deb --fsys-tarfile "$file" | tar --extract --to-stdout --wildcards './usr/share/doc/*/copyright' ;;
+            # Boost's statement is a book, of which the last chapter counts for its part here.
+            *.deb)
+                dpkg-deb --fsys-tarfile "$file" |
+                    tar --extract --to-stdout --wildcards './usr/share/doc/*/copyright' |
+                    awk -v name="$name" 'name == "boost" && /^License: BSL-1.0$/ { held = "" }
+                        { held = held $0 "\n" } END { printf "%s", held }'
+                ;;
             *)
                 tar --extract --to-stdout --file "$file" --wildcards --no-wildcards-match-slash \
                     '*/LICENSE*' '*/COPYING*' 2>/dev/null || true

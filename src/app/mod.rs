@@ -261,7 +261,7 @@ async fn send_off(name: &Name, actions: Option<action::Running>, deadline: Durat
 }
 
 fn log_counts(name: &Name, counts: &Counts) {
-    let millis = |seconds: Option<f64>| seconds.map_or(f64::NAN, |s| (s * 1e5).round() / 1e2);
+    let millis = |seconds: Option<f64>| seconds.map(|s| (s * 1e5).round() / 1e2);
     tracing::info!(
         pipeline = %name,
         messages = counts.messages,
