@@ -167,13 +167,22 @@ fn read_password(path: &Path) -> Result<Vec<u8>, Failure> {
         .map_err(|error| Failure::new(Exit::NoInput, error))
 }
 
-/// Makes a directory that is not there, and lets the service into it.
+/// Makes a directory that is not there.
 fn create(directory: &Path, mode: u32) -> anyhow::Result<()> {
-    let named = || directory.display().to_string();
-    if !directory.is_dir() {
-        fs::create_dir_all(directory).with_context(named)?;
-        fs::set_permissions(directory, fs::Permissions::from_mode(mode)).with_context(named)?;
-        give_to_service(directory);
+    if directory.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+    admit(directory, mode)
+}
+
+/// Gives a file or directory the permissions it is meant to have, whatever the umask, and what is for
+/// the service alone to the service.
+fn admit(path: &Path, mode: u32) -> anyhow::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        .with_context(|| path.display().to_string())?;
+    if matches!(mode, 0o600 | 0o700) {
+        give_to_service(path);
     }
     Ok(())
 }
@@ -205,9 +214,7 @@ impl Report {
             disk::replace_with_mode(path, bytes, mode)
                 .with_context(|| format!("failed to write {}", path.display()))?;
         }
-        if mode == 0o600 {
-            give_to_service(path);
-        }
+        admit(path, mode)?;
         self.lines.push(format!(
             "{} {}",
             if same { "unchanged" } else { "written  " },
