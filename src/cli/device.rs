@@ -126,6 +126,7 @@ pub(super) fn device(command: &DeviceCommand) -> Result<(), Failure> {
     let id = checked(&file, &written, &text)?;
 
     let mut report = Report::default();
+    create(&directory, 0o755)?;
     create(&directory.join("conf.d"), 0o755)?;
     if !file.exists() {
         report.put(&file, SAMPLE.as_bytes(), 0o644)?;
