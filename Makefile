@@ -12,7 +12,7 @@ help:
 	@echo "make bench    criterion benches, end to end included"
 	@echo "make build    the release binary alone: target/release/eir"
 	@echo "make cross    the static program for aarch64; cross-test proves it under emulation"
-	@echo "make packages Debian packages, tarballs and images for arm64, armhf and amd64"
+	@echo "make packages Debian packages, tarballs and images for arm64 and armhf"
 
 demo: build
 	target/release/eir demo $(ARGS)

@@ -92,6 +92,8 @@ rust_compiler() {
 
 c_compiler
 rust_compiler
+# cross/build says why.
+[ "$machine" != armv7l ] || command -v ld.lld >/dev/null 2>&1 || install lld
 new_enough "${rustc:-rustc}"
 
 # set_variable NAME VALUE
