@@ -56,9 +56,9 @@ impl Connection {
         self.link.ready().await;
     }
 
-    /// Resolves when its task gets round to it, connected or not.
-    pub(super) async fn answers(&self) {
-        self.link.answers().await;
+    /// Resolves when its task gets round to it, connected or not; false: it is gone.
+    pub(super) async fn answers(&self) -> bool {
+        self.link.answers().await
     }
 
     /// Why messages do not flow.

@@ -13,7 +13,7 @@ use crate::task::{Clock, SystemClock};
 /// start would help neither.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Stalled {
-    /// The task of a connection does not answer.
+    /// The task of a connection does not answer, or is gone.
     #[error("connection `{0}` does not answer")]
     Connection(Name),
     /// A pipeline has been at the same step for longer than it may.
@@ -27,9 +27,9 @@ impl App {
     /// is not asked.
     pub async fn moves(&mut self, patience: Duration) -> Result<(), Stalled> {
         for (name, connection) in &self.connections {
-            timeout(patience / 4, connection.answers())
-                .await
-                .map_err(|_| Stalled::Connection(name.clone()))?;
+            if !timeout(patience / 4, connection.answers()).await.unwrap_or(false) {
+                return Err(Stalled::Connection(name.clone()));
+            }
         }
         let now = SystemClock.now();
         let mut stalled = None;

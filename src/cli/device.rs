@@ -19,15 +19,15 @@ use crate::event::Name;
 /// A configuration to start from, where there is none.
 const SAMPLE: &str = include_str!("../../cross/packages/eir.toml");
 
-/// No password is longer.
-const MAX_PASSWORD: u64 = 64 << 10;
+/// No password or key is longer, in bytes.
+const MAX_SECRET: u64 = 64 << 10;
 
 /// The user that the packages run the service as.
 const USER: &str = "eir";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DeviceCommand {
-    /// Give this device its name, its broker and its keys; may be run again to change them
+    /// Give this device its name, its broker and its keys; run again, it writes anew what is given then
     Init(InitArgs),
 }
 
@@ -63,7 +63,8 @@ pub(super) struct InitArgs {
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE, e.g. site=lyon")?;
+    let parts = text.split_once('=').filter(|(key, _)| !key.is_empty());
+    let (key, value) = parts.ok_or("write it as KEY=VALUE, e.g. site=lyon")?;
     Ok((key.to_owned(), value.to_owned()))
 }
 
@@ -158,14 +159,20 @@ fn checked(file: &Path, written: &Path, text: &str) -> Result<Name, Failure> {
 }
 
 fn read_password(path: &Path) -> Result<Vec<u8>, Failure> {
-    let read = if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        io::stdin().take(MAX_PASSWORD).read_to_end(&mut bytes).map(|_| bytes)
-    } else {
-        disk::read_bounded(path, MAX_PASSWORD)
-    };
+    let read =
+        if path == Path::new("-") { read_stdin() } else { disk::read_bounded(path, MAX_SECRET) };
     read.with_context(|| format!("--password-file {}", path.display()))
         .map_err(|error| Failure::new(Exit::NoInput, error))
+}
+
+/// What is too long is refused: cut, it would be another password.
+fn read_stdin() -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let length = io::stdin().take(MAX_SECRET + 1).read_to_end(&mut bytes)?;
+    if length as u64 > MAX_SECRET {
+        return Err(io::Error::other(format!("it has more than {MAX_SECRET} bytes")));
+    }
+    Ok(bytes)
 }
 
 /// Makes a directory that is not there.
@@ -227,10 +234,16 @@ impl Report {
     /// A key is made once and never replaced: the certificate that was signed for it would be worth
     /// nothing. The request carries the device's name.
     fn keys(&mut self, path: &Path, id: &Name) -> Result<(), Failure> {
-        let key = match fs::read_to_string(path) {
-            Ok(text) => KeyPair::from_pem(&text)
+        let key = match disk::read_bounded(path, MAX_SECRET) {
+            Ok(pem) => KeyPair::from_pem(&String::from_utf8_lossy(&pem))
                 .with_context(|| format!("{} holds no private key", path.display()))?,
-            Err(_) => KeyPair::generate().context("failed to make a key")?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                KeyPair::generate().context("failed to make a key")?
+            }
+            Err(error) => {
+                let error = anyhow::Error::new(error).context(path.display().to_string());
+                return Err(Failure::new(Exit::NoInput, error));
+            }
         };
         self.put(path, key.serialize_pem().as_bytes(), 0o600)?;
         let mut params = CertificateParams::default();

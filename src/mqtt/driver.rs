@@ -149,7 +149,7 @@ impl Driver {
                 () = stop.stopped() => return None,
                 done = &mut wait => return Some(done),
                 Some(command) = self.commands.recv() => command.turn_away(),
-                Some(question) = self.questions.recv() => drop::<Question>(question),
+                Some(question) = self.questions.recv() => answer(question),
             }
         }
     }
@@ -231,7 +231,7 @@ impl Driver {
             tokio::select! {
                 () = stop.stopped() => return Ok(()),
                 () = self.inbox.changed() => {}
-                Some(question) = self.questions.recv() => drop::<Question>(question),
+                Some(question) = self.questions.recv() => answer(question),
                 Ok(()) = self.wanted.changed() => {
                     let wanted = self.wanted.borrow_and_update();
                     let limits = &connection.limits;
@@ -374,4 +374,9 @@ impl Driver {
         }
         (self.handler)(message(delivery, ack));
     }
+}
+
+fn answer(question: Question) {
+    // Who asked may have given up waiting.
+    let _unheard = question.send(());
 }

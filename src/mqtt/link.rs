@@ -83,7 +83,7 @@ impl Command {
     }
 }
 
-/// Whether the task gets round to it; answered by being dropped.
+/// Whether the task gets round to it.
 pub(super) type Question = oneshot::Sender<()>;
 
 /// Called with each message on the link's own task: quick, and never blocking.
@@ -186,12 +186,10 @@ impl Link {
     }
 
     /// Resolves when the task behind the link gets round to it, connected or not: it hangs nowhere.
-    pub async fn answers(&self) {
+    /// False: the task is gone.
+    pub async fn answers(&self) -> bool {
         let (question, answer) = oneshot::channel();
-        if self.0.questions.send(question).await.is_ok() {
-            // Dropping the question is the answer.
-            let _answered = answer.await;
-        }
+        self.0.questions.send(question).await.is_ok() && answer.await.is_ok()
     }
 
     /// How the link is doing, now and at every change.

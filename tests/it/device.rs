@@ -80,6 +80,42 @@ fn a_device_is_set_up_once_and_stays_so() {
     assert_eq!(read()[2], before[2]);
 }
 
+/// Whatever could not be read counted as absent, and the key that a certificate was signed for was replaced.
+#[test]
+fn a_key_that_cannot_be_read_is_not_replaced() {
+    let directory = tempfile::tempdir().expect("tempdir");
+    let arguments = ["--broker", "mqtts://broker.example.com", "--client-certificate"];
+    let (code, said) = init(directory.path(), &arguments);
+    assert_eq!(code, 0, "{said}");
+    let key = directory.path().join("keys/device.key");
+    for rubbish in [&b"rubbish \xff"[..], &[b'x'; 70_000]] {
+        eir::disk::replace(&key, rubbish).expect("rubbish");
+        let (code, said) = init(directory.path(), &arguments);
+        assert_ne!(code, 0);
+        assert!(said.contains("device.key"), "{said}");
+        assert_eq!(std::fs::read(&key).expect("key"), rubbish);
+    }
+}
+
+/// It was cut at the limit, which makes another password of it.
+#[test]
+fn a_password_that_is_too_long_is_refused() {
+    let directory = tempfile::tempdir().expect("tempdir");
+    let long = directory.path().join("long");
+    eir::disk::replace(&long, &[b'x'; 70_000]).expect("password");
+    let output = eir()
+        .args(["device", "init", "--broker", "mqtt://127.0.0.1", "--username", "a"])
+        .args(["--password-file", "-", "--directory"])
+        .arg(directory.path().join("etc"))
+        .stdin(std::fs::File::open(&long).expect("password"))
+        .output()
+        .expect("eir");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(66), "{said}");
+    assert!(said.contains("65536 bytes"), "{said}");
+    assert!(!directory.path().join("etc").exists());
+}
+
 #[test]
 fn a_broker_that_cannot_be_is_refused_and_nothing_is_written() {
     let directory = tempfile::tempdir().expect("tempdir");

@@ -7,6 +7,7 @@ use eir::mqtt::{LinkState, QoS, Version};
 use eir::task::Group;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::EVERY;
 use crate::support::broker::{AnyBroker, Kind};
@@ -252,4 +253,14 @@ async fn a_wire_that_is_cut_again_and_again_loses_nothing() {
             client.stop().await;
         }
     }
+}
+
+/// A task that was gone counted as alive: nobody was left to say no.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_answers_without_a_broker_and_not_when_its_task_is_gone() {
+    let client = Client::start("alone", &config("mqtt://127.0.0.1:1", Version::V5));
+    let Client { link, group, .. } = client;
+    assert_eq!(timeout(SOON, link.answers()).await, Ok(true));
+    group.drain(Duration::from_secs(5)).await;
+    assert_eq!(timeout(SOON, link.answers()).await, Ok(false));
 }
