@@ -88,8 +88,8 @@ fn a_key_that_cannot_be_read_is_not_replaced() {
     let (code, said) = init(directory.path(), &arguments);
     assert_eq!(code, 0, "{said}");
     let key = directory.path().join("keys/device.key");
-    for rubbish in [&b"rubbish \xff"[..], &[b'x'; 70_000]] {
-        eir::disk::replace(&key, rubbish).expect("rubbish");
+    for rubbish in [b"rubbish \xff".to_vec(), vec![b'x'; 70_000]] {
+        eir::disk::replace(&key, &rubbish).expect("rubbish");
         let (code, said) = init(directory.path(), &arguments);
         assert_ne!(code, 0);
         assert!(said.contains("device.key"), "{said}");
@@ -102,7 +102,7 @@ fn a_key_that_cannot_be_read_is_not_replaced() {
 fn a_password_that_is_too_long_is_refused() {
     let directory = tempfile::tempdir().expect("tempdir");
     let long = directory.path().join("long");
-    eir::disk::replace(&long, &[b'x'; 70_000]).expect("password");
+    eir::disk::replace(&long, &vec![b'x'; 70_000]).expect("password");
     let output = eir()
         .args(["device", "init", "--broker", "mqtt://127.0.0.1", "--username", "a"])
         .args(["--password-file", "-", "--directory"])

@@ -91,7 +91,7 @@ async fn a_flood_that_nobody_settles_waits_in_the_socket_and_then_cycles_the_con
     }
     let mut state = client.link.state();
     let down = state.wait_for(|s| matches!(s, LinkState::Connecting { .. }));
-    tokio::time::timeout(SOON, down).await.expect("in time").expect("a state");
+    timeout(SOON, down).await.expect("in time").expect("a state");
     assert_eq!(client.link.counters().overruns, 1);
     assert!(client.messages.len() >= bound);
     let mut seen = BTreeSet::new();
