@@ -39,15 +39,19 @@ fmt:
 clean:
 	$(CARGO) clean
 
-# What devices get: a static program for aarch64 (or TARGET=…, FLAVOUR=slim), proved under emulation, packed.
+# What devices get: a static program for aarch64 (or TARGET=…, FLAVOUR=slim or jetson), proved under emulation,
+# packed. OPERATORS=DIR leaves out of ONNX Runtime what the models below DIR do not need.
 .PHONY: cross cross-test packages
+
+FLAVOUR ?= full
+TARGET ?= aarch64-unknown-linux-gnu
 
 packages:
 	@cross/release
 
 cross:
-	@cross/build --flavour $(or $(FLAVOUR),full) $(if $(TARGET),--target $(TARGET))
+	@cross/build --flavour $(FLAVOUR) --target $(TARGET) $(if $(OPERATORS),--operators $(OPERATORS))
 
 cross-test: cross
 	@cross/test $(foreach cpu,$(CPU),--cpu $(cpu)) \
-	    $$(ls -t target/cross/dist/eir-*-$(or $(TARGET),aarch64-unknown-linux-gnu)$(if $(filter slim,$(FLAVOUR)),-slim) | head -n 1)
+	    $$(ls -t target/cross/dist/eir-*-$(TARGET)$(if $(filter-out full,$(FLAVOUR)),-$(FLAVOUR))$(if $(OPERATORS),-reduced) | head -n 1)

@@ -6,6 +6,7 @@
 #   cross/onnxruntime-static.sh --import FILE       takes a ready archive, if its SHA-256 is known
 #   cross/onnxruntime-static.sh --print-directory   says where it lies
 #   cross/onnxruntime-static.sh --licences          prints the licences of all that it is built from
+#   … --operators DIR                               with the operators alone that the models below DIR need
 #
 # It goes to target/cross/onnxruntime/HASH/libonnxruntime.a, where HASH stands for all that decides about
 # its bytes: the files of cross/onnxruntime/ and the compiler's version. EIR_ONNXRUNTIME_ARCHIVE=FILE does
@@ -18,19 +19,17 @@ NEED_MIB=4000
 NEED_PROTOC=3.21.12
 CMAKE=cmake==3.31.10
 NINJA=ninja==1.13.0
+ONNX=onnx==1.23.2
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 recipe=$root/cross/onnxruntime
 cache=$(realpath -m "${CARGO_TARGET_DIR:-$root/target}")/cross/onnxruntime
 
-say() { echo "onnxruntime-static: $*" >&2; }
-
-fail() {
-    say "$*"
-    exit 69
-}
+me=onnxruntime-static
+. "$root/cross/fetch.sh"
 
 word=build
+models=
 ready=${EIR_ONNXRUNTIME_ARCHIVE:-}
 while [ $# -gt 0 ]; do
     case $1 in
@@ -42,32 +41,18 @@ while [ $# -gt 0 ]; do
             fi
             shift
             ;;
+        --operators)
+            models=${2:-}
+            [ -d "$models" ] || { say "--operators wants a directory of models, '$models' is none"; exit 64; }
+            shift
+            ;;
         --print-directory) word=print ;;
         --licences) word=licences ;;
-        -h | --help) sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 0 ;;
-        *) say "unknown argument $1; known are --import FILE, --print-directory and --licences"; exit 64 ;;
+        -h | --help) sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        *) say "unknown argument $1; known are --import FILE, --operators DIR, --print-directory and --licences"; exit 64 ;;
     esac
     shift
 done
-
-# packages COMMAND:PACKAGE...: installs the packages whose command is missing.
-packages() {
-    local missing=() entry as_root=()
-    for entry in "$@"; do
-        command -v "${entry%%:*}" >/dev/null 2>&1 || missing+=("${entry#*:}")
-    done
-    [ ${#missing[@]} -eq 0 ] && return
-    command -v apt-get >/dev/null 2>&1 || fail "please install: ${missing[*]} (no apt-get on this system)"
-    if [ "$(id -u)" -ne 0 ]; then
-        command -v sudo >/dev/null 2>&1 || fail "please install as root: apt-get install ${missing[*]}"
-        as_root=(sudo)
-    fi
-    say "installing ${missing[*]}"
-    "${as_root[@]}" apt-get update -q >&2 || true
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -q --no-install-recommends "${missing[@]}" >&2 ||
-        fail "could not install ${missing[*]}; is there a network?"
-}
 
 compiler() {
     case $(uname -m) in
@@ -83,10 +68,9 @@ inputs() {
         (cd "$recipe" && LC_ALL=C find . -type f ! -name known ! -name '*.pyc' | LC_ALL=C sort | xargs sha256sum)
         aarch64-linux-gnu-g++ -dumpfullversion
         echo "$CMAKE"
+        [ -z "$operators" ] || cat "$operators"
     } | sha256sum | cut -c1-16
 }
-
-sum() { sha256sum "$1" | cut -d' ' -f1; }
 
 # The whole archive in one step: nobody ever links half a file.
 install_archive() {
@@ -111,39 +95,10 @@ import() {
     install_archive "$archive.new"
 }
 
-mirror() {
-    local found=${DEBIAN_MIRROR:-}
-    # shellcheck disable=SC2016 # apt-get fills it in
-    [ -n "$found" ] || found=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
-        2>/dev/null | grep -m 1 '/debian/$') || true
-    found=${found:-http://deb.debian.org/debian}
-    echo "${found%/}"
-}
-
-# Reads the table of sources; what is whole already is not fetched again.
-download() {
-    local from hash name path file
-    from=$(mirror)
-    mkdir -p "$downloads"
-    while read -r hash name path; do
-        file=$downloads/${path##*/}
-        if [ ! -f "$file" ]; then
-            say "fetching $name (${path##*/})"
-            curl --fail --silent --show-error --location --retry 3 --output "$file.part" "$from/pool/$path" ||
-                fail "$name could not be fetched from $from; is there a network? DEBIAN_MIRROR names another mirror"
-            mv "$file.part" "$file"
-        fi
-        if [ "$(sum "$file")" != "$hash" ]; then
-            rm -f "$file"
-            fail "$name is not the file that was expected (SHA-256 $hash); it is deleted, try again"
-        fi
-    done < <(grep -v '^#' "$recipe/sources")
-}
-
 # The texts that lie at the top of each of the sources, or in Debian's statement of them.
 licences() {
     local name path file
-    download
+    fetch_sources "$recipe/sources" "$downloads"
     while read -r _ name path; do
         file=$downloads/${path##*/}
         printf '\n%s\n%s\n\n' "------------------------------------------------------------------------------" "$name"
@@ -170,17 +125,8 @@ build_tools() {
     found=$(protoc --version) || true
     [ "$found" = "libprotoc $NEED_PROTOC" ] ||
         fail "protoc $NEED_PROTOC is needed, as Debian 12 and 13 have it, but $(command -v protoc) is '$found'"
-    tools=$cache/tools
-    if [ "$(cat "$tools/complete" 2>/dev/null)" != "$CMAKE $NINJA" ]; then
-        python3 -c 'import ensurepip' 2>/dev/null || packages none:python3-venv
-        say "fetching $CMAKE and $NINJA"
-        rm -rf "$tools"
-        python3 -m venv "$tools" || fail "python3 cannot make a virtual environment in $tools"
-        "$tools/bin/pip" install --quiet --disable-pip-version-check "$CMAKE" "$NINJA" >&2 ||
-            fail "$CMAKE and $NINJA could not be fetched from PyPI; is there a network?"
-        echo "$CMAKE $NINJA" >"$tools/complete"
-    fi
-    PATH=$tools/bin:$PATH
+    python_tools "$cache/tools" "$CMAKE" "$NINJA"
+    PATH=$cache/tools/bin:$PATH
 }
 
 enough_space() {
@@ -193,6 +139,14 @@ enough_space() {
 }
 
 compiler
+operators=
+if [ -n "$models" ]; then
+    mkdir -p "$cache"
+    python_tools "$cache/onnx" "$ONNX"
+    operators=$(mktemp)
+    trap 'rm -f "$operators"' EXIT
+    "$cache/onnx/bin/python" "$recipe/operators.py" "$models" >"$operators" || exit 66
+fi
 inputs=$(inputs)
 directory=$cache/$inputs
 archive=$directory/libonnxruntime.a
@@ -225,8 +179,8 @@ fi
 work=$directory/work
 enough_space "$work"
 build_tools
-download
-"$recipe/build.sh" "$downloads" "$work" "$work/archive" ||
+fetch_sources "$recipe/sources" "$downloads"
+"$recipe/build.sh" "$downloads" "$work" "$work/archive" ${operators:+"$operators"} ||
     fail "the build failed; what was compiled is kept in $work, so a second try goes on from there"
 install_archive "$work/archive"
 rm -rf "$work"

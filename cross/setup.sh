@@ -9,7 +9,8 @@ cd "$(dirname "$0")/.."
 
 need_rust=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
-say() { printf 'setup: %s\n' "$*" >&2; }
+me=setup
+. cross/fetch.sh
 
 toolchain() {
     local found
@@ -23,35 +24,6 @@ toolchain() {
         say "Rust $found is too old; eir needs $need_rust or later: run 'rustup update stable'."
         exit 69
     fi
-}
-
-# packages COMMAND:PACKAGE...: installs the packages whose command is missing.
-packages() {
-    local missing=() entry
-    for entry in "$@"; do
-        command -v "${entry%%:*}" >/dev/null 2>&1 || [ -x "/usr/sbin/${entry%%:*}" ] ||
-            missing+=("${entry#*:}")
-    done
-    [ ${#missing[@]} -eq 0 ] && return
-    if ! command -v apt-get >/dev/null 2>&1; then
-        say "please install: ${missing[*]} (no apt-get on this system)"
-        exit 69
-    fi
-    local as_root=()
-    if [ "$(id -u)" -ne 0 ]; then
-        if ! command -v sudo >/dev/null 2>&1; then
-            say "please install as root: apt-get install ${missing[*]}"
-            exit 69
-        fi
-        as_root=(sudo)
-    fi
-    say "installing ${missing[*]}"
-    "${as_root[@]}" apt-get update -q
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -q --no-install-recommends "${missing[@]}" || {
-        say "could not install ${missing[*]}; is there a network?"
-        exit 69
-    }
 }
 
 build_tools=(cc:build-essential)
@@ -68,7 +40,7 @@ test)
 emulation)
     packages qemu-aarch64-static:qemu-user-static mosquitto:mosquitto mosquitto_pub:mosquitto-clients \
         openssl:openssl readelf:binutils python3:python3
-    /usr/bin/python3 -c 'import seccomp' 2>/dev/null || packages none:python3-seccomp
+    /usr/bin/python3 -c 'import seccomp' 2>/dev/null || install_packages python3-seccomp
     ;;
 *)
     say "unknown word '$1'; use build, test or emulation"

@@ -6,52 +6,35 @@
 # Known are aarch64-unknown-linux-gnu, armv7-unknown-linux-gnueabihf and this machine's own target. The
 # standard library comes from rustup where there is one, otherwise from Debian's rustc-web; the C compiler is
 # Debian's. The environment makes a program without shared libraries and without this machine's paths.
+# aarch64-unknown-linux-gnu.2.31 is for `cargo-zigbuild rustc`: a dynamic program for that glibc and later.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 host=$(uname -m)
+ZIG=(cargo-zigbuild==0.24.1 ziglang==0.17.1)
 
-say() { echo "toolchain: $*" >&2; }
+me=toolchain
+. "$root/cross/fetch.sh"
 
-fail() {
-    say "$*"
-    exit 69
-}
-
-target=${1:-}
+target=${1:-} glibc=
+case $target in
+    aarch64-unknown-linux-gnu.2.*) glibc=${target#*-gnu.} target=${target%%.*} ;;
+esac
 case $target in
     aarch64-unknown-linux-gnu) machine=aarch64 prefix=aarch64-linux-gnu architecture=arm64 ;;
     armv7-unknown-linux-gnueabihf) machine=armv7l prefix=arm-linux-gnueabihf architecture=armhf ;;
     x86_64-unknown-linux-gnu) machine=x86_64 prefix=x86_64-linux-gnu architecture=amd64 ;;
-    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *)
         say "unknown target '$target'; known are aarch64-unknown-linux-gnu," \
-            "armv7-unknown-linux-gnueabihf and x86_64-unknown-linux-gnu"
+            "armv7-unknown-linux-gnueabihf, x86_64-unknown-linux-gnu and aarch64-unknown-linux-gnu.2.31"
         exit 64
         ;;
 esac
 if [ "$machine" = x86_64 ] && [ "$host" != x86_64 ]; then
     fail "x86_64 is built on x86_64 alone, this is $host"
 fi
-
-# install PACKAGE...: installs them, as root.
-install() {
-    command -v apt-get >/dev/null 2>&1 || fail "please install: $* (no apt-get on this system)"
-    local as_root=()
-    if [ "$(id -u)" -ne 0 ]; then
-        command -v sudo >/dev/null 2>&1 || fail "please install as root: apt-get install $*"
-        as_root=(sudo)
-    fi
-    say "installing $*"
-    if [ "$machine" != "$host" ] && [[ " $* " == *":$architecture "* ]]; then
-        "${as_root[@]}" dpkg --add-architecture "$architecture"
-    fi
-    "${as_root[@]}" apt-get update -q >&2 || true
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -q --no-install-recommends "$@" >&2 ||
-        fail "could not install $*; is there a network?"
-}
 
 # has_target RUSTC: that compiler has the standard library of the target.
 has_target() {
@@ -68,9 +51,10 @@ new_enough() {
         fail "Rust $found ($1) is too old; eir needs $need or later"
 }
 
+# Debian's cross compiler; on the machine itself its own, which has the same name.
 c_compiler() {
-    command -v "$prefix-g++" >/dev/null 2>&1 && return
-    if [ "$machine" = "$host" ]; then install g++; else install "g++-$prefix"; fi
+    if [ "$machine" = "$host" ]; then packages "$prefix-g++:g++"; else packages "$prefix-g++:g++-$prefix"; fi
+    packages ld.lld:lld
 }
 
 # Sets `rustc` to a compiler that has the target; empty: the one in PATH.
@@ -84,16 +68,20 @@ rust_compiler() {
         say "rustup does not have it; trying Debian's"
     fi
     if ! has_target /usr/bin/rustc; then
-        install rustc-web "libstd-rust-web-dev:$architecture"
+        install_packages rustc-web "libstd-rust-web-dev:$architecture"
         has_target /usr/bin/rustc || fail "/usr/bin/rustc has no standard library for $target"
     fi
     rustc=/usr/bin/rustc
 }
 
-c_compiler
 rust_compiler
-# cross/build says why.
-[ "$machine" != armv7l ] || command -v ld.lld >/dev/null 2>&1 || install lld
+if [ -z "$glibc" ]; then
+    c_compiler
+else
+    # Zig brings the symbol tables of every glibc and a C compiler: a linker for systems older than this one.
+    zig=$(realpath -m "${CARGO_TARGET_DIR:-$root/target}")/cross/zig
+    python_tools "$zig" "${ZIG[@]}"
+fi
 new_enough "${rustc:-rustc}"
 
 # set_variable NAME VALUE
@@ -102,19 +90,27 @@ set_variable() { printf 'export %s=%q\n' "$1" "$2"; }
 plain=${target//-/_}
 upper=${plain^^}
 [ -z "$rustc" ] || set_variable RUSTC "$rustc"
-set_variable "CARGO_TARGET_${upper}_LINKER" "$prefix-gcc"
 # Loaded at a fixed address, the program needs no table of places to mend when it starts.
-c_flags=
-flags="-C target-feature=+crt-static -C relocation-model=static"
+flags="-C target-feature=+crt-static -C relocation-model=static" c_flags=
+[ -z "$glibc" ] || flags=
+# Thumb instructions take two thirds of the room, as Debian's own compiler for armhf has it.
+[ "$machine" != armv7l ] || flags+=" -C target-feature=+thumb-mode"
 built=${CARGO_TARGET_DIR:-$root/target}
 for place in "$cargo_home/registry/src=/cargo" "$root=/eir" "$built=/eir/target"; do
     flags+=" --remap-path-prefix=$place"
     c_flags+=" -ffile-prefix-map=$place"
 done
-set_variable "CARGO_TARGET_${upper}_RUSTFLAGS" "$flags"
+set_variable "CARGO_TARGET_${upper}_RUSTFLAGS" "${flags# }"
 # What the crates `cc` and `cmake` ask for when they compile C, as aws-lc-sys and ring do.
-set_variable "CC_$plain" "$prefix-gcc"
-set_variable "CXX_$plain" "$prefix-g++"
-set_variable "AR_$plain" "$prefix-ar"
 set_variable "CFLAGS_$plain" "${c_flags# }"
 set_variable "CXXFLAGS_$plain" "${c_flags# }"
+if [ -n "$glibc" ]; then
+    # cargo-zigbuild names the compilers.
+    set_variable PATH "$zig/bin:$PATH"
+    set_variable CARGO_ZIGBUILD_ZIG_PATH "$zig/bin/python-zig"
+else
+    set_variable "CARGO_TARGET_${upper}_LINKER" "$prefix-gcc"
+    set_variable "CC_$plain" "$prefix-gcc"
+    set_variable "CXX_$plain" "$prefix-g++"
+    set_variable "AR_$plain" "$prefix-ar"
+fi

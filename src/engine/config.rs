@@ -47,6 +47,33 @@ pub enum Provider {
     Xnnpack,
 }
 
+impl Provider {
+    /// What has to be on the device for it, and in the build of ONNX Runtime.
+    #[cfg(any(feature = "ort-dynamic", feature = "ort-static"))]
+    pub(super) fn needs(self) -> &'static str {
+        match self {
+            Self::Cpu => "nothing",
+            Self::Acl => "Arm's Compute Library (ONNX Runtime built with --use_acl)",
+            Self::Cann => "Huawei's CANN toolkit (ONNX Runtime built with --use_cann)",
+            Self::Cuda => {
+                "NVIDIA's CUDA and cuDNN, as JetPack has them (ONNX Runtime built with --use_cuda)"
+            }
+            Self::Migraphx => "AMD's ROCm with MIGraphX (ONNX Runtime built with --use_migraphx)",
+            Self::Onednn => "ONNX Runtime built with --use_dnnl",
+            Self::Openvino => "Intel's OpenVINO (ONNX Runtime built with --use_openvino)",
+            Self::Qnn => {
+                "Qualcomm's AI Engine Direct libraries (ONNX Runtime built with --use_qnn)"
+            }
+            Self::Rknpu => "Rockchip's NPU driver library (ONNX Runtime built with --use_rknpu)",
+            Self::Rocm => "AMD's ROCm (ONNX Runtime built with --use_rocm)",
+            Self::Tensorrt => {
+                "NVIDIA's TensorRT, as JetPack has it (ONNX Runtime built with --use_tensorrt)"
+            }
+            Self::Xnnpack => "ONNX Runtime built with --use_xnnpack",
+        }
+    }
+}
+
 impl fmt::Display for Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&format!("{self:?}").to_lowercase())

@@ -71,7 +71,8 @@ impl Ort {
             .with_inter_op_spinning(false)?;
         for provider in providers {
             if let Err(reason) = library::register(*provider, &mut builder) {
-                notes.push(format!("provider {provider} is missing: {reason}"));
+                let needs = provider.needs();
+                notes.push(format!("provider {provider} is missing: {reason}; it needs {needs}"));
             }
         }
         Ok(builder)

@@ -236,11 +236,15 @@ fn what_is_no_library_is_a_reason_and_no_crash() {
 #[cfg(feature = "ort-dynamic")]
 #[test]
 fn a_provider_that_is_missing_is_named_and_the_next_serves() {
-    let config =
-        OrtConfig { providers: vec![Provider::Cuda, Provider::Cpu], ..OrtConfig::default() };
+    let wanted = vec![Provider::Tensorrt, Provider::Cuda, Provider::Cpu];
+    let config = OrtConfig { providers: wanted, ..OrtConfig::default() };
     let Ok(ort) = Ort::open(&config) else { return };
     let (_directory, package) = package(gemm(Some(1)));
     let session = ort.load(&package, SessionOptions::default()).expect("cpu");
-    assert!(session.notes().iter().any(|note| note.contains("cuda")), "{:?}", session.notes());
+    let notes = session.notes();
+    for words in [["provider tensorrt", "--use_tensorrt"], ["provider cuda", "cuDNN"]] {
+        let told = notes.iter().any(|note| words.iter().all(|word| note.contains(word)));
+        assert!(told, "{words:?} in {notes:?}");
+    }
     assert!(ort.version().starts_with("1."), "{}", ort.version());
 }
