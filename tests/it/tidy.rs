@@ -18,6 +18,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("ingest", &["event", "task", "net", "mqtt"]),
     ("action", &["event", "task", "net", "mqtt"]),
     ("broker", &["event", "task", "net"]),
+    ("outbox", &["event", "task", "disk"]),
 ];
 
 /// Rooms that know everyone.
