@@ -45,4 +45,5 @@ pub mod net;
 pub mod outbox;
 pub mod package;
 pub mod pipeline;
+pub mod sync;
 pub mod task;

@@ -12,4 +12,5 @@ mod process;
 mod reload;
 mod service;
 mod support;
+mod sync;
 mod tidy;

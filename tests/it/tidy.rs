@@ -19,6 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("action", &["event", "task", "net", "mqtt"]),
     ("broker", &["event", "task", "net"]),
     ("outbox", &["event", "task", "disk"]),
+    ("sync", &["event", "task", "net", "mqtt", "outbox"]),
 ];
 
 /// Rooms that know everyone.
