@@ -3,6 +3,7 @@
 
 mod build;
 mod check;
+mod clouds;
 pub mod config;
 mod connection;
 mod counters;
@@ -28,6 +29,7 @@ pub use movement::Stalled;
 pub use pipeline::Status;
 
 use self::build::Workshop;
+use self::clouds::Clouds;
 use self::config::{Config, Problems};
 use self::connection::Connection;
 use self::embedded::Embedded;
@@ -37,6 +39,7 @@ use crate::event::{Device, Name, Prediction, StreamKey};
 use crate::ingest::Route;
 use crate::model::Models;
 use crate::mqtt::{MqttError, QoS};
+use crate::sync::CloudStatus;
 use crate::task::{Clock, Group, SystemClock};
 
 /// How long the last words to a broker may take.
@@ -76,6 +79,7 @@ pub struct App {
     config: Config,
     workshop: Workshop,
     broker: Option<Embedded>,
+    clouds: Clouds,
     connections: BTreeMap<Name, Connection>,
     pipelines: BTreeMap<Name, Pipeline>,
     /// Pipelines that were replaced, sending what they decided.
@@ -104,8 +108,15 @@ impl App {
         Problems::none(problems)?;
         let broker = config.broker.as_ref().map(Embedded::start);
         let connections = BTreeMap::new();
-        let mut app =
-            Self { config, workshop, broker, connections, pipelines, retiring: Group::default() };
+        let mut app = Self {
+            config,
+            workshop,
+            broker,
+            clouds: Clouds::default(),
+            connections,
+            pipelines,
+            retiring: Group::default(),
+        };
         app.open_connections()?;
         app.start_pipelines();
         for (name, pipeline) in &app.pipelines {
@@ -190,6 +201,11 @@ impl App {
     /// How each pipeline is doing.
     pub fn pipelines(&self) -> Vec<Status> {
         self.pipelines.iter().map(|(name, pipeline)| pipeline.status(name)).collect()
+    }
+
+    /// How each cloud is doing.
+    pub fn clouds(&self) -> Vec<(Name, CloudStatus)> {
+        self.clouds.statuses().map(|(name, status)| (name.clone(), status)).collect()
     }
 
     /// How often [`App::log_counts`] wants to be called.

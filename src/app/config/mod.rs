@@ -32,6 +32,7 @@ use crate::mqtt::ConnectionConfig;
 use crate::pipeline::decode::DecodeConfig;
 use crate::pipeline::rules::{Condition, Hits};
 use crate::pipeline::window::{StreamLimits, WindowConfig};
+use crate::sync::CloudConfig;
 use crate::task::WhenFull;
 
 /// Everything a user may set.
@@ -46,6 +47,8 @@ pub struct Config {
     pub mqtt: BTreeMap<Name, ConnectionConfig>,
     /// A broker inside the process, for sites with none.
     pub broker: Option<BrokerConfig>,
+    /// Clouds that records are sent to, by name.
+    pub cloud: BTreeMap<Name, CloudConfig>,
     /// Where models lie and what runs them.
     pub models: ModelsConfig,
     /// What is done with the messages, by name.

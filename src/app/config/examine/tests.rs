@@ -220,3 +220,30 @@ fn a_pipeline_that_can_never_work_is_refused() {
     let error = line(&picture).expect_err("no window of pictures");
     assert!(error.starts_with("eir.toml: pipeline.good.window: "), "{error}");
 }
+
+#[test]
+fn a_cloud_is_checked_like_everything_else() {
+    let found = wrong(
+        r#"
+[cloud.main]
+url = "http://192.168.1.5/in"
+token_file = "/nonexistent/token"
+
+[cloud.typo]
+url = "https://c.example"
+tokn_file = "x"
+
+[cloud.off]
+enabled = false
+url = "nonsense"
+"#,
+    );
+    each_told_once(
+        &found,
+        &[
+            &["eir.toml: cloud.main.ack: ", "\"echo\""],
+            &["eir.toml: cloud.main.token_file: /nonexistent/token"],
+            &["eir.toml: cloud.typo.tokn_file: ", "did you mean `token_file`"],
+        ],
+    );
+}
