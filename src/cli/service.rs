@@ -68,11 +68,17 @@ fn status(app: &App) -> String {
     let pipelines = app.pipelines();
     let degraded: Vec<_> =
         pipelines.iter().filter(|p| p.problem.is_some()).map(|p| p.name.as_str()).collect();
-    if degraded.is_empty() {
+    let mut line = if degraded.is_empty() {
         format!("{} pipelines run", pipelines.len())
     } else {
         format!("{} pipelines, degraded: {}", pipelines.len(), degraded.join(", "))
+    };
+    for (name, cloud) in app.clouds() {
+        if let Some(problem) = cloud.problem {
+            line.push_str(&format!("; records wait for cloud {name}: {problem}"));
+        }
     }
+    line
 }
 
 /// A manager that does not listen is no reason to stop working.
