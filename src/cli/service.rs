@@ -68,17 +68,19 @@ fn status(app: &App) -> String {
     let pipelines = app.pipelines();
     let degraded: Vec<_> =
         pipelines.iter().filter(|p| p.problem.is_some()).map(|p| p.name.as_str()).collect();
-    let mut line = if degraded.is_empty() {
+    let line = if degraded.is_empty() {
         format!("{} pipelines run", pipelines.len())
     } else {
         format!("{} pipelines, degraded: {}", pipelines.len(), degraded.join(", "))
     };
-    for (name, cloud) in app.clouds() {
-        if let Some(problem) = cloud.problem {
-            line.push_str(&format!("; records wait for cloud {name}: {problem}"));
-        }
+    let clouds = app.clouds();
+    let waiting: Vec<_> =
+        clouds.iter().filter(|(_, c)| c.problem.is_some()).map(|(name, _)| name.as_str()).collect();
+    if waiting.is_empty() {
+        line
+    } else {
+        format!("{line}; records wait for: {}", waiting.join(", "))
     }
-    line
 }
 
 /// A manager that does not listen is no reason to stop working.

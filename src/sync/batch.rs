@@ -83,7 +83,7 @@ mod tests {
         let lines = zstd::stream::decode_all(&batch.body()[..]).expect("zstd");
         assert_eq!(lines, b"{\"seq\":1}\n{\"seq\":2}\n");
         assert_eq!((batch.records(), batch.raw_bytes()), (2, 20));
-        let spread = super::tests::batch(&["{\n\"seq\":\r\n1}"]);
+        let spread = self::batch(&["{\n\"seq\":\r\n1}"]);
         let lines = zstd::stream::decode_all(&spread.body()[..]).expect("zstd");
         assert_eq!(lines, b"{ \"seq\":  1}\n");
     }

@@ -62,12 +62,11 @@ const fn next(state: BreakerState, event: BreakerEvent, enough: bool) -> Breaker
     use BreakerEvent::{Cooled, Failure, Success, Trip};
     use BreakerState::{Closed, HalfOpen, Open};
     match (state, event) {
-        // A success is a success, even of a question that was asked before the breaker opened.
-        (Closed | HalfOpen | Open, Success) => Closed,
         (Closed, Failure) if !enough => Closed,
+        // A success is a success, even of a question that was asked before the breaker opened.
+        (Closed | HalfOpen | Open, Success) | (Closed, Cooled) => Closed,
         (Closed | HalfOpen | Open, Failure | Trip) => Open,
         (Open | HalfOpen, Cooled) => HalfOpen,
-        (Closed, Cooled) => Closed,
     }
 }
 
