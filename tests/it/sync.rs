@@ -1,5 +1,6 @@
 //! From the outbox to clouds that fail in every way they can.
 
+mod device;
 mod faults;
 mod rejected;
 mod several;

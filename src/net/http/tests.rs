@@ -154,6 +154,22 @@ async fn a_private_authority_is_trusted_for_its_own_names_only() {
 }
 
 #[test]
+fn without_a_network_nobody_was_asked() {
+    let connect = |source| HttpError::Connect { host: "cloud:443".to_owned(), source };
+    for (source, offline) in [
+        (io::Error::from_raw_os_error(libc::ENETUNREACH), true),
+        (io::Error::from_raw_os_error(libc::EHOSTUNREACH), true),
+        (io::Error::from_raw_os_error(libc::ENETDOWN), true),
+        (io::Error::other("failed to lookup address information"), true),
+        (io::Error::from_raw_os_error(libc::ECONNREFUSED), false),
+        (io::Error::from_raw_os_error(libc::ETIMEDOUT), false),
+    ] {
+        let error = connect(source);
+        assert_eq!(error.is_offline(), offline, "{error:?}");
+    }
+}
+
+#[test]
 fn retry_after_is_seconds_or_a_date() {
     let read = |headers: &[(hyper::header::HeaderName, &str)]| {
         let headers = headers
