@@ -37,6 +37,7 @@ use crate::event::{Device, Name, Prediction, StreamKey};
 use crate::ingest::Route;
 use crate::model::Models;
 use crate::mqtt::{MqttError, QoS};
+use crate::outbox::{self, Outbox};
 use crate::task::{Clock, Group, SystemClock};
 
 /// How long the last words to a broker may take.
@@ -86,11 +87,16 @@ impl App {
     /// Builds everything, then starts everything. A pipeline whose model is broken is degraded, and
     /// built again from time to time ([`App::heal`]); the others run. To be called within a runtime.
     pub fn start(config: Config, observer: Option<Observer>) -> Result<Self, StartError> {
+        let device = Arc::new(config.device.resolve());
+        let outbox = config.outbox.as_ref().map(|outbox| {
+            Outbox::start(outbox, device.id.clone(), Vec::new(), Arc::new(SystemClock))
+        });
         let workshop = Workshop {
-            device: Arc::new(config.device.resolve()),
+            device,
             clock: Arc::new(SystemClock),
             models: Models::new(&config.models),
             observer,
+            outbox,
         };
         let mut pipelines = BTreeMap::new();
         let mut problems = Vec::new();
@@ -173,6 +179,14 @@ impl App {
             });
         }
         stopping.drain(deadline + GOODBYE).await;
+        if let Some(outbox) = &self.workshop.outbox {
+            // Before the connections: what is on disk is acknowledged.
+            let rest = end.saturating_duration_since(SystemClock.now());
+            if !outbox.stop(rest.max(GOODBYE)).await {
+                let records = outbox.status().waiting;
+                tracing::error!(records, "the disk did not take the last records in time");
+            }
+        }
         for (_, connection) in self.connections {
             connection.stop(GOODBYE).await;
         }
@@ -190,6 +204,11 @@ impl App {
     /// How each pipeline is doing.
     pub fn pipelines(&self) -> Vec<Status> {
         self.pipelines.iter().map(|(name, pipeline)| pipeline.status(name)).collect()
+    }
+
+    /// How the outbox is doing, where the configuration has one.
+    pub fn outbox(&self) -> Option<outbox::Status> {
+        self.workshop.outbox.as_ref().map(Outbox::status)
     }
 
     /// How often [`App::log_counts`] wants to be called.
@@ -210,6 +229,9 @@ impl App {
         }
         if let Some(reason) = self.broker.as_ref().and_then(Embedded::problem) {
             tracing::warn!("the embedded broker does not run: {reason}");
+        }
+        if let Some(outbox) = self.outbox() {
+            log_outbox(&outbox);
         }
         for (name, connection) in &self.connections {
             if let Some(reason) = connection.problem() {
@@ -257,6 +279,15 @@ async fn send_off(name: &Name, actions: Option<action::Running>, deadline: Durat
     let lost = actions.drain(deadline).await;
     if lost > 0 {
         tracing::error!(pipeline = %name, actions = lost, "decided, but not carried out in time");
+    }
+}
+
+fn log_outbox(status: &outbox::Status) {
+    let stored: u64 = status.stored.values().map(|amount| amount.records).sum();
+    let outbox::Status { written, dropped, refused, waiting, .. } = status;
+    tracing::info!(stored, written, dropped, refused, waiting, "outbox");
+    if let Some(reason) = &status.problem {
+        tracing::warn!("the outbox is degraded: {reason}");
     }
 }
 

@@ -35,6 +35,7 @@ impl App {
             ("device", self.config.device != config.device),
             ("broker", self.config.broker != config.broker),
             ("models", self.config.models != config.models),
+            ("outbox", self.config.outbox != config.outbox),
         ];
         let changed = parts.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| {
             Problem::new(key, "a change here takes effect at a start; restart eir")

@@ -16,6 +16,7 @@ use crate::broker::BrokerConfig;
 use crate::event::{KeyTemplate, Name};
 use crate::model::ModelsConfig;
 use crate::mqtt::ConnectionConfig;
+use crate::outbox::OutboxConfig;
 use crate::pipeline::decode::DecodeConfig;
 use crate::pipeline::rules::Condition;
 use crate::pipeline::window::{StreamLimits, WindowConfig};
@@ -30,6 +31,7 @@ pub(super) struct Draft {
     pub broker: Option<Option<BrokerConfig>>,
     pub models: Option<ModelsConfig>,
     pub pipeline: BTreeMap<Name, PipelineDraft>,
+    pub outbox: Option<Option<OutboxConfig>>,
     pub shutdown: Option<ShutdownConfig>,
 }
 
@@ -62,6 +64,7 @@ impl Draft {
             models: table.or_default("models"),
             pipeline: table
                 .each("pipeline", |tables, name| Some(PipelineDraft::read(tables, name))),
+            outbox: table.or_default("outbox"),
             shutdown: table.or_default("shutdown"),
         }
     }
@@ -90,6 +93,7 @@ impl Draft {
             broker: self.broker.unwrap_or_default(),
             models: self.models.unwrap_or_default(),
             pipeline,
+            outbox: self.outbox.unwrap_or_default(),
             shutdown: self.shutdown.unwrap_or_default(),
         }
     }
