@@ -36,13 +36,20 @@ impl Clouds {
         }
         for (name, config) in configured {
             if !self.running.contains_key(name) {
-                self.start(name, config, outbox);
+                self.start_one(name, config, outbox);
             }
         }
     }
 
-    /// Starts one. The configuration was checked, so that it can be tried at least.
-    pub(super) fn start(&mut self, name: &Name, config: &CloudConfig, outbox: &Outbox) {
+    /// Starts what is configured.
+    pub(super) fn start(&mut self, configured: &BTreeMap<Name, CloudConfig>, outbox: &Outbox) {
+        for (name, config) in configured {
+            self.start_one(name, config, outbox);
+        }
+    }
+
+    /// The configuration was checked, so that it can be tried at least.
+    fn start_one(&mut self, name: &Name, config: &CloudConfig, outbox: &Outbox) {
         match HttpsUplink::new(config) {
             Ok(uplink) => {
                 let cloud = Cloud::start(name, config, uplink, outbox.reader(name.clone()));
@@ -55,6 +62,17 @@ impl Clouds {
     /// How each is doing.
     pub(super) fn statuses(&self) -> impl Iterator<Item = (&Name, CloudStatus)> {
         self.running.iter().map(|(name, (_, cloud))| (name, cloud.status()))
+    }
+
+    /// Writes to the log what became of the records, and why some wait.
+    pub(super) fn log(&self) {
+        for (name, status) in self.statuses() {
+            let CloudStatus { batches, records, sent_bytes, failures, dead, breaker, .. } = status;
+            tracing::info!(cloud = %name, batches, records, sent_bytes, failures, dead, "sent");
+            if let Some(reason) = status.problem {
+                tracing::warn!(cloud = %name, ?breaker, "records wait: {reason}");
+            }
+        }
     }
 
     /// Sends what is in the outbox to those that take it, until `deadline` has passed.

@@ -39,6 +39,7 @@ use crate::event::{Device, Name, Prediction, StreamKey};
 use crate::ingest::Route;
 use crate::model::Models;
 use crate::mqtt::{MqttError, QoS};
+use crate::outbox::{self, Outbox};
 use crate::sync::CloudStatus;
 use crate::task::{Clock, Group, SystemClock};
 
@@ -90,11 +91,17 @@ impl App {
     /// Builds everything, then starts everything. A pipeline whose model is broken is degraded, and
     /// built again from time to time ([`App::heal`]); the others run. To be called within a runtime.
     pub fn start(config: Config, observer: Option<Observer>) -> Result<Self, StartError> {
+        let device = Arc::new(config.device.resolve());
+        let outbox = config.outbox.as_ref().map(|outbox| {
+            let clouds = config.cloud.keys().cloned().collect();
+            Outbox::start(outbox, device.id.clone(), clouds, Arc::new(SystemClock))
+        });
         let workshop = Workshop {
-            device: Arc::new(config.device.resolve()),
+            device,
             clock: Arc::new(SystemClock),
             models: Models::new(&config.models),
             observer,
+            outbox,
         };
         let mut pipelines = BTreeMap::new();
         let mut problems = Vec::new();
@@ -119,6 +126,9 @@ impl App {
         };
         app.open_connections()?;
         app.start_pipelines();
+        if let Some(outbox) = &app.workshop.outbox {
+            app.clouds.start(&app.config.cloud, outbox);
+        }
         for (name, pipeline) in &app.pipelines {
             if let Some(reason) = pipeline.problem() {
                 tracing::error!(pipeline = %name, "degraded: {reason}");
@@ -163,7 +173,7 @@ impl App {
     }
 
     /// Stops the intake, decides what is queued and sends what was decided, all within the configured
-    /// deadline; then says goodbye to the brokers. What is left is counted and named.
+    /// deadline; then says goodbye to the clouds and the brokers. What is left is counted and named.
     pub async fn drain(self) {
         let deadline = self.config.shutdown.drain.0;
         for connection in self.connections.values() {
@@ -184,6 +194,16 @@ impl App {
             });
         }
         stopping.drain(deadline + GOODBYE).await;
+        if let Some(outbox) = &self.workshop.outbox {
+            // Before the outbox, which the clouds read from. Before the connections: what is on disk is
+            // acknowledged.
+            let rest = || end.saturating_duration_since(SystemClock.now()).max(GOODBYE);
+            self.clouds.stop(rest()).await;
+            if !outbox.stop(rest()).await {
+                let records = outbox.status().waiting;
+                tracing::error!(records, "the disk did not take the last records in time");
+            }
+        }
         for (_, connection) in self.connections {
             connection.stop(GOODBYE).await;
         }
@@ -208,6 +228,11 @@ impl App {
         self.clouds.statuses().map(|(name, status)| (name.clone(), status)).collect()
     }
 
+    /// How the outbox is doing, where the configuration has one.
+    pub fn outbox(&self) -> Option<outbox::Status> {
+        self.workshop.outbox.as_ref().map(Outbox::status)
+    }
+
     /// How often [`App::log_counts`] wants to be called.
     pub fn report_every(&self) -> Duration {
         self.config.log.every.0.max(Duration::from_secs(1))
@@ -227,6 +252,10 @@ impl App {
         if let Some(reason) = self.broker.as_ref().and_then(Embedded::problem) {
             tracing::warn!("the embedded broker does not run: {reason}");
         }
+        if let Some(outbox) = self.outbox() {
+            log_outbox(&outbox);
+        }
+        self.clouds.log();
         for (name, connection) in &self.connections {
             if let Some(reason) = connection.problem() {
                 tracing::warn!(connection = %name, "degraded: {reason}");
@@ -273,6 +302,15 @@ async fn send_off(name: &Name, actions: Option<action::Running>, deadline: Durat
     let lost = actions.drain(deadline).await;
     if lost > 0 {
         tracing::error!(pipeline = %name, actions = lost, "decided, but not carried out in time");
+    }
+}
+
+fn log_outbox(status: &outbox::Status) {
+    let stored: u64 = status.stored.values().map(|amount| amount.records).sum();
+    let outbox::Status { written, dropped, refused, waiting, .. } = status;
+    tracing::info!(stored, written, dropped, refused, waiting, "outbox");
+    if let Some(reason) = &status.problem {
+        tracing::warn!("the outbox is degraded: {reason}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::value::to_raw_value;
 use tokio::sync::watch;
@@ -16,18 +16,33 @@ use super::writer::Writer;
 use crate::event::{Ack, Decision, Name};
 use crate::task::Clock;
 
+/// A disk that takes longer than this over one transaction is told of as a problem.
+const SLOW: Duration = Duration::from_secs(10);
+
 /// The durable queue towards the clouds. Clones share it; one thread writes.
 #[derive(Debug, Clone)]
 pub struct Outbox {
     pub(super) shared: Arc<Shared>,
     /// The place of the newest record; closed when the thread has ended.
     pub(super) newest: watch::Receiver<i64>,
+    _last: Arc<Last>,
+}
+
+/// Dropped with the last handle: nobody can append any more.
+#[derive(Debug)]
+struct Last(Arc<Shared>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        self.0.inlet.close();
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Shared {
     pub inlet: Inlet,
     status: Mutex<Status>,
+    clock: Arc<dyn Clock>,
 }
 
 /// How the outbox is doing.
@@ -49,6 +64,8 @@ pub struct Status {
     pub epoch: u64,
     /// Databases that were damaged and set aside since the start.
     pub set_aside: u64,
+    /// Since when the disk has been asked to write, and has not answered.
+    pub(super) busy_since: Option<Instant>,
 }
 
 /// A number of records, and of the bytes of their bodies.
@@ -71,8 +88,12 @@ impl Outbox {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let (newest_sender, newest) = watch::channel(0);
-        let shared = Arc::new(Shared { inlet: Inlet::new(config), status: Mutex::default() });
-        let outbox = Self { shared, newest };
+        let shared = Arc::new(Shared {
+            inlet: Inlet::new(config),
+            status: Mutex::default(),
+            clock: Arc::clone(&clock),
+        });
+        let outbox = Self { _last: Arc::new(Last(Arc::clone(&shared))), shared, newest };
         outbox.set_clouds(clouds);
         let shared = Arc::clone(&outbox.shared);
         let writer = Writer::new(config.clone(), device, shared, newest_sender, clock);
@@ -110,6 +131,12 @@ impl Outbox {
     pub fn status(&self) -> Status {
         let mut status = self.shared.status().clone();
         status.waiting += self.shared.inlet.waiting() as u64;
+        let now = self.shared.clock.now();
+        let busy = status.busy_since.map(|since| now.saturating_duration_since(since));
+        if let Some(busy) = busy.filter(|busy| *busy >= SLOW) {
+            let seconds = busy.as_secs();
+            status.problem.get_or_insert(format!("the disk has not answered for {seconds} s"));
+        }
         status
     }
 

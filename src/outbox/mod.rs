@@ -24,6 +24,7 @@ mod error;
 mod gap;
 mod handle;
 mod inlet;
+mod inspect;
 mod progress;
 mod reader;
 mod record;
@@ -35,5 +36,9 @@ pub use config::{OutboxConfig, WhenUnwritable};
 pub use error::OutboxError;
 pub use gap::{Gap, Reason};
 pub use handle::{Amount, Outbox, Status};
+pub use inspect::{CloudContents, Contents, Finding, Inspector, Repaired, repair};
 pub use reader::Reader;
 pub use record::{Batch, Draft, Kind, Record};
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::Gap;
 use crate::event::Name;
 
 /// The version of the record's JSON.
@@ -124,6 +125,12 @@ impl Record {
         let Draft { id, origin, at, kind, body } = draft;
         let Place { pos, epoch, seq } = place;
         Self { v: FORMAT, id, origin, device, epoch, seq, at, kind, body, pos }
+    }
+
+    /// What it says, where it tells of a gap.
+    pub fn gap(&self) -> Option<Gap> {
+        let is_gap = self.kind == Kind::Gap;
+        is_gap.then(|| serde_json::from_str(self.body.get()).ok()).flatten()
     }
 
     /// About the length of its JSON, in bytes.

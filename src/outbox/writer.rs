@@ -92,25 +92,24 @@ impl Writer {
     /// Works until it is told to close, and what waits is written or given up.
     pub(super) fn run(mut self) {
         self.attempt();
+        self.report();
         loop {
             let now = self.clock.now();
             let wake_at = self.refusal.as_ref().map_or(self.next_tick, |refusal| refusal.retry_at);
             // With `hold`, what waits goes on waiting while the disk refuses.
             let with_items = self.refusal.is_none() || self.gives_up();
             let taken = self.shared.inlet.wait(wake_at.saturating_duration_since(now), with_items);
+            self.shared.status().dropped += taken.losses.count();
             self.losses.merge(taken.losses);
             self.obey(taken.commands);
-            let is_due = self
-                .refusal
-                .as_ref()
-                .is_none_or(|refusal| taken.is_closing || self.clock.now() >= refusal.retry_at);
-            if is_due {
+            let is_due = taken.is_closing || self.clock.now() >= wake_at;
+            if is_due || self.refusal.is_none() {
                 self.attempt();
             }
             if self.refusal.is_some() && self.gives_up() {
                 self.give_up();
             }
-            self.serve();
+            self.serve(is_due);
             self.report();
             if taken.is_closing && (self.refusal.is_some() || self.shared.inlet.waiting() == 0) {
                 break;
@@ -147,10 +146,15 @@ impl Writer {
     /// Writes what waits. A disk that fails is tried once more at once, with the database opened anew;
     /// after that it refuses.
     fn attempt(&mut self) {
-        self.shared.inlet.take_into(&mut self.hand, BATCH);
-        if let Err(first) = self.write()
-            && let Err(error) = self.recover(&first)
-        {
+        let most = BATCH.min(self.config.max.0 / 16);
+        self.shared.inlet.take_into(&mut self.hand, most);
+        if self.has_nothing_to_do() {
+            return;
+        }
+        self.shared.status().busy_since = Some(self.clock.now());
+        let outcome = self.write().or_else(|error| self.recover(error));
+        self.shared.status().busy_since = None;
+        if let Err(error) = outcome {
             self.refuse(&error);
             return;
         }
@@ -161,9 +165,22 @@ impl Writer {
         self.backoff.reset();
     }
 
+    fn has_nothing_to_do(&self) -> bool {
+        self.store.is_some()
+            && self.refusal.is_none()
+            && self.hand.is_empty()
+            && self.losses.is_empty()
+            && self.refused.is_empty()
+            && !self.clouds.has_changed()
+            && self.clock.now() < self.next_tick
+    }
+
     fn write(&mut self) -> Result<(), OutboxError> {
-        if self.store.is_none() {
-            self.open()?;
+        match &mut self.store {
+            // It was opened to be read from, say.
+            Some(store) if self.refusal.is_some() => store.probe()?,
+            Some(_) => {}
+            None => self.open()?,
         }
         let Some(store) = &mut self.store else { return Ok(()) };
         let drafts: Vec<_> = self.hand.iter().map(|item| &item.draft).collect();
@@ -175,7 +192,7 @@ impl Writer {
         };
         let written = store.write(work)?;
         let newest = store.newest();
-        self.shared.status().dropped += written.dropped + self.losses.count();
+        self.report_stored(written.dropped);
         self.losses = Losses::default();
         self.refused.clear();
         self.settle();
@@ -186,7 +203,6 @@ impl Writer {
     /// The records in hand are on disk.
     fn settle(&mut self) {
         let cost = self.hand.iter().map(|item| item.draft.cost()).sum();
-        self.shared.status().written += self.hand.len() as u64;
         self.hand.drain(..).for_each(|item| item.ack.settle());
         self.shared.inlet.release(cost);
     }
@@ -213,18 +229,14 @@ impl Writer {
     }
 
     /// After an error: the handle is not trusted any more, and what the file holds is looked at afresh.
-    fn recover(&mut self, error: &OutboxError) -> Result<(), OutboxError> {
-        let wrote = self.store.take().is_some();
+    fn recover(&mut self, error: OutboxError) -> Result<(), OutboxError> {
+        let was_open = self.store.take().is_some();
         if error.is_corrupt() {
-            self.set_aside(error)?;
+            self.set_aside(&error)?;
             return self.write();
         }
-        if !wrote {
-            return match error {
-                // The damage may have been told of as something else before.
-                OutboxError::Disk(_) => self.write(),
-                _ => self.open().and_then(|()| self.write()),
-            };
+        if !was_open {
+            return Err(error);
         }
         self.open()?;
         let Some(store) = &self.store else { return Ok(()) };
@@ -235,6 +247,7 @@ impl Writer {
             // The commit had been complete, and now it is on disk.
             self.losses = Losses::default();
             self.refused.clear();
+            self.report_stored(0);
             self.settle();
         }
         self.write()
@@ -273,6 +286,7 @@ impl Writer {
                 return;
             }
             let cost = self.hand.iter().map(|item| item.draft.cost()).sum();
+            self.shared.status().dropped += self.hand.len() as u64;
             for item in self.hand.drain(..) {
                 self.losses.add(Reason::Unwritable, &Lost::unwritten(&item.draft));
                 item.ack.settle();
@@ -282,30 +296,40 @@ impl Writer {
     }
 
     /// Answers readers. A database that cannot be written to may well be readable.
-    fn serve(&mut self) {
+    fn serve(&mut self, may_open: bool) {
         self.reads.retain(|read| !read.reply.is_closed());
-        if self.reads.is_empty() || self.reopen_to_read().is_err() {
+        if self.reads.is_empty() || may_open && self.reopen_to_read().is_err() {
             return;
         }
-        let Some(store) = &self.store else { return };
-        let mut broken = None;
-        for read in std::mem::take(&mut self.reads) {
+        let Err(error) = self.answer() else { return };
+        self.store = None;
+        let recovered = if error.is_corrupt() { self.set_aside(&error) } else { Err(error) };
+        match recovered {
+            // What is left of it can be read.
+            Ok(()) => {
+                self.attempt();
+                if self.answer().is_err() {
+                    self.store = None;
+                }
+            }
+            Err(error) => self.refuse(&error),
+        }
+    }
+
+    /// Answers as many as can be; the others wait.
+    fn answer(&mut self) -> Result<(), OutboxError> {
+        let Some(store) = &self.store else { return Ok(()) };
+        while let Some(read) = self.reads.pop() {
             match store.next(&self.clouds, &read.cloud, read.after, read.most) {
                 // Who asked may have gone.
                 Ok(reply) => drop(read.reply.send(reply)),
                 Err(error) => {
-                    broken = Some(error);
                     self.reads.push(read);
+                    return Err(error);
                 }
             }
         }
-        if let Some(error) = broken {
-            self.store = None;
-            let recovered = if error.is_corrupt() { self.set_aside(&error) } else { Err(error) };
-            if let Err(error) = recovered {
-                self.refuse(&error);
-            }
-        }
+        Ok(())
     }
 
     fn reopen_to_read(&mut self) -> Result<(), OutboxError> {
@@ -321,10 +345,16 @@ impl Writer {
         let mut status = self.shared.status();
         status.problem = self.refusal.as_ref().map(|refusal| refusal.reason.clone());
         status.waiting = self.hand.len() as u64;
-        if let Some(store) = &self.store {
-            status.stored.clone_from(store.tally().amounts());
-            status.epoch = store.epoch();
-        }
+    }
+
+    /// Before anybody is told that it is written: who then looks finds it.
+    fn report_stored(&self, dropped: u64) {
+        let Some(store) = &self.store else { return };
+        let mut status = self.shared.status();
+        status.stored.clone_from(store.tally().amounts());
+        status.epoch = store.epoch();
+        status.dropped += dropped;
+        status.written += self.hand.len() as u64;
     }
 
     fn end(mut self) {
@@ -336,8 +366,10 @@ impl Writer {
         } else if lost > 0 {
             tracing::warn!(records = lost, "not written; their messages come again");
         }
-        // The log is emptied into the file.
+        // The log is emptied into the file, and another process may have it, before anybody is told of
+        // the end.
         drop(self.store.take());
+        drop(self.lock.take());
         self.report();
         tracing::debug!("the outbox is closed");
     }

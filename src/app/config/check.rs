@@ -34,6 +34,10 @@ pub(super) fn check(draft: &Draft, mistakes: &mut Mistakes<'_>) {
     for found in draft.broker.iter().flatten().flat_map(crate::broker::BrokerConfig::check) {
         mistakes.add(&format!("broker.{}", found.key), found.message);
     }
+    for (key, message) in draft.outbox.iter().flatten().flat_map(crate::outbox::OutboxConfig::check)
+    {
+        mistakes.add(&join("outbox", key), message);
+    }
     let site =
         Site { mqtt: &draft.mqtt, device: draft.device.as_ref().map(super::DeviceConfig::resolve) };
     for (name, pipeline) in &draft.pipeline {

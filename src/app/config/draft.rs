@@ -16,6 +16,7 @@ use crate::broker::BrokerConfig;
 use crate::event::{KeyTemplate, Name};
 use crate::model::ModelsConfig;
 use crate::mqtt::ConnectionConfig;
+use crate::outbox::OutboxConfig;
 use crate::pipeline::decode::DecodeConfig;
 use crate::pipeline::rules::Condition;
 use crate::pipeline::window::{StreamLimits, WindowConfig};
@@ -32,6 +33,7 @@ pub(super) struct Draft {
     pub cloud: BTreeMap<Name, Option<CloudConfig>>,
     pub models: Option<ModelsConfig>,
     pub pipeline: BTreeMap<Name, PipelineDraft>,
+    pub outbox: Option<Option<OutboxConfig>>,
     pub shutdown: Option<ShutdownConfig>,
 }
 
@@ -65,6 +67,7 @@ impl Draft {
             models: table.or_default("models"),
             pipeline: table
                 .each("pipeline", |tables, name| Some(PipelineDraft::read(tables, name))),
+            outbox: table.or_default("outbox"),
             shutdown: table.or_default("shutdown"),
         }
     }
@@ -92,14 +95,18 @@ impl Draft {
         let pipeline = pipelines.collect();
         let mqtt = self.mqtt.into_iter().filter_map(|(name, found)| Some((name, found?)));
         let cloud = self.cloud.into_iter().filter_map(|(name, found)| Some((name, found?)));
+        let cloud: BTreeMap<_, _> = cloud.collect();
+        // Who names a cloud wants records, and should not have to know what they are kept in.
+        let usual = (!cloud.is_empty()).then(OutboxConfig::default);
         Config {
             device: self.device.unwrap_or_default(),
             log: self.log.unwrap_or_default(),
             mqtt: mqtt.collect(),
             broker: self.broker.unwrap_or_default(),
-            cloud: cloud.collect(),
+            cloud,
             models: self.models.unwrap_or_default(),
             pipeline,
+            outbox: self.outbox.flatten().or(usual),
             shutdown: self.shutdown.unwrap_or_default(),
         }
     }

@@ -29,6 +29,7 @@ use crate::event::{Device, HumanDuration, KeyTemplate, Name};
 use crate::ingest::MqttInputConfig;
 use crate::model::ModelsConfig;
 use crate::mqtt::ConnectionConfig;
+use crate::outbox::OutboxConfig;
 use crate::pipeline::decode::DecodeConfig;
 use crate::pipeline::rules::{Condition, Hits};
 use crate::pipeline::window::{StreamLimits, WindowConfig};
@@ -53,6 +54,9 @@ pub struct Config {
     pub models: ModelsConfig,
     /// What is done with the messages, by name.
     pub pipeline: BTreeMap<Name, PipelineConfig>,
+    /// Records on their way to the clouds. Where there is a cloud and this is not written, the usual one;
+    /// without either no records are kept.
+    pub outbox: Option<OutboxConfig>,
     /// How the process ends.
     pub shutdown: ShutdownConfig,
 }
@@ -200,7 +204,7 @@ pub struct RuleConfig {
     /// The least time between two firings in one stream.
     #[serde(default)]
     pub cooldown: Option<HumanDuration>,
-    /// Also a record to the cloud.
+    /// Also a record to the clouds, where there is a `[cloud.NAME]` or an `[outbox]`.
     #[serde(default = "yes")]
     pub record: bool,
     /// What is done at once, locally.

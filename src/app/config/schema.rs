@@ -13,7 +13,14 @@ use super::tree::{Mistakes, join};
 /// The JSON Schema (draft 2020-12) of a configuration; `eir schema config` prints it.
 pub fn schema() -> Json {
     let mut schema = schemars::schema_for!(Config).to_value();
-    let named = ["ConnectionConfig", "CloudConfig", "BrokerConfig", "PipelineConfig", "RuleConfig"];
+    let named = [
+        "ConnectionConfig",
+        "CloudConfig",
+        "BrokerConfig",
+        "PipelineConfig",
+        "RuleConfig",
+        "OutboxConfig",
+    ];
     for definition in named {
         let properties = schema.pointer_mut(&format!("/$defs/{definition}/properties"));
         if let Some(Json::Object(properties)) = properties {

@@ -18,10 +18,10 @@ use std::time::Instant;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-pub(super) use clouds::Clouds;
-pub(super) use open::{FORMAT, beside, connect_to_read, pragma};
-pub(super) use read::{Row, gaps, rows};
-pub(super) use salvage::{Salvaged, finish_salvage, salvage};
+pub(super) use clouds::{Clouds, load as load_clouds};
+pub(super) use open::{beside, connect_to_read, pragma};
+pub(super) use read::{Row, devices, rows};
+pub(super) use salvage::{finish_salvage, salvage};
 pub(super) use tally::Tally;
 
 use super::gap::Losses;
@@ -100,15 +100,15 @@ impl Store {
         epoch_before: u64,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, OutboxError> {
-        // The log is emptied at a sixteenth of the room, or at 4 MiB, which is SQLite's own bound; a
-        // transaction may go beyond that.
+        // The log is emptied at a sixteenth of the room, or at 4 MiB, which is SQLite's own bound; the last
+        // transaction before that makes it longer.
         let max = config.max.0 as u64;
         let wal = (max / 16).min(4 << 20);
         let db = open::connect(path, wal / 4096)?;
         open::fill(&db, device, epoch_before, &**clock)?;
         let limits = Limits {
             page: pragma(&db, "page_size")?,
-            used: max - 2 * wal,
+            used: max - (max / 4).min(16 << 20),
             age: config.max_age.map(|age| age.0.as_secs()),
         };
         let mut store = Self {
@@ -147,7 +147,7 @@ impl Store {
                 ))
             },
         )?;
-        self.devices = read::devices(&self.db)?;
+        self.devices = devices(&self.db)?;
         (self.epoch, self.next_pos, self.next_seq, self.counted) =
             (epoch, next_pos, next_seq, counted);
         self.lived.0 = lived;

@@ -14,7 +14,7 @@ use crate::event::Name;
 use crate::task::Clock;
 
 /// The format that is written.
-pub(in crate::outbox) const FORMAT: i64 = 1;
+pub(super) const FORMAT: i64 = 1;
 
 /// "eiro": says that a database is an outbox.
 const APPLICATION: i64 = 0x6569_726f;

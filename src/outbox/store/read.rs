@@ -42,6 +42,12 @@ impl Row {
         Ok(Self { place, lived: row.get(3)?, draft })
     }
 
+    /// What a gap record says.
+    pub(in crate::outbox) fn gap(&self) -> Option<Gap> {
+        let is_gap = self.draft.kind == Kind::Gap;
+        is_gap.then(|| serde_json::from_str(self.draft.body.get()).ok()).flatten()
+    }
+
     pub(in crate::outbox) fn record(
         self,
         devices: &BTreeMap<u64, Name>,
@@ -129,10 +135,4 @@ impl Store {
             (!records.is_empty()).then_some(Batch { after: start, upto: position, records });
         Ok(Reply { batch, position })
     }
-}
-
-/// The gap records among the records, for whoever checks the sequence.
-pub(in crate::outbox) fn gaps(row: &Row) -> Option<Gap> {
-    let is_gap = row.draft.kind == Kind::Gap;
-    is_gap.then(|| serde_json::from_str(row.draft.body.get()).ok()).flatten()
 }

@@ -45,7 +45,14 @@ impl Store {
                 let query = "SELECT pos, kind, epoch, seq, at, bytes, \
                              CASE kind WHEN 'gap' THEN body END, lived FROM record \
                              WHERE kind = ?1 AND pos >= ?2 ORDER BY pos LIMIT ?3";
-                let found = self.doomed(query, params![kind.as_str(), from, STEP])?;
+                let mut found = self.doomed(query, params![kind.as_str(), from, STEP])?;
+                // No more than it takes; what a row really frees, the pages tell.
+                let mut freed = 0;
+                let enough = found.iter().position(|row| {
+                    freed += row.bytes as u64 + ROW;
+                    freed >= used - wanted
+                });
+                found.truncate(enough.map_or(found.len(), |last| last + 1));
                 let Some(last) = found.last() else { break };
                 self.oldest.insert(kind, last.pos + 1);
                 self.drop_rows(&found, Reason::Full, &mut losses)?;

@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags, params};
 
 use super::super::sequence::Sequence;
 use super::super::{Gap, OutboxConfig, OutboxError, Reason};
-use super::{Row, Store, beside, clouds, gaps, read, rows};
+use super::{Row, Store, beside, clouds, read, rows};
 use crate::disk;
 use crate::event::Name;
 use crate::task::Clock;
@@ -26,7 +26,7 @@ const MOST: u64 = 3;
 const STEP: u64 = 1000;
 
 /// Rows looked for one by one in the part of a database that cannot be walked through.
-const MOST_PROBES: i64 = 200_000;
+const MOST_PROBES: i64 = 50_000;
 
 /// What became of a damaged database.
 #[derive(Debug)]
@@ -148,7 +148,7 @@ impl Store {
         self.lived.0 = self.lived.0.max(lived.unwrap_or(0));
         let mut copy = Copy { records: 0, open: false };
         let mut highest = 0;
-        let newest = walk(
+        walk(
             damaged,
             |row| {
                 highest = highest.max(row.place.pos);
@@ -159,10 +159,10 @@ impl Store {
                 }
                 copy.row(self, &row)
             },
-            next_pos,
+            state("next_pos").map_or(i64::MAX, |_| next_pos),
         )?;
         copy.finish(self)?;
-        self.next_pos = next_pos.max(highest.max(newest) + 1);
+        self.next_pos = next_pos.max(highest + 1);
         self.db.execute_batch("BEGIN IMMEDIATE")?;
         self.save_state()?;
         self.db.execute_batch("COMMIT")?;
@@ -183,7 +183,7 @@ impl Store {
         let mut sequence = Sequence::default();
         rows(&self.db, 0, |row| {
             sequence.see(row.place.epoch, row.place.seq);
-            if let Some(gap) = gaps(&row) {
+            if let Some(gap) = row.gap() {
                 sequence.tell(&gap);
             }
             Ok(ControlFlow::Continue(()))
@@ -251,12 +251,17 @@ impl Copy {
 }
 
 /// Every row that can be read: from the oldest up to the first that cannot, from the newest down likewise,
-/// and what lies between one by one. Returns the newest place that was met. Errors are those of `each`.
+/// and what lies between one by one. No place is at `end` or behind it, as far as that is known. Errors are
+/// those of `each`.
 fn walk(
     damaged: &Connection,
     mut each: impl FnMut(Row) -> Result<(), OutboxError>,
     end: i64,
-) -> Result<i64, OutboxError> {
+) -> Result<(), OutboxError> {
+    if damaged.prepare("SELECT pos FROM record").is_err() {
+        // Not even the table is there.
+        return Ok(());
+    }
     let mut outcome = Ok(());
     let mut upto = 0;
     let _where_it_ended = rows(damaged, 0, |row| {
@@ -268,19 +273,19 @@ fn walk(
     let mut downto = i64::MAX;
     while let Some(row) = one(damaged, "pos < ?1 ORDER BY pos DESC LIMIT 1", downto) {
         if row.place.pos <= upto {
-            return Ok(upto);
+            return Ok(());
         }
         downto = row.place.pos;
         each(row)?;
     }
-    let newest = if downto == i64::MAX { upto } else { downto };
-    let last = downto.min(end.max(upto + MOST_PROBES)).min(upto + MOST_PROBES);
-    for pos in upto + 1..last {
+    // Where not even the newest can be read, the places up to where it should be are tried.
+    let last = if downto == i64::MAX { end } else { downto };
+    for pos in upto + 1..last.min(upto + MOST_PROBES) {
         if let Some(row) = one(damaged, "pos = ?1", pos) {
             each(row)?;
         }
     }
-    Ok(newest)
+    Ok(())
 }
 
 fn one(damaged: &Connection, place: &str, value: i64) -> Option<Row> {

@@ -247,3 +247,15 @@ url = "nonsense"
         ],
     );
 }
+
+/// `device init --cloud` writes a cloud and nothing else.
+#[test]
+fn a_cloud_brings_the_usual_outbox_with_it() {
+    let cloud = "[cloud.main]\nurl = \"https://c.example\"\n";
+    let outbox = |text: &str| load(&sources(&format!("{SITE}{text}"))).expect("valid").outbox;
+    assert_eq!(outbox(""), None);
+    assert_eq!(outbox(cloud), Some(crate::outbox::OutboxConfig::default()));
+    let mine = outbox(&format!("{cloud}[outbox]\nmax = \"4MiB\"")).expect("an outbox");
+    assert_eq!(mine.max.0, 4 << 20);
+    assert_eq!(outbox(&format!("{cloud}enabled = false")), None);
+}
