@@ -35,21 +35,32 @@ impl Device {
         Self { outbox, _directory: directory }
     }
 
-    /// Takes in a decision for each word; the ids of the records.
-    fn put(&self, words: impl IntoIterator<Item = String>) -> BTreeSet<String> {
+    /// Takes in a decision for each word and waits until all are on disk; the ids of the records.
+    async fn put(&self, words: impl IntoIterator<Item = String>) -> BTreeSet<String> {
+        let (told, mut hear) = tokio::sync::mpsc::channel(1000);
         let put = |word: String| {
             let body = serde_json::value::to_raw_value(&word).expect("json");
             let at = "2026-03-01T10:00:00Z".parse().expect("time");
             let id = uuid::Uuid::now_v7();
             let draft = Draft { id, origin: None, at, kind: Kind::Decision, body };
-            self.outbox.append(draft, Ack::none());
+            let told = told.clone();
+            self.outbox.append(draft, Ack::new(move || told.try_send(()).expect("room")));
             id.to_string()
         };
-        words.into_iter().map(put).collect()
+        let ids: BTreeSet<_> = words.into_iter().map(put).collect();
+        for _ in &ids {
+            within("a record on disk", hear.recv()).await.expect("settled");
+        }
+        // When the second of two questions is answered, what was before the first is counted.
+        let mut probe = self.outbox.reader(name("probe"));
+        for _ in 0..2 {
+            within("an answer", probe.next(1, 1)).await;
+        }
+        ids
     }
 
-    fn some(&self, count: usize) -> BTreeSet<String> {
-        self.put((0..count).map(|number| format!("record {number}")))
+    async fn some(&self, count: usize) -> BTreeSet<String> {
+        self.put((0..count).map(|number| format!("record {number}"))).await
     }
 
     /// Starts to send.

@@ -24,7 +24,7 @@ async fn whatever_it_answers_every_record_arrives_and_none_goes_before_a_yes() {
     let mut left = faults.clone().into_iter();
     let busy = Answer::Status(503, "", "");
     let cloud = Cloud::start(move |_| left.next().unwrap_or(busy.clone())).await;
-    let ids = device.some(40);
+    let ids = device.some(40).await;
     device.holds(40).await;
     let sync = device.sync("main", &config(&cloud.url()));
     cloud.requests(faults.len()).await;
@@ -59,7 +59,7 @@ async fn whatever_it_answers_every_record_arrives_and_none_goes_before_a_yes() {
 async fn an_answer_of_endless_size_is_a_yes_and_is_not_read() {
     let device = Device::new(&["main"]);
     let cloud = Cloud::start(|_| Answer::Endless).await;
-    device.some(3);
+    device.some(3).await;
     let sync = device.sync("main", &config(&cloud.url()));
     device.holds(0).await;
     sync.stop(Duration::from_secs(5)).await;
@@ -74,7 +74,7 @@ async fn an_echo_must_be_the_right_one() {
         _ => Answer::Echo(true),
     })
     .await;
-    device.some(5);
+    device.some(5).await;
     let mut config = config(&cloud.url());
     config.ack = eir::sync::AckBy::Echo;
     let sync = device.sync("main", &config);
@@ -88,7 +88,7 @@ async fn an_echo_must_be_the_right_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_there_opens_the_breaker_and_somebody_closes_it() {
     let device = Device::new(&["main"]);
-    let ids = device.some(5);
+    let ids = device.some(5).await;
     let port = crate::support::mosquitto::free_port();
     let sync = device.sync("main", &config(&format!("http://127.0.0.1:{port}/")));
     let open = |status: &CloudStatus| status.breaker != eir::task::BreakerState::Closed;
@@ -115,7 +115,7 @@ async fn the_token_is_read_again() {
         if right { OK } else { Answer::Status(401, "", "") }
     })
     .await;
-    device.some(2);
+    device.some(2).await;
     let mut config = config(&cloud.url());
     config.token_file = Some(token.clone());
     let sync = device.sync("main", &config);

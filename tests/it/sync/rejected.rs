@@ -9,9 +9,9 @@ async fn a_poisoned_record_ends_in_the_dead_letters_and_the_others_arrive() {
         if asked.holds("poison") { Answer::Status(400, "", "no such thing") } else { OK }
     })
     .await;
-    let ids = device.some(30);
-    device.put(["poison".to_owned()]);
-    let more = device.some(30);
+    let ids = device.some(30).await;
+    device.put(["poison".to_owned()]).await;
+    let more = device.some(30).await;
     let sync = device.sync("main", &config(&cloud.url()));
     device.holds(0).await;
     assert_eq!(set(cloud.accepted()), ids.union(&more).cloned().collect());
@@ -28,13 +28,13 @@ async fn a_poisoned_record_that_is_alone_waits_for_company() {
     let cloud =
         Cloud::start(|asked| if asked.holds("poison") { Answer::Status(422, "", "") } else { OK })
             .await;
-    device.put(["poison".to_owned()]);
+    device.put(["poison".to_owned()]).await;
     let sync = device.sync("main", &config(&cloud.url()));
     cloud.requests(4).await;
     assert_eq!((device.stored(), device.outbox.status().refused), (1, 0));
     let status = until(&sync, "a problem", |status| status.problem.is_some()).await;
     assert!(status.problem.expect("a problem").contains("422"));
-    device.some(1);
+    device.some(1).await;
     device.holds(0).await;
     assert_eq!(device.outbox.status().refused, 1);
     sync.stop(Duration::from_secs(5)).await;
@@ -45,7 +45,7 @@ async fn a_cloud_that_takes_nothing_never_empties_the_outbox() {
     for status in [400, 401, 403, 404, 405, 413, 415, 422] {
         let device = Device::new(&["main"]);
         let cloud = Cloud::start(move |_| Answer::Status(status, "", "")).await;
-        let ids = device.some(20);
+        let ids = device.some(20).await;
         let sync = device.sync("main", &config(&cloud.url()));
         cloud.requests(30).await;
         let found = until(&sync, "a person", |status| status.needs_a_person).await;
@@ -66,7 +66,7 @@ async fn a_cloud_that_takes_nothing_never_empties_the_outbox() {
 async fn a_stopped_cloud_is_asked_again_when_the_configuration_is_read_again() {
     let device = Device::new(&["main"]);
     let cloud = Cloud::start(|_| Answer::Status(404, "", "")).await;
-    device.some(2);
+    device.some(2).await;
     let mut config = config(&cloud.url());
     config.recheck = Duration::from_hours(1);
     let sync = device.sync("main", &config);
@@ -85,7 +85,7 @@ async fn what_is_too_large_is_halved_and_the_next_batches_fit() {
     let cloud =
         Cloud::start(move |asked| if large(asked) { Answer::Status(413, "", "") } else { OK })
             .await;
-    let ids = device.some(100);
+    let ids = device.some(100).await;
     device.holds(100).await;
     let sync = device.sync("main", &config(&cloud.url()));
     device.holds(0).await;

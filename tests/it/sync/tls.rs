@@ -20,7 +20,7 @@ async fn a_private_authority_is_believed_and_no_other() {
     let (other, wrong) = Cloud::start_tls(|_| OK).await;
     let (cloud, right) = Cloud::start_tls(|_| OK).await;
     let device = Device::new(&["main"]);
-    let ids = device.some(10);
+    let ids = device.some(10).await;
     let mut config = config(&cloud.tls_url());
     config.ca_file = Some(directory.path().join("ca.pem"));
     let sync = device.sync("main", &config);
@@ -61,7 +61,7 @@ async fn a_proxy_carries_what_it_cannot_read() {
         }
     });
     let device = Device::new(&["main"]);
-    let ids = device.some(10);
+    let ids = device.some(10).await;
     let mut config = config(&cloud.tls_url());
     config.ca_file = Some(file(directory.path(), &ca));
     config.proxy = Some(proxy);
