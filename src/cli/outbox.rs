@@ -178,15 +178,15 @@ fn write(outbox: &Inspector, file: &PathBuf) -> Result<(), Failure> {
 }
 
 fn verify(place: &Place) -> Result<(), Failure> {
-    let outbox = place.open()?;
-    let findings = outbox.verify().map_err(failure)?;
+    let path = place.find()?.0;
+    let findings = outbox::verify(&path).map_err(failure)?;
+    let path = path.display();
     if findings.is_empty() {
-        return print::line(format!("{}: whole", outbox.path().display()));
+        return print::line(format!("{path}: whole"));
     }
     for finding in &findings {
         print::line(finding)?;
     }
-    let path = outbox.path().display();
     Err(anyhow::anyhow!("{path} is damaged; stop eir and use `eir outbox repair`").into())
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::sequence::Sequence;
-use super::store::{self, connect_to_read};
+use super::store::{self, Known, connect_to_read};
 use super::{Amount, Kind, OutboxConfig, OutboxError, Record, writer};
 use crate::event::{ByteSize, Name};
 use crate::task::{Clock, SystemClock};
@@ -200,6 +200,14 @@ impl Inspector {
     }
 }
 
+/// Checks an outbox that may be too damaged to be opened; what is wrong is returned.
+pub fn verify(path: &Path) -> Result<Vec<Finding>, OutboxError> {
+    match Inspector::open(path).and_then(|outbox| outbox.verify()) {
+        Err(OutboxError::Corrupt(damage)) => Ok(vec![Finding(damage)]),
+        checked => checked,
+    }
+}
+
 /// Sets a damaged outbox aside and puts what can be read into a fresh one; `None`: nothing is wrong with it.
 /// No other process may have it open.
 pub fn repair(path: &Path, device: &Name) -> Result<Option<Repaired>, OutboxError> {
@@ -207,15 +215,13 @@ pub fn repair(path: &Path, device: &Name) -> Result<Option<Repaired>, OutboxErro
         return Err(OutboxError::Absent(path.to_owned()));
     }
     let _lock = writer::lock(path)?;
-    match Inspector::open(path).and_then(|outbox| outbox.verify()) {
-        Ok(findings) if findings.is_empty() => return Ok(None),
-        Ok(_) | Err(OutboxError::Corrupt(_)) => {}
-        Err(error) => return Err(error),
+    if verify(path)?.is_empty() {
+        return Ok(None);
     }
     // Everything that is there is to be kept, however much it is.
     let max = ByteSize(usize::MAX >> 8);
     let config = OutboxConfig { path: path.to_owned(), max, ..OutboxConfig::default() };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let done = store::salvage(&config, device, &clock)?;
+    let done = store::salvage(&config, device, &clock, Known::default())?;
     Ok(Some(Repaired { aside: done.aside, records: done.records, missing: done.missing }))
 }

@@ -36,7 +36,7 @@ pub use config::{OutboxConfig, WhenUnwritable};
 pub use error::OutboxError;
 pub use gap::{Gap, Reason};
 pub use handle::{Amount, Outbox, Status};
-pub use inspect::{CloudContents, Contents, Finding, Inspector, Repaired, repair};
+pub use inspect::{CloudContents, Contents, Finding, Inspector, Repaired, repair, verify};
 pub use reader::Reader;
 pub use record::{Batch, Draft, Kind, Record};
 

@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 use super::gap::{Losses, Lost, Reason};
 use super::handle::Shared;
 use super::inlet::{Command, Item, Refused, Reply};
-use super::store::{self, Clouds, Store, Work};
+use super::store::{self, Clouds, Known, Store, Work};
 use super::{OutboxConfig, OutboxError, WhenUnwritable};
 use crate::disk;
 use crate::event::Name;
@@ -220,12 +220,18 @@ impl Writer {
             self.lock = Some(lock(path)?);
         }
         store::finish_salvage(path)?;
-        let mut store = Store::open(&self.config, &self.device, &self.clock)?;
+        let mut store = Store::open(&self.config, &self.device, &self.clock, self.known())?;
         self.clouds.load(&store)?;
         store.probe()?;
         self.newest.send_replace(store.newest());
         self.store = Some(store);
         Ok(())
+    }
+
+    /// Should the file be another one than before, what readers and clouds have in hand stays behind them.
+    fn known(&self) -> Known {
+        let pos = self.clouds.highest().max(*self.newest.borrow());
+        Known { epoch: self.shared.status().epoch, pos }
     }
 
     /// After an error: the handle is not trusted any more, and what the file holds is looked at afresh.
@@ -255,7 +261,7 @@ impl Writer {
 
     fn set_aside(&mut self, why: &OutboxError) -> Result<(), OutboxError> {
         tracing::error!("{}: {why}; it is set aside", self.config.path.display());
-        let done = store::salvage(&self.config, &self.device, &self.clock)?;
+        let done = store::salvage(&self.config, &self.device, &self.clock, self.known())?;
         let (aside, records, missing) = (done.aside.display(), done.records, done.missing);
         tracing::error!(%aside, records, missing, "a damaged outbox was replaced by a fresh one");
         self.shared.status().set_aside += 1;
@@ -334,7 +340,7 @@ impl Writer {
 
     fn reopen_to_read(&mut self) -> Result<(), OutboxError> {
         if self.store.is_none() && self.lock.is_some() {
-            let store = Store::open(&self.config, &self.device, &self.clock)?;
+            let store = Store::open(&self.config, &self.device, &self.clock, self.known())?;
             self.clouds.load(&store)?;
             self.store = Some(store);
         }

@@ -7,6 +7,7 @@ mod device;
 mod models;
 mod mqtt;
 mod outage;
+mod outbox;
 mod overload;
 mod process;
 mod reload;

@@ -36,6 +36,14 @@ impl Clouds {
         self.changed.insert(cloud.clone());
     }
 
+    /// The highest place that a cloud has.
+    pub(in crate::outbox) fn highest(&self) -> i64 {
+        let places = self.progress.values().map(|progress| {
+            progress.beyond().values().copied().max().unwrap_or(0).max(progress.cursor())
+        });
+        places.max().unwrap_or(0)
+    }
+
     pub(in crate::outbox) fn has_changed(&self) -> bool {
         !self.changed.is_empty()
     }

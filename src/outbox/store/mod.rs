@@ -58,6 +58,15 @@ pub(super) struct Store {
     swept: i64,
 }
 
+/// What is known of the outbox that was there before: nothing of it is used again, even if the file is
+/// another one now.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Known {
+    pub epoch: u64,
+    /// The highest place of a record or a cursor.
+    pub pos: i64,
+}
+
 /// What is to be written at once.
 #[derive(Debug)]
 pub(super) struct Work<'a> {
@@ -89,23 +98,24 @@ impl Store {
         config: &OutboxConfig,
         device: &Name,
         clock: &Arc<dyn Clock>,
+        known: Known,
     ) -> Result<Self, OutboxError> {
-        Self::open_after(&config.path, config, device, 0, clock)
+        Self::open_at(&config.path, config, device, clock, known)
     }
 
-    fn open_after(
+    fn open_at(
         path: &Path,
         config: &OutboxConfig,
         device: &Name,
-        epoch_before: u64,
         clock: &Arc<dyn Clock>,
+        known: Known,
     ) -> Result<Self, OutboxError> {
         // The log is emptied at a sixteenth of the room, or at 4 MiB, which is SQLite's own bound; the last
         // transaction before that makes it longer.
         let max = config.max.0 as u64;
         let wal = (max / 16).min(4 << 20);
         let db = open::connect(path, wal / 4096)?;
-        open::fill(&db, device, epoch_before, &**clock)?;
+        open::fill(&db, device, known.epoch, &**clock)?;
         let limits = Limits {
             page: pragma(&db, "page_size")?,
             used: max - (max / 4).min(16 << 20),
@@ -127,6 +137,7 @@ impl Store {
             db,
         };
         store.load()?;
+        store.next_pos = store.next_pos.max(known.pos + 1);
         if store.devices.get(&store.epoch) != Some(device) {
             store.change_device(device)?;
         }

@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags, params};
 
 use super::super::sequence::Sequence;
 use super::super::{Gap, OutboxConfig, OutboxError, Reason};
-use super::{Row, Store, beside, clouds, read, rows};
+use super::{Known, Row, Store, beside, clouds, read, rows};
 use crate::disk;
 use crate::event::Name;
 use crate::task::Clock;
@@ -44,6 +44,7 @@ pub(in crate::outbox) fn salvage(
     config: &OutboxConfig,
     device: &Name,
     clock: &Arc<dyn Clock>,
+    known: Known,
 ) -> Result<Salvaged, OutboxError> {
     let path = &config.path;
     let staged = beside(path, ".salvage");
@@ -53,8 +54,9 @@ pub(in crate::outbox) fn salvage(
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     // Where not even that works, there is nothing to be had.
     let damaged = Connection::open_with_flags(path, flags).ok();
-    let before = damaged.as_ref().map_or(0, newest_epoch);
-    let mut fresh = Store::open_after(&staged, config, device, before, clock)?;
+    let before = damaged.as_ref().map_or(0, newest_epoch).max(known.epoch);
+    let known = Known { epoch: before, ..known };
+    let mut fresh = Store::open_at(&staged, config, device, clock, known)?;
     let records = match &damaged {
         Some(damaged) => fresh.adopt(damaged)?,
         None => 0,
@@ -148,21 +150,17 @@ impl Store {
         self.lived.0 = self.lived.0.max(lived.unwrap_or(0));
         let mut copy = Copy { records: 0, open: false };
         let mut highest = 0;
-        walk(
-            damaged,
-            |row| {
-                highest = highest.max(row.place.pos);
-                if !self.devices.contains_key(&row.place.epoch)
-                    && let Some(device) = &unknown
-                {
-                    self.add_epoch(row.place.epoch, device)?;
-                }
-                copy.row(self, &row)
-            },
-            state("next_pos").map_or(i64::MAX, |_| next_pos),
-        )?;
+        walk(damaged, |row| {
+            highest = highest.max(row.place.pos);
+            if !self.devices.contains_key(&row.place.epoch)
+                && let Some(device) = &unknown
+            {
+                self.add_epoch(row.place.epoch, device)?;
+            }
+            copy.row(self, &row)
+        })?;
         copy.finish(self)?;
-        self.next_pos = next_pos.max(highest + 1);
+        self.next_pos = self.next_pos.max(next_pos).max(highest + 1);
         self.db.execute_batch("BEGIN IMMEDIATE")?;
         self.save_state()?;
         self.db.execute_batch("COMMIT")?;
@@ -251,12 +249,10 @@ impl Copy {
 }
 
 /// Every row that can be read: from the oldest up to the first that cannot, from the newest down likewise,
-/// and what lies between one by one. No place is at `end` or behind it, as far as that is known. Errors are
-/// those of `each`.
+/// and what lies between one by one. Errors are those of `each`.
 fn walk(
     damaged: &Connection,
     mut each: impl FnMut(Row) -> Result<(), OutboxError>,
-    end: i64,
 ) -> Result<(), OutboxError> {
     if damaged.prepare("SELECT pos FROM record").is_err() {
         // Not even the table is there.
@@ -278,9 +274,7 @@ fn walk(
         downto = row.place.pos;
         each(row)?;
     }
-    // Where not even the newest can be read, the places up to where it should be are tried.
-    let last = if downto == i64::MAX { end } else { downto };
-    for pos in upto + 1..last.min(upto + MOST_PROBES) {
+    for pos in upto + 1..downto.min(upto + MOST_PROBES) {
         if let Some(row) = one(damaged, "pos = ?1", pos) {
             each(row)?;
         }

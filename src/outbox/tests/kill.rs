@@ -37,7 +37,7 @@ async fn child() {
     let outbox = open(directory);
     let body = format!("\"{}\"", "x".repeat(30_000));
     let mut reader = outbox.reader(name("main"));
-    for _ in 0..4 {
+    for _ in 0..2 {
         let one = draft(Kind::Sample, &body);
         let (id, path) = (one.id, directory.join("acked"));
         let (sender, acked) = tokio::sync::oneshot::channel();
