@@ -14,8 +14,9 @@ const THRESHOLD: u32 = 5;
 /// happened meanwhile leaves within seconds of the link coming up.
 const LOOK_FOR_NETWORK: Duration = Duration::from_secs(4);
 
-/// No batch becomes smaller than this on the word of a cloud.
-const SMALLEST: usize = 1 << 10;
+/// Batches shrink to this part of the largest on the word of a cloud. Where even that is too large they are
+/// halved each time; a cloud that for a while refused whatever it got does not leave them tiny for long.
+const SMALLEST: usize = 32;
 
 /// The first batch after a rest is a sixteenth of the largest, and each one that is delivered doubles it.
 const SLOW_START: usize = 16;
@@ -66,14 +67,15 @@ impl Pace {
             Verdict::Delivered => {
                 self.breaker.apply(BreakerEvent::Success);
                 self.backoff.reset();
-                self.taken_bytes = self.max_bytes.min(self.taken_bytes + self.taken_bytes / 64 + 1);
+                self.taken_bytes = self.max_bytes.min(self.taken_bytes + self.taken_bytes / 32);
                 let growing = self.records < self.max_records;
                 self.records = self.max_records.min(self.records.saturating_mul(2));
                 // A thousand devices that were cut off together do not all push at the same instant.
                 if growing { jittered(self.first_wait) } else { Duration::ZERO }
             }
             Verdict::TooLarge { .. } => {
-                self.taken_bytes = self.taken_bytes.min((bytes / 2).max(SMALLEST));
+                let least = self.max_bytes / SMALLEST;
+                self.taken_bytes = self.taken_bytes.min((bytes / 2).max(least));
                 Duration::ZERO
             }
             // It answers, and knows what it does not want: the search for the bad record goes on at once.
@@ -177,8 +179,8 @@ mod tests {
         assert_eq!(pace.after(&too_large, 1 << 20), Duration::ZERO);
         assert_eq!(pace.limits().1, 512 << 10);
         pace.after(&too_large, 10);
-        assert_eq!(pace.limits().1, SMALLEST);
-        for _ in 0..1000 {
+        assert_eq!(pace.limits().1, (1 << 20) / SMALLEST);
+        for _ in 0..200 {
             pace.after(&Verdict::Delivered, 1);
         }
         assert_eq!(pace.limits().1, 1 << 20);

@@ -156,7 +156,10 @@ impl<U: Uplink> Worker<U> {
             Outcome::GivenUp(run, why) => self.give_up(&run, &why),
             Outcome::Kept => {}
         }
-        let doubt = self.plan.doubt().map(|why| format!("every record is rejected: {why}"));
+        // A cloud that is away or busy says nothing of its records, and how long it wants to be left alone.
+        let rejects = matches!(verdict, Verdict::Rejected { .. } | Verdict::TooLarge { .. });
+        let doubt = self.plan.doubt().filter(|_| rejects);
+        let doubt = doubt.map(|why| format!("every record is rejected: {why}"));
         if doubt.is_some() {
             wait = self.pace.trip();
         }
