@@ -220,3 +220,15 @@ fn a_pipeline_that_can_never_work_is_refused() {
     let error = line(&picture).expect_err("no window of pictures");
     assert!(error.starts_with("eir.toml: pipeline.good.window: "), "{error}");
 }
+
+#[test]
+fn an_outbox_is_checked_and_can_be_left_out() {
+    let found = wrong("[outbox]\nmax = \"1KiB\"\nqueue = \"1B\"\nwhen_unwritable = \"exit\"");
+    each_told_once(&found, &[&["outbox.when_unwritable", "continue"]]);
+    let found = wrong("[outbox]\nmax = \"1KiB\"\nqueue = \"1B\"");
+    each_told_once(&found, &[&["outbox.max", "1MiB"], &["outbox.queue", "64KiB"]]);
+    let load = |text: &str| load(&sources(&format!("{SITE}\n{text}"))).expect("a configuration");
+    assert!(load("").outbox.is_none());
+    assert!(load("[outbox]\nenabled = false\nmax = \"1KiB\"").outbox.is_none());
+    assert_eq!(load("[outbox]").outbox, Some(crate::outbox::OutboxConfig::default()));
+}
