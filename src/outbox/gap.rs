@@ -107,12 +107,12 @@ impl Losses {
             times: Some((lost.at, lost.at)),
             told,
         };
-        self.0.entry((reason, lost.kind, epoch)).or_default().merge(one);
+        self.0.entry((reason, lost.kind, epoch)).or_default().merge(&one);
     }
 
     pub(super) fn merge(&mut self, other: Self) {
         for (key, loss) in other.0 {
-            self.0.entry(key).or_default().merge(loss);
+            self.0.entry(key).or_default().merge(&loss);
         }
     }
 
@@ -143,7 +143,7 @@ impl Losses {
 }
 
 impl Loss {
-    fn merge(&mut self, other: Self) {
+    fn merge(&mut self, other: &Self) {
         self.count += other.count;
         self.bytes += other.bytes;
         self.told += other.told;

@@ -83,6 +83,7 @@ struct State {
     items: VecDeque<Item>,
     /// Of what is in `items` and in the thread's hands.
     bytes: usize,
+    /// Few: a reader waits for each answer, and is done with each batch once.
     commands: VecDeque<Command>,
     losses: Losses,
     is_closing: bool,

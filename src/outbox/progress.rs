@@ -85,7 +85,7 @@ mod tests {
             for pos in 1..50 {
                 prop_assert_eq!(progress.is_done(pos), places.contains(&pos), "{}", pos);
             }
-            let cursor = (1..).take_while(|pos| places.contains(pos)).last().unwrap_or(0);
+            let cursor = (1..50).take_while(|pos| places.contains(pos)).last().unwrap_or(0);
             prop_assert_eq!(progress.cursor(), cursor);
             let again = Progress::new(progress.cursor(), progress.beyond().clone());
             prop_assert_eq!(&again, &progress);

@@ -20,7 +20,7 @@ use super::*;
 use crate::event::{Ack, ByteSize, HumanDuration, Name};
 use crate::task::{Clock, SystemClock};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 fn name(text: &str) -> Name {
     text.parse().expect("name")
@@ -269,7 +269,7 @@ async fn age_is_the_time_that_eir_ran_and_no_clock_that_jumps() {
     clock.jump(10);
     append(&outbox, Kind::Decision, &["3"]).await;
     clock.jump(-20);
-    clock.pass(Duration::from_secs(1800));
+    clock.pass(Duration::from_mins(30));
     append(&outbox, Kind::Decision, &["4"]).await;
     assert_eq!(outbox.status().stored[&Kind::Decision].records, 4);
     stop(outbox).await;

@@ -21,7 +21,7 @@ use crate::task::{Backoff, Clock};
 const BATCH: usize = 1 << 20;
 
 /// How soon and how late a disk that refused is asked again.
-const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 
 /// How often records are looked at for their age when nothing else happens.
 const TICK: Duration = Duration::from_mins(1);
@@ -184,13 +184,13 @@ impl Writer {
         }
         let Some(store) = &mut self.store else { return Ok(()) };
         let drafts: Vec<_> = self.hand.iter().map(|item| &item.draft).collect();
-        let work = Work {
+        let mut work = Work {
             drafts: &drafts,
             losses: &self.losses,
             clouds: &mut self.clouds,
             refused: self.refused.make_contiguous(),
         };
-        let written = store.write(work)?;
+        let written = store.write(&mut work)?;
         let newest = store.newest();
         self.report_stored(written.dropped);
         self.losses = Losses::default();
@@ -209,9 +209,6 @@ impl Writer {
 
     fn open(&mut self) -> Result<(), OutboxError> {
         let path = &self.config.path;
-        if path.is_dir() {
-            return Err(OutboxError::Directory(path.clone()));
-        }
         if self.lock.is_none() {
             if let Some(directory) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
                 std::fs::create_dir_all(directory)
@@ -260,10 +257,9 @@ impl Writer {
     }
 
     fn set_aside(&mut self, why: &OutboxError) -> Result<(), OutboxError> {
-        tracing::error!("{}: {why}; it is set aside", self.config.path.display());
         let done = store::salvage(&self.config, &self.device, &self.clock, self.known())?;
         let (aside, records, missing) = (done.aside.display(), done.records, done.missing);
-        tracing::error!(%aside, records, missing, "a damaged outbox was replaced by a fresh one");
+        tracing::error!(%aside, records, missing, "a fresh outbox goes on with what could be read: {why}");
         self.shared.status().set_aside += 1;
         Ok(())
     }
@@ -378,6 +374,21 @@ impl Writer {
         drop(self.lock.take());
         self.report();
         tracing::debug!("the outbox is closed");
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // However it came to its end: nobody may wait for it any more.
+        let left = self.shared.inlet.end();
+        if std::thread::panicking() {
+            let records = left.len() + self.hand.len();
+            tracing::error!(
+                records,
+                "the outbox's thread failed; nothing is recorded until a restart"
+            );
+            self.shared.status().problem = Some("its thread failed; restart eir".to_owned());
+        }
     }
 }
 

@@ -200,7 +200,7 @@ impl Store {
     }
 
     /// Writes all of it, or nothing. When this returns without an error, it is on disk.
-    pub(super) fn write(&mut self, work: Work<'_>) -> Result<Written, OutboxError> {
+    pub(super) fn write(&mut self, work: &mut Work<'_>) -> Result<Written, OutboxError> {
         self.db.execute_batch("BEGIN IMMEDIATE")?;
         let mut dropped = self.expire()?;
         dropped.merge(self.make_room(work.drafts)?);

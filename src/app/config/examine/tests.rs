@@ -259,3 +259,15 @@ fn a_cloud_brings_the_usual_outbox_with_it() {
     assert_eq!(mine.max.0, 4 << 20);
     assert_eq!(outbox(&format!("{cloud}enabled = false")), None);
 }
+
+#[test]
+fn an_outbox_is_checked_and_can_be_left_out() {
+    let found = wrong("[outbox]\nmax = \"1KiB\"\nqueue = \"1B\"\nwhen_unwritable = \"exit\"");
+    each_told_once(&found, &[&["outbox.when_unwritable", "continue"]]);
+    let found = wrong("[outbox]\nmax = \"1KiB\"\nqueue = \"1B\"");
+    each_told_once(&found, &[&["outbox.max", "1MiB"], &["outbox.queue", "64KiB"]]);
+    let load = |text: &str| load(&sources(&format!("{SITE}\n{text}"))).expect("a configuration");
+    assert!(load("").outbox.is_none());
+    assert!(load("[outbox]\nenabled = false\nmax = \"1KiB\"").outbox.is_none());
+    assert_eq!(load("[outbox]").outbox, Some(crate::outbox::OutboxConfig::default()));
+}
