@@ -20,7 +20,8 @@
 //!    ▼
 //!  pipeline::rules ──► Decision
 //!    ▼
-//!  action   publish, webhook, log
+//!    ├──► action   publish, webhook, log     (now; waits for nothing)
+//!    └──► outbox   on disk, bounded in bytes ──► sync ──► cloud
 //! ```
 //!
 //! A stage knows the vocabulary ([`event`]) and nothing of its neighbours; [`app`] alone knows who feeds
@@ -41,6 +42,8 @@ pub mod ingest;
 pub mod model;
 pub mod mqtt;
 pub mod net;
+pub mod outbox;
 pub mod package;
 pub mod pipeline;
+pub mod sync;
 pub mod task;

@@ -25,6 +25,7 @@ pub use self::log::{LogConfig, LogLevel};
 pub use self::publish::{PublishConfig, Publisher};
 pub use self::webhook::{WebhookConfig, WebhookMethod};
 use crate::event::{Device, Topic};
+use crate::net::with_sources;
 
 /// One entry of a rule's `do`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -90,17 +91,6 @@ pub enum Failure {
 impl Failure {
     /// An error and its causes in one line.
     fn later(error: &dyn std::error::Error) -> Self {
-        Self::Later { why: chain(error), after: None }
+        Self::Later { why: with_sources(error), after: None }
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

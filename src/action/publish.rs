@@ -6,9 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::payload::Payload;
-use super::{Actuator, Failure, chain};
+use super::{Actuator, Failure};
 use crate::event::{HumanDuration, Name, TextTemplate, TopicTemplate};
 use crate::mqtt::{Link, Publish, QoS};
+use crate::net::with_sources;
 
 /// `publish = { broker = "local", topic = "plant/{key}/alarm", retain = true }`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -49,7 +50,7 @@ impl Publisher for Link {
     async fn publish(&self, message: Publish) -> Result<(), Failure> {
         Self::publish(self, message).await.map_err(|error| {
             if error.is_refused() {
-                Failure::Refused(chain(&error))
+                Failure::Refused(with_sources(&error))
             } else {
                 Failure::later(&error)
             }

@@ -1,7 +1,7 @@
 //! Decisions over HTTP.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -10,9 +10,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::payload::Payload;
-use super::{Actuator, Failure, chain};
+use super::{Actuator, Failure};
 use crate::event::{HumanDuration, TextTemplate};
-use crate::net::{HttpClient, TlsConfig, Url, client_config, read_secret};
+use crate::net::{HttpClient, TlsConfig, Url, bearer, client_config, with_sources};
 
 /// More headers than this are not meant.
 const MAX_HEADERS: usize = 64;
@@ -122,7 +122,7 @@ impl WebhookActuator {
         };
         // A device without certificates of authorities can still call its neighbour.
         let client = if url.is_tls() {
-            let tls = client_config(&tls).map_err(|error| chain(&error))?;
+            let tls = client_config(&tls).map_err(|error| with_sources(&error))?;
             HttpClient::new(tls, config.timeout.0)
         } else {
             HttpClient::plain(config.timeout.0)
@@ -156,7 +156,8 @@ impl Actuator for WebhookActuator {
         let trace = order.traceparent.as_deref().and_then(|t| HeaderValue::from_str(t).ok());
         headers.extend(trace.map(|trace| (HeaderName::from_static("traceparent"), trace)));
         if let Some(path) = &self.token_file {
-            headers.insert(AUTHORIZATION, bearer(path).await?);
+            let unusable = |why| Failure::Later { why: format!("token_file {why}"), after: None };
+            headers.insert(AUTHORIZATION, bearer(path).await.map_err(unusable)?);
         }
         let body = order.payload.bytes()?;
         let reply = self.client.request(self.method.clone(), &self.url, headers, body).await;
@@ -193,18 +194,6 @@ fn headers(config: &WebhookConfig) -> Result<HeaderMap, String> {
         headers.insert(name, value);
     }
     Ok(headers)
-}
-
-async fn bearer(path: &Path) -> Result<HeaderValue, Failure> {
-    let file = path.to_owned();
-    // A card that hangs holds up this request and no other task.
-    let token = tokio::task::spawn_blocking(move || read_secret(&file)).await;
-    let unusable = |why: String| Failure::Later { why: format!("token_file {why}"), after: None };
-    let token = token.map_err(|error| unusable(error.to_string()))?.map_err(unusable)?;
-    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-        .map_err(|_| unusable(format!("{}: holds control characters", path.display())))?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::Observer;
 use super::config::{PipelineConfig, Problem, Problems, join};
 use crate::event::{Device, Name};
 use crate::model::{Caller, ModelError, Models};
+use crate::outbox::Outbox;
 use crate::package::ModelRef;
 use crate::pipeline::decode::Decoder;
 use crate::pipeline::rules::{Condition, RuleSet};
@@ -19,6 +20,7 @@ pub(super) struct Workshop {
     pub clock: Arc<dyn Clock>,
     pub models: Models,
     pub observer: Option<Observer>,
+    pub outbox: Option<Outbox>,
 }
 
 /// The parts of a pipeline that can be wrong.

@@ -24,6 +24,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
         clock: Arc::new(SystemClock),
         models: Models::new(&config.models),
         observer: None,
+        outbox: None,
     };
     let pipelines = config.pipeline.iter();
     pipelines

@@ -18,6 +18,7 @@ use super::rules::Rules;
 use super::{Observation, Observer};
 use crate::event::{Decision, Device, Envelope, Input, Name, Prediction, StreamKey};
 use crate::model::{Caller, PredictError};
+use crate::outbox::Outbox;
 use crate::pipeline::decode::{Decoder, pointer_text};
 use crate::pipeline::rules::{Facts, StreamRules};
 use crate::pipeline::window::{Streams, Window, WindowConfig};
@@ -40,6 +41,7 @@ pub(super) struct Flow {
     pub rules: Arc<ArcSwap<Rules>>,
     pub counters: Arc<Counters>,
     pub observer: Option<Observer>,
+    pub outbox: Option<Outbox>,
     pub clock: Arc<dyn Clock>,
     pub batch: Batch,
     pub progress: Arc<Progress>,
@@ -96,7 +98,7 @@ impl Flow {
     /// Works until the queue is closed and empty.
     pub(super) fn run(mut self, queue: &Queue<Envelope>) {
         let mut envelopes = Vec::with_capacity(BATCH);
-        while queue.pop_into(&mut envelopes, BATCH) {
+        while self.wait_for_room() && queue.pop_into(&mut envelopes, BATCH) {
             self.progress.in_hand.store(envelopes.len(), Ordering::Relaxed);
             // A bug met by one message must not end the pipeline for all that follow.
             let outcome = catch_unwind(AssertUnwindSafe(|| self.process(&envelopes)));
@@ -117,6 +119,14 @@ impl Flow {
             }
             self.progress.in_hand.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// Takes no more messages while their records would only pile up in memory; true.
+    fn wait_for_room(&self) -> bool {
+        if let Some(outbox) = &self.outbox {
+            outbox.wait_for_room(|| self.is_halted());
+        }
+        true
     }
 
     fn process(&mut self, envelopes: &[Envelope]) {
@@ -268,6 +278,9 @@ impl Flow {
             self.counters.decision();
             if let Err(error) = rules.dispatch(&decision, envelope) {
                 self.counters.error("action", &error, now);
+            }
+            if let Err(error) = rules.record(&decision, envelope) {
+                self.counters.error("record", &error, now);
             }
         }
         if let Some(observe) = &self.observer {

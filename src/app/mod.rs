@@ -3,6 +3,7 @@
 
 mod build;
 mod check;
+mod clouds;
 pub mod config;
 mod connection;
 mod counters;
@@ -28,6 +29,7 @@ pub use movement::Stalled;
 pub use pipeline::Status;
 
 use self::build::Workshop;
+use self::clouds::Clouds;
 use self::config::{Config, Problems};
 use self::connection::Connection;
 use self::embedded::Embedded;
@@ -37,6 +39,8 @@ use crate::event::{Device, Name, Prediction, StreamKey};
 use crate::ingest::Route;
 use crate::model::Models;
 use crate::mqtt::{MqttError, QoS};
+use crate::outbox::{self, Outbox};
+use crate::sync::CloudStatus;
 use crate::task::{Clock, Group, SystemClock};
 
 /// How long the last words to a broker may take.
@@ -76,6 +80,7 @@ pub struct App {
     config: Config,
     workshop: Workshop,
     broker: Option<Embedded>,
+    clouds: Clouds,
     connections: BTreeMap<Name, Connection>,
     pipelines: BTreeMap<Name, Pipeline>,
     /// Pipelines that were replaced, sending what they decided.
@@ -86,11 +91,17 @@ impl App {
     /// Builds everything, then starts everything. A pipeline whose model is broken is degraded, and
     /// built again from time to time ([`App::heal`]); the others run. To be called within a runtime.
     pub fn start(config: Config, observer: Option<Observer>) -> Result<Self, StartError> {
+        let device = Arc::new(config.device.resolve());
+        let outbox = config.outbox.as_ref().map(|outbox| {
+            let clouds = config.cloud.keys().cloned().collect();
+            Outbox::start(outbox, device.id.clone(), clouds, Arc::new(SystemClock))
+        });
         let workshop = Workshop {
-            device: Arc::new(config.device.resolve()),
+            device,
             clock: Arc::new(SystemClock),
             models: Models::new(&config.models),
             observer,
+            outbox,
         };
         let mut pipelines = BTreeMap::new();
         let mut problems = Vec::new();
@@ -104,10 +115,20 @@ impl App {
         Problems::none(problems)?;
         let broker = config.broker.as_ref().map(Embedded::start);
         let connections = BTreeMap::new();
-        let mut app =
-            Self { config, workshop, broker, connections, pipelines, retiring: Group::default() };
+        let mut app = Self {
+            config,
+            workshop,
+            broker,
+            clouds: Clouds::default(),
+            connections,
+            pipelines,
+            retiring: Group::default(),
+        };
         app.open_connections()?;
         app.start_pipelines();
+        if let Some(outbox) = &app.workshop.outbox {
+            app.clouds.start(&app.config.cloud, outbox);
+        }
         for (name, pipeline) in &app.pipelines {
             if let Some(reason) = pipeline.problem() {
                 tracing::error!(pipeline = %name, "degraded: {reason}");
@@ -152,7 +173,7 @@ impl App {
     }
 
     /// Stops the intake, decides what is queued and sends what was decided, all within the configured
-    /// deadline; then says goodbye to the brokers. What is left is counted and named.
+    /// deadline; then says goodbye to the clouds and the brokers. What is left is counted and named.
     pub async fn drain(self) {
         let deadline = self.config.shutdown.drain.0;
         for connection in self.connections.values() {
@@ -173,6 +194,16 @@ impl App {
             });
         }
         stopping.drain(deadline + GOODBYE).await;
+        if let Some(outbox) = &self.workshop.outbox {
+            // Before the outbox, which the clouds read from. Before the connections: what is on disk is
+            // acknowledged.
+            let rest = || end.saturating_duration_since(SystemClock.now()).max(GOODBYE);
+            self.clouds.stop(rest()).await;
+            if !outbox.stop(rest()).await {
+                let records = outbox.status().waiting;
+                tracing::error!(records, "the disk did not take the last records in time");
+            }
+        }
         for (_, connection) in self.connections {
             connection.stop(GOODBYE).await;
         }
@@ -190,6 +221,16 @@ impl App {
     /// How each pipeline is doing.
     pub fn pipelines(&self) -> Vec<Status> {
         self.pipelines.iter().map(|(name, pipeline)| pipeline.status(name)).collect()
+    }
+
+    /// How each cloud is doing.
+    pub fn clouds(&self) -> Vec<(Name, CloudStatus)> {
+        self.clouds.statuses().map(|(name, status)| (name.clone(), status)).collect()
+    }
+
+    /// How the outbox is doing, where the configuration has one.
+    pub fn outbox(&self) -> Option<outbox::Status> {
+        self.workshop.outbox.as_ref().map(Outbox::status)
     }
 
     /// How often [`App::log_counts`] wants to be called.
@@ -211,6 +252,10 @@ impl App {
         if let Some(reason) = self.broker.as_ref().and_then(Embedded::problem) {
             tracing::warn!("the embedded broker does not run: {reason}");
         }
+        if let Some(outbox) = self.outbox() {
+            log_outbox(&outbox);
+        }
+        self.clouds.log();
         for (name, connection) in &self.connections {
             if let Some(reason) = connection.problem() {
                 tracing::warn!(connection = %name, "degraded: {reason}");
@@ -257,6 +302,15 @@ async fn send_off(name: &Name, actions: Option<action::Running>, deadline: Durat
     let lost = actions.drain(deadline).await;
     if lost > 0 {
         tracing::error!(pipeline = %name, actions = lost, "decided, but not carried out in time");
+    }
+}
+
+fn log_outbox(status: &outbox::Status) {
+    let stored: u64 = status.stored.values().map(|amount| amount.records).sum();
+    let outbox::Status { written, dropped, refused, waiting, .. } = status;
+    tracing::info!(stored, written, dropped, refused, waiting, "outbox");
+    if let Some(reason) = &status.problem {
+        tracing::warn!("the outbox is degraded: {reason}");
     }
 }
 

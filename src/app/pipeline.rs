@@ -19,6 +19,7 @@ use crate::event::{Device, Envelope, Name};
 use crate::ingest::{Route, RouteCounters, hold_capacity};
 use crate::model::Model;
 use crate::mqtt::{ConnectionConfig, QoS};
+use crate::outbox::Outbox;
 use crate::pipeline::window::Streams;
 use crate::task::{Queue, WhenFull};
 
@@ -90,6 +91,7 @@ struct Running {
     thread: Thread,
     model: Arc<Model>,
     device: Arc<Device>,
+    outbox: Option<Outbox>,
     rules: Arc<ArcSwap<Rules>>,
     actions: action::Running,
 }
@@ -160,6 +162,7 @@ impl Pipeline {
             rules: Arc::new(ArcSwap::from_pointee(nothing_done)),
             counters: Arc::clone(&self.counters),
             observer: workshop.observer.clone(),
+            outbox: workshop.outbox.clone(),
             clock: Arc::clone(&workshop.clock),
             batch: Batch::default(),
             progress: Arc::default(),
@@ -185,12 +188,14 @@ impl Pipeline {
         connections: &BTreeMap<Name, Connection>,
     ) -> Result<Running, String> {
         let set = Arc::clone(&flow.rules.load().set);
-        let (rules, actions) = Rules::start(set, &self.config, &flow.device, connections)?;
+        let outbox = flow.outbox.clone();
+        let (rules, actions) =
+            Rules::start(set, &self.config, &flow.device, connections, outbox.as_ref())?;
         flow.rules.store(Arc::new(rules));
         let (rules, device) = (Arc::clone(&flow.rules), Arc::clone(&flow.device));
         let model = Arc::clone(flow.caller.model());
         let thread = Thread::spawn(name, flow, Arc::clone(&self.queue))?;
-        Ok(Running { thread, model, device, rules, actions })
+        Ok(Running { thread, model, device, outbox, rules, actions })
     }
 
     /// Why it is degraded.
@@ -249,7 +254,8 @@ impl Pipeline {
             return None;
         };
         let set = Arc::clone(&flow.rules.load().set);
-        match Rules::start(set, &new.config, &running.device, connections) {
+        let Running { device, outbox, .. } = running;
+        match Rules::start(set, &new.config, device, connections, outbox.as_ref()) {
             Ok((rules, actions)) => {
                 self.config = new.config;
                 running.rules.store(Arc::new(rules));

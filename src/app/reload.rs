@@ -6,8 +6,9 @@ use tokio::sync::mpsc;
 
 use super::config::{Config, Problem, Problems};
 use super::pipeline::Pipeline;
-use super::{App, StartError, send_off};
+use super::{App, GOODBYE, StartError, send_off};
 use crate::event::Name;
+use crate::outbox::OutboxConfig;
 use crate::task::Group;
 
 type Named = Vec<(Name, Pipeline)>;
@@ -15,7 +16,11 @@ type Named = Vec<(Name, Pipeline)>;
 impl App {
     /// Takes a new configuration without dropping a message of the pipelines that stay. Everything
     /// new is built first; if any of it cannot be built, nothing changes.
-    pub async fn reload(&mut self, config: Config) -> Result<(), StartError> {
+    pub async fn reload(&mut self, mut config: Config) -> Result<(), StartError> {
+        if config.outbox.is_none() && self.config.outbox == Some(OutboxConfig::default()) {
+            // The last cloud is gone, and its usual outbox with it; pipelines write to it until the end.
+            config.outbox.clone_from(&self.config.outbox);
+        }
         self.refuse_what_needs_a_restart(&config)?;
         let built = self.build_changed(&config)?;
         self.close_connections(&config).await;
@@ -26,6 +31,9 @@ impl App {
         // within a stream holds, and nothing is dropped.
         self.route();
         self.settle_in(old, successors).await;
+        if let Some(outbox) = &self.workshop.outbox {
+            self.clouds.set(&self.config.cloud, outbox, GOODBYE).await;
+        }
         tracing::info!(pipelines = self.pipelines.len(), "reloaded");
         Ok(())
     }
@@ -35,11 +43,19 @@ impl App {
             ("device", self.config.device != config.device),
             ("broker", self.config.broker != config.broker),
             ("models", self.config.models != config.models),
+            ("outbox", self.config.outbox.is_some() && self.config.outbox != config.outbox),
         ];
         let changed = parts.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| {
             Problem::new(key, "a change here takes effect at a start; restart eir")
         });
-        Problems::none(changed)
+        let first = (self.config.outbox.is_none() && config.outbox.is_some()).then(|| {
+            let key = if config.cloud.is_empty() { "outbox" } else { "cloud" };
+            Problem::new(
+                key,
+                "the outbox that records are kept in is opened at a start; restart eir",
+            )
+        });
+        Problems::none(changed.chain(first))
     }
 
     /// Builds what is new or differs. A pipeline that runs is not given up for one that cannot.

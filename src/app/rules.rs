@@ -1,7 +1,7 @@
 //! The rules of a pipeline with what they do: the part that a reload can exchange under a running
 //! pipeline.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::config::PipelineConfig;
@@ -9,6 +9,7 @@ use super::connection::Connection;
 use crate::action::{ActionCounts, Actions, Cause, Running};
 use crate::event::{Decision, Device, Envelope, Name, RenderError};
 use crate::mqtt::Link;
+use crate::outbox::{Draft, Outbox};
 use crate::pipeline::rules::RuleSet;
 
 /// Compiled rules, and the actions of each.
@@ -16,6 +17,9 @@ use crate::pipeline::rules::RuleSet;
 pub(super) struct Rules {
     pub set: Arc<RuleSet>,
     actions: Option<Actions>,
+    /// Where decisions are recorded, and those of which rules are not.
+    outbox: Option<Outbox>,
+    unrecorded: BTreeSet<Name>,
 }
 
 impl Rules {
@@ -26,6 +30,7 @@ impl Rules {
         config: &PipelineConfig,
         device: &Arc<Device>,
         connections: &BTreeMap<Name, Connection>,
+        outbox: Option<&Outbox>,
     ) -> Result<(Self, Running), String> {
         let links: BTreeMap<Name, Link> =
             connections.iter().map(|(name, found)| (name.clone(), found.link().clone())).collect();
@@ -35,12 +40,15 @@ impl Rules {
             Actions::build(&rules, Arc::clone(device), &links, config.actions.queue).map_err(
                 |errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
             )?;
-        Ok((Self { set, actions: Some(actions) }, couriers.start()))
+        let unrecorded = config.rule.iter().filter(|(_, rule)| !rule.record);
+        let unrecorded = unrecorded.map(|(name, _)| name.clone()).collect();
+        let rules = Self { set, actions: Some(actions), outbox: outbox.cloned(), unrecorded };
+        Ok((rules, couriers.start()))
     }
 
     /// The rules alone, as long as nothing runs.
     pub(super) fn without_actions(set: Arc<RuleSet>) -> Self {
-        Self { set, actions: None }
+        Self { set, actions: None, outbox: None, unrecorded: BTreeSet::new() }
     }
 
     /// Hands a decision to the actions of its rule; never waits for them. An error is a template that
@@ -59,6 +67,20 @@ impl Rules {
             traceparent: envelope.traceparent.as_ref(),
         };
         actions.dispatch(decision, cause)
+    }
+
+    /// Puts a decision into the outbox, if its rule is recorded: the message is not acknowledged before
+    /// it is there for good. Never waits.
+    pub(super) fn record(
+        &self,
+        decision: &Decision,
+        envelope: &Envelope,
+    ) -> Result<(), serde_json::Error> {
+        let Some(outbox) = &self.outbox else { return Ok(()) };
+        if !self.unrecorded.contains(&decision.rule) {
+            outbox.append(Draft::decision(decision)?, envelope.ack.share());
+        }
+        Ok(())
     }
 
     /// What became of the actions so far.

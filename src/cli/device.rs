@@ -1,6 +1,7 @@
 //! `eir device`: what turns one of many equal machines into this one.
 
-use std::collections::BTreeMap;
+mod layer;
+
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -9,8 +10,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use rcgen::{CertificateParams, DnType, KeyPair};
-use serde::Serialize;
 
+use self::layer::{Broker, Cloud, Device, Layer};
 use super::{Exit, Failure, print};
 use crate::app::config::Sources;
 use crate::disk;
@@ -22,20 +23,24 @@ const SAMPLE: &str = include_str!("../../cross/packages/eir.toml");
 /// No password or key is longer, in bytes.
 const MAX_SECRET: u64 = 64 << 10;
 
+/// No layer is longer, in bytes.
+const MAX_LAYER: u64 = 1 << 20;
+
 /// The user that the packages run the service as.
 const USER: &str = "eir";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DeviceCommand {
-    /// Give this device its name, its broker and its keys; run again, it writes anew what is given then
+    /// Give this device its name, its broker, its cloud and its keys; run again, it writes anew what is
+    /// given then
     Init(InitArgs),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
     /// The broker: `mqtt://host[:1883]` or `mqtts://host[:8883]`
-    #[arg(long, value_name = "URL")]
-    broker: String,
+    #[arg(long, value_name = "URL", required_unless_present = "cloud")]
+    broker: Option<String>,
     /// Which `[mqtt.NAME]` of the configuration that is
     #[arg(long, value_name = "NAME", default_value = "local")]
     connection: Name,
@@ -46,17 +51,30 @@ pub(super) struct InitArgs {
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
     /// User name at the broker
-    #[arg(long, value_name = "NAME", requires = "password_file")]
+    #[arg(long, value_name = "NAME", requires = "password_file", requires = "broker")]
     username: Option<String>,
     /// File with the password, `-` for standard input; it is copied to where only the service reads it
     #[arg(long, value_name = "FILE", requires = "username")]
     password_file: Option<PathBuf>,
     /// Certificates of the authorities to trust (PEM); the system's when not given
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "broker")]
     ca_file: Option<PathBuf>,
     /// Make a key and a request for a certificate, with which this device shows who it is
-    #[arg(long)]
+    #[arg(long, requires = "broker")]
     client_certificate: bool,
+    /// The cloud that records are sent to: `https://host[:443]/path`
+    #[arg(long, value_name = "URL")]
+    cloud: Option<String>,
+    /// Which `[cloud.NAME]` of the configuration that is
+    #[arg(long, value_name = "NAME", default_value = "main", requires = "cloud")]
+    cloud_name: Name,
+    /// File with the cloud's bearer token, `-` for standard input; it is copied to where only the service
+    /// reads it
+    #[arg(long, value_name = "FILE", requires = "cloud")]
+    cloud_token_file: Option<PathBuf>,
+    /// Certificates of the authorities to trust at the cloud (PEM); the system's when not given
+    #[arg(long, value_name = "FILE", requires = "cloud")]
+    cloud_ca_file: Option<PathBuf>,
     /// Where the configuration lies
     #[arg(long, value_name = "DIR", default_value = "/etc/eir")]
     directory: PathBuf,
@@ -68,62 +86,17 @@ fn label(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// What is written: a layer over the configuration.
-#[derive(Debug, Serialize)]
-struct Layer {
-    device: Device,
-    mqtt: BTreeMap<Name, Broker>,
-}
-
-#[derive(Debug, Serialize)]
-struct Device {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<Name>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    labels: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Default, Serialize)]
-struct Broker {
-    url: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    username: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    password_file: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ca_file: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cert_file: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_file: Option<PathBuf>,
-}
-
 pub(super) fn device(command: &DeviceCommand) -> Result<(), Failure> {
     let DeviceCommand::Init(args) = command;
     // Everything is looked at before anything is written.
     let directory = std::path::absolute(&args.directory).context("--directory")?;
-    let password = args.password_file.as_deref().map(read_password).transpose()?;
-    let ca = args.ca_file.as_deref().map(std::path::absolute).transpose().context("--ca-file")?;
+    let secrets = args.secrets()?;
     let keys = directory.join("keys");
     let key = args.client_certificate.then(|| keys.join("device.key"));
-    let broker = Broker {
-        url: args.broker.clone(),
-        username: args.username.clone(),
-        password_file: password
-            .is_some()
-            .then(|| keys.join(format!("{}.password", args.connection))),
-        ca_file: ca,
-        cert_file: key.is_some().then(|| keys.join("device.crt")),
-        key_file: key.clone(),
-    };
-    let password_file = broker.password_file.clone();
-    let layer = Layer {
-        device: Device { id: args.id.clone(), labels: args.labels.iter().cloned().collect() },
-        mqtt: BTreeMap::from([(args.connection.clone(), broker)]),
-    };
-    let text = toml::to_string(&layer).context("failed to write the layer")?;
-    let text = format!("# Written by `eir device init`; run it again to change it.\n{text}");
     let (file, written) = (directory.join("eir.toml"), directory.join("conf.d/50-device.toml"));
+    let text = args.layer(&keys)?.over(&read_layer(&written)?);
+    let text = text.with_context(|| written.display().to_string());
+    let text = text.map_err(|error| Failure::new(Exit::Config, error))?;
     let id = checked(&file, &written, &text)?;
 
     let mut report = Report::default();
@@ -132,17 +105,83 @@ pub(super) fn device(command: &DeviceCommand) -> Result<(), Failure> {
     if !file.exists() {
         report.put(&file, SAMPLE.as_bytes(), 0o644)?;
     }
-    if password.is_some() || key.is_some() {
+    if !secrets.is_empty() || key.is_some() {
         create(&keys, 0o700)?;
     }
-    if let (Some(path), Some(password)) = (&password_file, &password) {
-        report.put(path, password, 0o600)?;
+    for (name, secret) in &secrets {
+        report.put(&keys.join(name), secret, 0o600)?;
     }
     if let Some(path) = &key {
         report.keys(path, &id)?;
     }
     report.put(&written, text.as_bytes(), 0o644)?;
     report.say_next(&file, key.as_deref())
+}
+
+impl InitArgs {
+    /// Passwords and tokens as they were given, and the names of the files that they are copied to.
+    fn secrets(&self) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+        let given = [
+            ("--password-file", &self.password_file, self.password_name()),
+            ("--cloud-token-file", &self.cloud_token_file, self.token_name()),
+        ];
+        let stdin = given.iter().filter(|(_, path, _)| path.as_deref() == Some("-".as_ref()));
+        if stdin.count() > 1 {
+            let error = anyhow::anyhow!(
+                "--password-file - and --cloud-token-file - both read standard input; give one of \
+                 them a file"
+            );
+            return Err(Failure::new(Exit::Usage, error));
+        }
+        let given =
+            given.into_iter().filter_map(|(flag, path, name)| Some((flag, path.as_ref()?, name)));
+        given.map(|(flag, path, name)| Ok((name, read_secret(flag, path)?))).collect()
+    }
+
+    fn password_name(&self) -> String {
+        format!("{}.password", self.connection)
+    }
+
+    fn token_name(&self) -> String {
+        format!("{}.token", self.cloud_name)
+    }
+
+    /// What is given, with the secrets where they will be.
+    fn layer(&self, keys: &Path) -> anyhow::Result<Layer> {
+        let absolute = |path: &Option<PathBuf>, flag: &'static str| {
+            path.as_deref().map(std::path::absolute).transpose().context(flag)
+        };
+        let ca_file = absolute(&self.ca_file, "--ca-file")?;
+        let broker = self.broker.as_ref().map(|url| Broker {
+            url: url.clone(),
+            username: self.username.clone(),
+            password_file: self.password_file.as_ref().map(|_| keys.join(self.password_name())),
+            ca_file,
+            cert_file: self.client_certificate.then(|| keys.join("device.crt")),
+            key_file: self.client_certificate.then(|| keys.join("device.key")),
+        });
+        let ca_file = absolute(&self.cloud_ca_file, "--cloud-ca-file")?;
+        let cloud = self.cloud.as_ref().map(|url| Cloud {
+            url: url.clone(),
+            token_file: self.cloud_token_file.as_ref().map(|_| keys.join(self.token_name())),
+            ca_file,
+        });
+        Ok(Layer {
+            device: Device { id: self.id.clone(), labels: self.labels.iter().cloned().collect() },
+            mqtt: broker.map(|broker| (self.connection.clone(), broker)).into_iter().collect(),
+            cloud: cloud.map(|cloud| (self.cloud_name.clone(), cloud)).into_iter().collect(),
+        })
+    }
+}
+
+/// The layer that is there; none is an empty one.
+fn read_layer(path: &Path) -> Result<String, Failure> {
+    let read = match disk::read_bounded(path, MAX_LAYER) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
+        read => read.with_context(|| path.display().to_string()),
+    };
+    let bytes = read.map_err(|error| Failure::new(Exit::NoInput, error))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Loads the configuration as it will be; the device's name in it.
@@ -158,10 +197,10 @@ fn checked(file: &Path, written: &Path, text: &str) -> Result<Name, Failure> {
     Ok(config.device.resolve().id)
 }
 
-fn read_password(path: &Path) -> Result<Vec<u8>, Failure> {
+fn read_secret(flag: &str, path: &Path) -> Result<Vec<u8>, Failure> {
     let read =
         if path == Path::new("-") { read_stdin() } else { disk::read_bounded(path, MAX_SECRET) };
-    read.with_context(|| format!("--password-file {}", path.display()))
+    read.with_context(|| format!("{flag} {}", path.display()))
         .map_err(|error| Failure::new(Exit::NoInput, error))
 }
 

@@ -9,6 +9,7 @@ mod infer;
 mod input;
 mod log;
 mod model;
+mod outbox;
 mod print;
 mod run;
 mod schema;
@@ -52,6 +53,9 @@ enum Command {
     /// Look at the models of a repository
     #[command(subcommand)]
     Model(model::ModelCommand),
+    /// Look at the records that wait for the cloud
+    #[command(subcommand)]
+    Outbox(outbox::OutboxCommand),
     /// Print the schema of a file format
     #[command(subcommand)]
     Schema(schema::SchemaCommand),
@@ -99,6 +103,7 @@ impl Cli {
             Command::Bench(args) => bench::bench(&args),
             Command::Device(command) => device::device(&command),
             Command::Model(command) => model::model(&command),
+            Command::Outbox(command) => outbox::outbox(&command),
             Command::Schema(command) => schema::schema(&command),
         };
         // Whoever read the output has had enough of it.

@@ -68,11 +68,20 @@ fn status(app: &App) -> String {
     let pipelines = app.pipelines();
     let degraded: Vec<_> =
         pipelines.iter().filter(|p| p.problem.is_some()).map(|p| p.name.as_str()).collect();
-    if degraded.is_empty() {
+    let mut status = if degraded.is_empty() {
         format!("{} pipelines run", pipelines.len())
     } else {
         format!("{} pipelines, degraded: {}", pipelines.len(), degraded.join(", "))
+    };
+    if let Some(problem) = app.outbox().and_then(|outbox| outbox.problem) {
+        status.extend(["; outbox degraded: ", &problem]);
     }
+    for (name, cloud) in app.clouds() {
+        if let Some(problem) = cloud.problem {
+            status.extend(["; records wait for cloud ", name.as_str(), ": ", &problem]);
+        }
+    }
+    status
 }
 
 /// A manager that does not listen is no reason to stop working.

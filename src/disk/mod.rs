@@ -1,6 +1,6 @@
 //! Files that are replaced whole, so that a power cut leaves the old one or the new one.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -12,7 +12,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// The same, with permissions that hold from the first byte on, less the umask.
 pub fn replace_with_mode(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = parent(path);
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
     name.push(".new");
     let staged = directory.join(name);
@@ -24,6 +24,28 @@ pub fn replace_with_mode(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()>
     drop(file);
     fs::rename(&staged, path)?;
     File::open(directory)?.sync_all()
+}
+
+/// Takes a file for this process alone, and makes it if it is not there. It is free again when what is
+/// returned is dropped, or the process has ended; [`io::ErrorKind::WouldBlock`]: another one has it.
+pub fn lock(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().create(true).append(true).mode(0o666).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Renames a file within its directory or into another on the same disk, for good: not even a power cut
+/// takes it back.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    File::open(parent(to))?.sync_all()
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Reads a file of at most `limit` bytes; a larger one is an error that says so.
@@ -48,5 +70,15 @@ mod tests {
         assert_eq!(fs::read(&path).expect("read"), b"two");
         assert_eq!(fs::read_dir(directory.path()).expect("dir").count(), 1);
         assert!(read_bounded(&path, 2).is_err());
+    }
+
+    #[test]
+    fn a_lock_has_one_holder() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let path = directory.path().join("lock");
+        let held = lock(&path).expect("free");
+        assert_eq!(lock(&path).expect_err("taken").kind(), io::ErrorKind::WouldBlock);
+        drop(held);
+        lock(&path).expect("free again");
     }
 }

@@ -31,20 +31,9 @@ mod v5;
 mod wire;
 
 pub use crate::net::Problem;
+use crate::net::with_sources;
 pub use config::{BackoffConfig, ConnectionConfig, Version};
 pub use filter::{InvalidFilter, TopicFilter, is_topic};
 pub use link::{Link, MqttError, PublishError};
 pub use message::{AckHandle, Message, Publish, QoS};
 pub use state::{Counters, LinkState, RefusedFilter};
-
-/// An error and its sources in one line.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
-}

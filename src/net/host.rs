@@ -21,6 +21,17 @@ pub fn is_private_or_loopback(host: &str) -> bool {
     }
 }
 
+/// Whether what is sent to `host` stays on this machine: a loopback address, `localhost`, or a name below
+/// `.localhost` (RFC 6761). Other names are not looked up.
+pub fn is_loopback(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return address.to_canonical().is_loopback();
+    }
+    let name = bare.strip_suffix('.').unwrap_or(bare).to_ascii_lowercase();
+    name.rsplit('.').next() == Some("localhost")
+}
+
 fn is_near_v4(address: Ipv4Addr) -> bool {
     let [a, b, ..] = address.octets();
     address.is_loopback()
@@ -74,6 +85,17 @@ mod tests {
             "0.0.0.0",
         ] {
             assert!(!is_private_or_loopback(far), "{far}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_this_machine_alone() {
+        for here in ["localhost", "a.localhost.", "127.0.0.1", "127.9.9.9", "::1", "[::1]"] {
+            assert!(is_loopback(here), "{here}");
+        }
+        assert!(is_loopback("::ffff:127.0.0.1"));
+        for away in ["10.1.2.3", "fe80::1", "pi.local", "localhost.example.com", "", "0.0.0.0"] {
+            assert!(!is_loopback(away), "{away}");
         }
     }
 }

@@ -4,6 +4,8 @@
 //! for the next request to the same host; while nobody asks, nobody reads from it, and a connection
 //! that the server has closed meanwhile is found out before the next request is written to it.
 
+mod proxy;
+
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -24,7 +26,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
-use super::Url;
+use super::{NetError, TlsFiles, Url};
 
 /// The largest answer that is read, in bytes.
 pub const MAX_REPLY: usize = 64 << 10;
@@ -32,12 +34,27 @@ pub const MAX_REPLY: usize = 64 << 10;
 /// No server is obeyed when it asks for more patience than this.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 
+/// A connection that was idle for longer is not trusted to be there still: what lies on the way forgets
+/// those without a word, and the next request would wait for its whole deadline.
+const LONGEST_IDLE: Duration = Duration::from_secs(30);
+
 /// A client with one deadline for everything: connecting, TLS, sending, and the whole answer.
 #[derive(Debug)]
 pub struct HttpClient {
-    tls: Option<Arc<ClientConfig>>,
+    tls: Tls,
+    proxy: Option<Url>,
     timeout: Duration,
-    idle: Mutex<Option<Live>>,
+    idle: Mutex<Option<(Instant, Live)>>,
+}
+
+/// Where the certificates come from.
+#[derive(Debug)]
+enum Tls {
+    /// `http://` alone is spoken.
+    Never,
+    Fixed(Arc<ClientConfig>),
+    /// Looked at for every connection.
+    Files(Arc<TlsFiles>),
 }
 
 /// What a server answered.
@@ -63,6 +80,24 @@ pub enum HttpError {
         host: String,
         /// The system's reason.
         source: io::Error,
+    },
+    /// The certificates of this device cannot be used as they are.
+    #[error("no TLS with {host}")]
+    Files {
+        /// Host and port.
+        host: String,
+        /// Which file, and why.
+        source: NetError,
+    },
+    /// The proxy does not lead there.
+    #[error("the proxy {proxy} gives no way to {host}: {why}")]
+    Proxy {
+        /// Host and port of the proxy.
+        proxy: String,
+        /// Host and port.
+        host: String,
+        /// What it answered.
+        why: String,
     },
     /// Somebody is there, and it is not who it should be or does not speak TLS.
     #[error("no TLS with {host}")]
@@ -94,6 +129,21 @@ pub enum HttpError {
         /// Host and port.
         host: String,
     },
+}
+
+impl HttpError {
+    /// This device has no network: nobody was asked, and asking again soon burdens nobody.
+    pub fn is_offline(&self) -> bool {
+        use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable};
+        match self {
+            // A name that cannot be looked up is the one failure that bears no number of the system's.
+            Self::Connect { source, .. } => {
+                source.raw_os_error().is_none()
+                    || matches!(source.kind(), HostUnreachable | NetworkDown | NetworkUnreachable)
+            }
+            _ => false,
+        }
+    }
 }
 
 type Outgoing = Request<Full<Bytes>>;
@@ -134,12 +184,30 @@ impl Driver {
 impl HttpClient {
     /// A client that gives each request `timeout` from start to end.
     pub const fn new(tls: Arc<ClientConfig>, timeout: Duration) -> Self {
-        Self { tls: Some(tls), timeout, idle: Mutex::new(None) }
+        Self::with(Tls::Fixed(tls), timeout)
     }
 
     /// A client for `http://` alone, which asks for no certificates.
     pub const fn plain(timeout: Duration) -> Self {
-        Self { tls: None, timeout, idle: Mutex::new(None) }
+        Self::with(Tls::Never, timeout)
+    }
+
+    /// A client whose certificates may come later and may change: each new connection uses them as they
+    /// are then.
+    pub fn from_files(tls: TlsFiles, timeout: Duration) -> Self {
+        Self::with(Tls::Files(Arc::new(tls)), timeout)
+    }
+
+    const fn with(tls: Tls, timeout: Duration) -> Self {
+        Self { tls, proxy: None, timeout, idle: Mutex::new(None) }
+    }
+
+    /// The same client behind an HTTP proxy: TLS goes through a tunnel (`CONNECT`), so that the proxy sees
+    /// nothing of it; a request in the clear is handed to the proxy.
+    #[must_use]
+    pub fn through(mut self, proxy: Option<Url>) -> Self {
+        self.proxy = proxy;
+        self
     }
 
     /// Sends one request and reads the answer. `Host` and `User-Agent` are added to `headers`. Nothing
@@ -149,13 +217,17 @@ impl HttpClient {
         method: Method,
         url: &Url,
         headers: HeaderMap,
-        body: Vec<u8>,
+        body: impl Into<Bytes>,
     ) -> Result<Reply, HttpError> {
         let deadline = Instant::now() + self.timeout;
         let late = || HttpError::Timeout { host: url.to_string(), within: self.timeout };
-        let mut request = Request::new(Full::new(Bytes::from(body)));
+        let mut request = Request::new(Full::new(body.into()));
         *request.method_mut() = method;
-        *request.uri_mut() = url.path().parse().unwrap_or_default();
+        *request.uri_mut() = if self.proxy.is_some() && !url.is_tls() {
+            url.uri().clone()
+        } else {
+            url.path().parse().unwrap_or_default()
+        };
         *request.headers_mut() = headers;
         if let Ok(host) = HeaderValue::from_str(url.authority()) {
             request.headers_mut().insert(HOST, host);
@@ -169,7 +241,8 @@ impl HttpClient {
         let body = timeout_at(deadline, live.driver.alongside(read(url, body))).await;
         let body = body.unwrap_or_else(|_| Err(late()));
         if body.is_ok() && live.driver.0.is_some() {
-            *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(live);
+            *self.idle.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some((Instant::now(), live));
         }
         let retry_after = retry_after(&head.headers);
         Ok(Reply { status: head.status, retry_after, headers: head.headers, body })
@@ -182,7 +255,10 @@ impl HttpClient {
     ) -> Result<(Live, Response<Incoming>), HttpError> {
         let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut request = request;
-        if let Some(mut live) = kept.filter(|live| live.host == key(url)) {
+        let usable = |(since, live): &(Instant, Live)| {
+            live.host == key(url) && since.elapsed() < LONGEST_IDLE
+        };
+        if let Some((_, mut live)) = kept.filter(usable) {
             match live.send(request).await {
                 Ok(response) => return Ok((live, response)),
                 Err((_closed, Some(unsent))) => request = unsent,
@@ -200,17 +276,18 @@ impl HttpClient {
 
     async fn connect(&self, url: &Url) -> Result<Live, HttpError> {
         let host = url.to_string();
-        let refused = |source| HttpError::Connect { host: host.clone(), source };
-        let tcp = TcpStream::connect((url.host(), url.port())).await.map_err(refused)?;
+        let next = self.proxy.as_ref().unwrap_or(url);
+        let refused = |source| HttpError::Connect { host: next.to_string(), source };
+        let mut tcp = TcpStream::connect((next.host(), next.port())).await.map_err(refused)?;
         tcp.set_nodelay(true).map_err(refused)?;
         let stream: Box<dyn Stream> = if url.is_tls() {
+            if let Some(proxy) = &self.proxy {
+                proxy::tunnel(&mut tcp, proxy, url).await?;
+            }
             let no_tls = |source| HttpError::Tls { host: host.clone(), source };
             let name = ServerName::try_from(url.host().to_owned())
                 .map_err(|error| no_tls(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
-            let tls = self.tls.clone().ok_or_else(|| {
-                no_tls(io::Error::new(io::ErrorKind::Unsupported, "this client speaks no TLS"))
-            })?;
-            let connector = TlsConnector::from(tls);
+            let connector = TlsConnector::from(self.tls.config(&host).await?);
             Box::new(connector.connect(name, tcp).await.map_err(no_tls)?)
         } else {
             Box::new(tcp)
@@ -219,6 +296,28 @@ impl HttpClient {
             .await
             .map_err(|source| HttpError::Exchange { host, source })?;
         Ok(Live { host: key(url), sender, driver: Driver(Some(Box::pin(connection))) })
+    }
+}
+
+impl Tls {
+    async fn config(&self, host: &str) -> Result<Arc<ClientConfig>, HttpError> {
+        let no_tls = |kind, why: String| HttpError::Tls {
+            host: host.to_owned(),
+            source: io::Error::new(kind, why),
+        };
+        match self {
+            Self::Never => {
+                Err(no_tls(io::ErrorKind::Unsupported, "this client speaks no TLS".to_owned()))
+            }
+            Self::Fixed(config) => Ok(Arc::clone(config)),
+            Self::Files(files) => {
+                let files = Arc::clone(files);
+                // A card that hangs holds up this connection and no other task.
+                let read = tokio::task::spawn_blocking(move || files.current()).await;
+                let read = read.map_err(|e| no_tls(io::ErrorKind::Other, e.to_string()))?;
+                read.map_err(|source| HttpError::Files { host: host.to_owned(), source })
+            }
+        }
     }
 }
 

@@ -7,11 +7,13 @@ pub mod human;
 mod problem;
 mod secret;
 mod tls;
+mod tls_files;
 mod url;
 
-pub use host::is_private_or_loopback;
+pub use host::{is_loopback, is_private_or_loopback};
 pub use http::{HttpClient, HttpError, MAX_REPLY, Reply};
-pub use problem::Problem;
-pub use secret::read_secret;
+pub use problem::{Problem, with_sources};
+pub use secret::{bearer, read_secret};
 pub use tls::{NetError, TlsConfig, client_config};
+pub use tls_files::TlsFiles;
 pub use url::{Url, UrlError};

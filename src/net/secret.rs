@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use hyper::header::HeaderValue;
+
 /// No user name or password is longer on the wire of MQTT.
 const LONGEST: u64 = 65_535;
 
@@ -22,4 +24,16 @@ pub fn read_secret(path: &Path) -> Result<String, String> {
         return Err(fail("holds several lines"));
     }
     Ok(secret.to_owned())
+}
+
+/// The value of an `Authorization` header with the token in a file, read anew. The file is read on a thread
+/// of its own: a card that hangs holds up this request and no other task.
+pub async fn bearer(path: &Path) -> Result<HeaderValue, String> {
+    let file = path.to_owned();
+    let token = tokio::task::spawn_blocking(move || read_secret(&file)).await;
+    let token = token.map_err(|error| error.to_string())??;
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+        .map_err(|_| format!("{}: holds control characters", path.display()))?;
+    value.set_sensitive(true);
+    Ok(value)
 }

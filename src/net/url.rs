@@ -89,6 +89,20 @@ impl Url {
         self.uri.authority().map_or(&self.host, |authority| authority.as_str())
     }
 
+    /// Host and port in one, an IPv6 address in brackets: what a proxy is asked for (RFC 9112 section 3.2.3).
+    pub(super) fn host_and_port(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    /// The whole of it: what stands in a request line to a proxy (RFC 9112 section 3.2.2).
+    pub(super) const fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
     /// What stands in the request line.
     pub(super) fn path(&self) -> &str {
         self.uri.path_and_query().map_or("/", PathAndQuery::as_str)
@@ -116,6 +130,7 @@ mod tests {
         let url = Url::parse("http://[::1]:8080", false).expect("address");
         assert_eq!((url.host(), url.port(), url.path()), ("::1", 8080, "/"));
         assert_eq!(url.authority(), "[::1]:8080");
+        assert_eq!(url.host_and_port(), "[::1]:8080");
         for (text, error) in [
             ("http://example.com/", "set insecure = true"),
             ("ftp://10.0.0.1/", "scheme `ftp`"),

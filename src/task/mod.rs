@@ -1,11 +1,13 @@
 //! Tasks, time and waiting: what every room that does something stands on.
 
 mod backoff;
+mod breaker;
 mod clock;
 mod group;
 mod queue;
 
 pub use backoff::Backoff;
+pub use breaker::{Breaker, BreakerEvent, BreakerState};
 pub use clock::{Clock, SystemClock};
 pub use group::{Group, Stop};
 pub use queue::{Pushed, Queue, WhenFull};

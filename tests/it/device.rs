@@ -135,3 +135,81 @@ fn a_broker_that_cannot_be_is_refused_and_nothing_is_written() {
     assert!(said.contains("/nowhere"), "{said}");
     assert!(!etc.exists());
 }
+
+#[test]
+fn a_cloud_is_added_to_what_is_there_and_its_token_is_for_the_service_alone() {
+    let directory = tempfile::tempdir().expect("tempdir");
+    let etc = directory.path().join("etc/eir");
+    let token = directory.path().join("token");
+    let ca = directory.path().join("ca.pem");
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("certificate");
+    eir::disk::replace(&ca, made.cert.pem().as_bytes()).expect("ca");
+    eir::disk::replace(&token, b"s3cret-token\n").expect("token");
+    let (code, said) = init(&etc, &["--broker", "mqtt://192.168.1.5", "--id", "press-07"]);
+    assert_eq!(code, 0, "{said}");
+    let arguments = [
+        "--cloud",
+        "https://ingest.example.com/v1/eir",
+        "--cloud-token-file",
+        token.to_str().expect("text"),
+        "--cloud-ca-file",
+        ca.to_str().expect("text"),
+    ];
+    let (code, said) = init(&etc, &arguments);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("main.token") && said.contains("eir check"), "{said}");
+    assert!(!said.contains("s3cret"), "{said}");
+    let kept = etc.join("keys/main.token");
+    assert_eq!((mode(&etc.join("keys")), mode(&kept)), (0o700, 0o600));
+    assert_eq!(std::fs::read(&kept).expect("token"), b"s3cret-token\n");
+
+    let read = || std::fs::read_to_string(etc.join("conf.d/50-device.toml")).expect("layer");
+    let layer = read();
+    for part in ["mqtt://192.168.1.5", "press-07", "[cloud.main]", "main.token", "ca.pem"] {
+        assert!(layer.contains(part), "{part} in {layer}");
+    }
+    let (code, said) = init(&etc, &arguments);
+    assert_eq!((code, read()), (0, layer), "{said}");
+    assert!(!said.contains("written"), "{said}");
+    // What the layer says is what eir takes.
+    let check = eir().args(["check", "--config"]).arg(etc.join("eir.toml")).output().expect("eir");
+    let said = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(!said.contains("cloud."), "{said}");
+
+    // A second one beside it; the broker anew; both clouds stay.
+    let (code, said) = init(&etc, &["--cloud", "https://10.0.0.9/in", "--cloud-name", "spare"]);
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = init(&etc, &["--broker", "mqtt://192.168.1.6"]);
+    assert_eq!(code, 0, "{said}");
+    let layer = read();
+    for part in ["mqtt://192.168.1.6", "press-07", "main.token", "[cloud.spare]"] {
+        assert!(layer.contains(part), "{part} in {layer}");
+    }
+}
+
+#[test]
+fn a_cloud_that_cannot_be_is_refused_and_nothing_is_written() {
+    let directory = tempfile::tempdir().expect("tempdir");
+    let etc = directory.path().join("etc");
+    for (cloud, wanted) in [("mqtt://x", "scheme"), ("http://cloud.example.com", "insecure")] {
+        let (code, said) = init(&etc, &["--cloud", cloud]);
+        assert_eq!(code, 78, "{said}");
+        assert!(said.contains(wanted) && said.contains("50-device.toml"), "{said}");
+    }
+    let token = ["--cloud", "https://c.example", "--cloud-token-file", "/nowhere"];
+    let (code, said) = init(&etc, &token);
+    assert_eq!(code, 66, "{said}");
+    assert!(said.contains("--cloud-token-file /nowhere"), "{said}");
+    let both = [
+        &["--broker", "mqtt://127.0.0.1", "--username", "a", "--password-file", "-"][..],
+        &["--cloud", "https://c.example", "--cloud-token-file", "-"],
+    ]
+    .concat();
+    for wrong in
+        [&[][..], &["--cloud-token-file", "/x"], &["--ca-file", "/x", "--cloud", "x"], &both]
+    {
+        let (code, said) = init(&etc, wrong);
+        assert_eq!(code, 64, "{wrong:?}: {said}");
+    }
+    assert!(!etc.exists());
+}

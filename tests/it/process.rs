@@ -12,7 +12,7 @@ fn write(path: &Path, text: &str) {
 }
 
 /// A configuration file for the binary: what [`site::parse`] sets is written into it.
-fn config(directory: &Path, port: u16, text: &str) -> std::path::PathBuf {
+pub(super) fn config(directory: &Path, port: u16, text: &str) -> std::path::PathBuf {
     let path = directory.join("eir.toml");
     let text = text.replace("mqtt://127.0.0.1:1\"", &format!("mqtt://127.0.0.1:{port}\""));
     let models = site::models();

@@ -18,6 +18,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("ingest", &["event", "task", "net", "mqtt"]),
     ("action", &["event", "task", "net", "mqtt"]),
     ("broker", &["event", "task", "net"]),
+    ("outbox", &["event", "task", "disk"]),
+    ("sync", &["event", "task", "net", "mqtt", "outbox"]),
 ];
 
 /// Rooms that know everyone.

@@ -14,6 +14,7 @@ use crate::mqtt::{ConnectionConfig, QoS};
 use crate::net::read_secret;
 use crate::pipeline::decode::{DecodeConfig, Decoder};
 use crate::pipeline::rules::RuleSet;
+use crate::sync::CloudConfig;
 use crate::task::WhenFull;
 
 /// Every mistake that needs more than one value to see.
@@ -24,8 +25,18 @@ pub(super) fn check(draft: &Draft, mistakes: &mut Mistakes<'_>) {
             mistakes.add(&format!("{key}.{}", found.key), found.message);
         }
     }
+    for (name, cloud) in draft.clouds() {
+        let key = join("cloud", name.as_str());
+        for found in cloud.check() {
+            mistakes.add(&format!("{key}.{}", found.key), found.message);
+        }
+    }
     for found in draft.broker.iter().flatten().flat_map(crate::broker::BrokerConfig::check) {
         mistakes.add(&format!("broker.{}", found.key), found.message);
+    }
+    for (key, message) in draft.outbox.iter().flatten().flat_map(crate::outbox::OutboxConfig::check)
+    {
+        mistakes.add(&join("outbox", key), message);
     }
     let site =
         Site { mqtt: &draft.mqtt, device: draft.device.as_ref().map(super::DeviceConfig::resolve) };
@@ -34,15 +45,21 @@ pub(super) fn check(draft: &Draft, mistakes: &mut Mistakes<'_>) {
     }
 }
 
-/// What connections and webhooks read anew each time they need it, and could not read now.
+/// What connections, clouds and webhooks read anew each time they need it, and could not read now.
 pub(super) fn files<'a>(
     connections: impl Iterator<Item = (&'a Name, &'a ConnectionConfig)>,
+    clouds: impl Iterator<Item = (&'a Name, &'a CloudConfig)>,
     rules: impl Iterator<Item = (&'a Name, &'a BTreeMap<Name, RuleConfig>)>,
 ) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (name, connection) in connections {
         let key = join("mqtt", name.as_str());
         let found = connection.check_files().into_iter();
+        problems.extend(found.map(|p| Problem::new(&format!("{key}.{}", p.key), p.message)));
+    }
+    for (name, cloud) in clouds {
+        let key = join("cloud", name.as_str());
+        let found = cloud.check_files().into_iter();
         problems.extend(found.map(|p| Problem::new(&format!("{key}.{}", p.key), p.message)));
     }
     for (pipeline, rules) in rules {

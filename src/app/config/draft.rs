@@ -16,9 +16,11 @@ use crate::broker::BrokerConfig;
 use crate::event::{KeyTemplate, Name};
 use crate::model::ModelsConfig;
 use crate::mqtt::ConnectionConfig;
+use crate::outbox::OutboxConfig;
 use crate::pipeline::decode::DecodeConfig;
 use crate::pipeline::rules::Condition;
 use crate::pipeline::window::{StreamLimits, WindowConfig};
+use crate::sync::CloudConfig;
 
 /// `None` stands for what is wrong; what is not written has its default.
 #[derive(Debug)]
@@ -28,8 +30,10 @@ pub(super) struct Draft {
     pub log: Option<LogConfig>,
     pub mqtt: BTreeMap<Name, Option<ConnectionConfig>>,
     pub broker: Option<Option<BrokerConfig>>,
+    pub cloud: BTreeMap<Name, Option<CloudConfig>>,
     pub models: Option<ModelsConfig>,
     pub pipeline: BTreeMap<Name, PipelineDraft>,
+    pub outbox: Option<Option<OutboxConfig>>,
     pub shutdown: Option<ShutdownConfig>,
 }
 
@@ -59,9 +63,11 @@ impl Draft {
             log: table.or_default("log"),
             mqtt: table.each("mqtt", |tables, name| Some(tables.value(name))),
             broker: table.or_default("broker"),
+            cloud: table.each("cloud", |tables, name| Some(tables.value(name))),
             models: table.or_default("models"),
             pipeline: table
                 .each("pipeline", |tables, name| Some(PipelineDraft::read(tables, name))),
+            outbox: table.or_default("outbox"),
             shutdown: table.or_default("shutdown"),
         }
     }
@@ -69,6 +75,11 @@ impl Draft {
     /// The connections that could be read.
     pub(super) fn connections(&self) -> impl Iterator<Item = (&Name, &ConnectionConfig)> {
         self.mqtt.iter().filter_map(|(name, found)| Some((name, found.as_ref()?)))
+    }
+
+    /// The clouds that could be read.
+    pub(super) fn clouds(&self) -> impl Iterator<Item = (&Name, &CloudConfig)> {
+        self.cloud.iter().filter_map(|(name, found)| Some((name, found.as_ref()?)))
     }
 
     /// The configuration of what nothing is wrong with.
@@ -83,13 +94,19 @@ impl Draft {
         });
         let pipeline = pipelines.collect();
         let mqtt = self.mqtt.into_iter().filter_map(|(name, found)| Some((name, found?)));
+        let cloud = self.cloud.into_iter().filter_map(|(name, found)| Some((name, found?)));
+        let cloud: BTreeMap<_, _> = cloud.collect();
+        // Who names a cloud wants records, and should not have to know what they are kept in.
+        let usual = (!cloud.is_empty()).then(OutboxConfig::default);
         Config {
             device: self.device.unwrap_or_default(),
             log: self.log.unwrap_or_default(),
             mqtt: mqtt.collect(),
             broker: self.broker.unwrap_or_default(),
+            cloud,
             models: self.models.unwrap_or_default(),
             pipeline,
+            outbox: self.outbox.flatten().or(usual),
             shutdown: self.shutdown.unwrap_or_default(),
         }
     }

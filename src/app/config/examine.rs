@@ -52,7 +52,7 @@ pub fn examine(sources: &Sources) -> Examined {
     let draft = Draft::read(&tree, &mut mistakes);
     check(&draft, &mut mistakes);
     let rules = draft.pipeline.iter().map(|(name, pipeline)| (name, &pipeline.rule));
-    let mut files = files(draft.connections(), rules);
+    let mut files = files(draft.connections(), draft.clouds(), rules);
     for problem in &mut files {
         problem.origin = origins.of(&problem.key);
     }
@@ -62,10 +62,11 @@ pub fn examine(sources: &Sources) -> Examined {
 }
 
 impl Config {
-    /// Files of connections and webhooks that cannot be used as they are. Each is read again whenever it
+    /// Files of connections, clouds and webhooks that cannot be used as they are. Each is read again whenever it
     /// is needed: what uses it fails until then, and the rest works.
     pub fn files(&self) -> Vec<Problem> {
-        files(self.mqtt.iter(), self.pipeline.iter().map(|(name, found)| (name, &found.rule)))
+        let rules = self.pipeline.iter().map(|(name, found)| (name, &found.rule));
+        files(self.mqtt.iter(), self.cloud.iter(), rules)
     }
 }
 

@@ -29,9 +29,11 @@ use crate::event::{Device, HumanDuration, KeyTemplate, Name};
 use crate::ingest::MqttInputConfig;
 use crate::model::ModelsConfig;
 use crate::mqtt::ConnectionConfig;
+use crate::outbox::OutboxConfig;
 use crate::pipeline::decode::DecodeConfig;
 use crate::pipeline::rules::{Condition, Hits};
 use crate::pipeline::window::{StreamLimits, WindowConfig};
+use crate::sync::CloudConfig;
 use crate::task::WhenFull;
 
 /// Everything a user may set.
@@ -46,10 +48,15 @@ pub struct Config {
     pub mqtt: BTreeMap<Name, ConnectionConfig>,
     /// A broker inside the process, for sites with none.
     pub broker: Option<BrokerConfig>,
+    /// Clouds that records are sent to, by name.
+    pub cloud: BTreeMap<Name, CloudConfig>,
     /// Where models lie and what runs them.
     pub models: ModelsConfig,
     /// What is done with the messages, by name.
     pub pipeline: BTreeMap<Name, PipelineConfig>,
+    /// Records on their way to the clouds. Where there is a cloud and this is not written, the usual one;
+    /// without either no records are kept.
+    pub outbox: Option<OutboxConfig>,
     /// How the process ends.
     pub shutdown: ShutdownConfig,
 }
@@ -197,7 +204,7 @@ pub struct RuleConfig {
     /// The least time between two firings in one stream.
     #[serde(default)]
     pub cooldown: Option<HumanDuration>,
-    /// Also a record to the cloud.
+    /// Also a record to the clouds, where there is a `[cloud.NAME]` or an `[outbox]`.
     #[serde(default = "yes")]
     pub record: bool,
     /// What is done at once, locally.

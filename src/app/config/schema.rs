@@ -13,7 +13,15 @@ use super::tree::{Mistakes, join};
 /// The JSON Schema (draft 2020-12) of a configuration; `eir schema config` prints it.
 pub fn schema() -> Json {
     let mut schema = schemars::schema_for!(Config).to_value();
-    for definition in ["ConnectionConfig", "BrokerConfig", "PipelineConfig", "RuleConfig"] {
+    let named = [
+        "ConnectionConfig",
+        "CloudConfig",
+        "BrokerConfig",
+        "PipelineConfig",
+        "RuleConfig",
+        "OutboxConfig",
+    ];
+    for definition in named {
         let properties = schema.pointer_mut(&format!("/$defs/{definition}/properties"));
         if let Some(Json::Object(properties)) = properties {
             let description = "false takes this table out, as if it were not written.";

@@ -63,6 +63,22 @@ async fn one_connection_serves_many_requests_and_a_closed_one_is_replaced() {
     assert_eq!(seen, [(200, 1), (200, 1), (200, 1), (200, 2), (204, 2), (200, 3)]);
 }
 
+/// A router forgot it meanwhile, and the next request waited for its whole deadline.
+#[tokio::test]
+async fn a_connection_that_was_idle_for_long_is_not_used_again() {
+    let mut group = Group::default();
+    let ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let (url, connections) = server(&mut group, vec![ok; 3]).await;
+    let client = client(5000);
+    for (idle, expected) in [(0, 1), (LONGEST_IDLE.as_secs() - 5, 1), (LONGEST_IDLE.as_secs(), 2)] {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(idle)).await;
+        tokio::time::resume();
+        post(&client, &url).await.expect("answer").body.expect("body");
+        assert_eq!(connections.load(Ordering::Relaxed), expected);
+    }
+}
+
 #[tokio::test]
 async fn the_deadline_covers_the_answer_and_its_body() {
     let mut group = Group::default();
@@ -135,6 +151,22 @@ async fn a_private_authority_is_trusted_for_its_own_names_only() {
     let wrong = Url::parse(&format!("https://127.0.0.1:{port}/"), false).expect("address");
     let error = post(&client, &wrong).await.expect_err("another name");
     assert!(matches!(error, HttpError::Tls { .. }), "{error}");
+}
+
+#[test]
+fn without_a_network_nobody_was_asked() {
+    let connect = |source| HttpError::Connect { host: "cloud:443".to_owned(), source };
+    for (source, offline) in [
+        (io::Error::from_raw_os_error(libc::ENETUNREACH), true),
+        (io::Error::from_raw_os_error(libc::EHOSTUNREACH), true),
+        (io::Error::from_raw_os_error(libc::ENETDOWN), true),
+        (io::Error::other("failed to lookup address information"), true),
+        (io::Error::from_raw_os_error(libc::ECONNREFUSED), false),
+        (io::Error::from_raw_os_error(libc::ETIMEDOUT), false),
+    ] {
+        let error = connect(source);
+        assert_eq!(error.is_offline(), offline, "{error:?}");
+    }
 }
 
 #[test]

@@ -220,3 +220,54 @@ fn a_pipeline_that_can_never_work_is_refused() {
     let error = line(&picture).expect_err("no window of pictures");
     assert!(error.starts_with("eir.toml: pipeline.good.window: "), "{error}");
 }
+
+#[test]
+fn a_cloud_is_checked_like_everything_else() {
+    let found = wrong(
+        r#"
+[cloud.main]
+url = "http://192.168.1.5/in"
+token_file = "/nonexistent/token"
+
+[cloud.typo]
+url = "https://c.example"
+tokn_file = "x"
+
+[cloud.off]
+enabled = false
+url = "nonsense"
+"#,
+    );
+    each_told_once(
+        &found,
+        &[
+            &["eir.toml: cloud.main.ack: ", "\"echo\""],
+            &["eir.toml: cloud.main.token_file: /nonexistent/token"],
+            &["eir.toml: cloud.typo.tokn_file: ", "did you mean `token_file`"],
+        ],
+    );
+}
+
+/// `device init --cloud` writes a cloud and nothing else.
+#[test]
+fn a_cloud_brings_the_usual_outbox_with_it() {
+    let cloud = "[cloud.main]\nurl = \"https://c.example\"\n";
+    let outbox = |text: &str| load(&sources(&format!("{SITE}{text}"))).expect("valid").outbox;
+    assert_eq!(outbox(""), None);
+    assert_eq!(outbox(cloud), Some(crate::outbox::OutboxConfig::default()));
+    let mine = outbox(&format!("{cloud}[outbox]\nmax = \"4MiB\"")).expect("an outbox");
+    assert_eq!(mine.max.0, 4 << 20);
+    assert_eq!(outbox(&format!("{cloud}enabled = false")), None);
+}
+
+#[test]
+fn an_outbox_is_checked_and_can_be_left_out() {
+    let found = wrong("[outbox]\nmax = \"1KiB\"\nqueue = \"1B\"\nwhen_unwritable = \"exit\"");
+    each_told_once(&found, &[&["outbox.when_unwritable", "continue"]]);
+    let found = wrong("[outbox]\nmax = \"1KiB\"\nqueue = \"1B\"");
+    each_told_once(&found, &[&["outbox.max", "1MiB"], &["outbox.queue", "64KiB"]]);
+    let load = |text: &str| load(&sources(&format!("{SITE}\n{text}"))).expect("a configuration");
+    assert!(load("").outbox.is_none());
+    assert!(load("[outbox]\nenabled = false\nmax = \"1KiB\"").outbox.is_none());
+    assert_eq!(load("[outbox]").outbox, Some(crate::outbox::OutboxConfig::default()));
+}

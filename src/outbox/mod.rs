@@ -1,0 +1,44 @@
+//! The durable queue towards the clouds.
+//!
+//! [`Outbox::append`] never waits: a thread of its own takes all that waits in a bounded queue, writes it to
+//! an SQLite database as one transaction, and settles the acknowledgements when that is on disk. A
+//! [`Reader`] for each cloud hands records out; one is deleted when all clouds that are configured have it.
+//!
+//! What the outbox promises (`interfaces.md` §5):
+//!
+//! - A record has its place for good: `epoch` and `seq`, the latter without gaps. An epoch is a number
+//!   below 2⁵³ (JSON readers keep no more): the seconds of the wall clock when the database was made, and
+//!   21 random bits below them. So epochs follow each other where the clock is right, two are not the same
+//!   where it stands still, and no file beside the database can be lost or copied without it. Where an
+//!   earlier epoch is known (a damaged database that was set aside), the new one is larger.
+//! - What is dropped, for want of room ([`OutboxConfig::max`]), for age or while the disk refuses, is told
+//!   by a `gap` record ([`Gap`]), which is written in the same transaction as the deletion.
+//! - A database that is damaged is set aside as `….corrupt-N` once all that can still be read was copied
+//!   into a fresh one.
+//! - No trouble with the disk ends the process; [`Outbox::status`] says what it is, and it is tried again.
+//!
+//! Priorities and downsampling are not here yet: one reader hands records out in the order of writing.
+
+mod config;
+mod error;
+mod gap;
+mod handle;
+mod inlet;
+mod inspect;
+mod progress;
+mod reader;
+mod record;
+mod sequence;
+mod store;
+mod writer;
+
+pub use config::{OutboxConfig, WhenUnwritable};
+pub use error::OutboxError;
+pub use gap::{Gap, Reason};
+pub use handle::{Amount, Outbox, Status};
+pub use inspect::{CloudContents, Contents, Finding, Inspector, Repaired, repair, verify};
+pub use reader::Reader;
+pub use record::{Batch, Draft, Kind, Record};
+
+#[cfg(test)]
+mod tests;

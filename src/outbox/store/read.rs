@@ -1,0 +1,138 @@
+//! Records out of the database.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use rusqlite::Connection;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::super::inlet::Reply;
+use super::super::record::Place;
+use super::super::{Batch, Draft, Gap, Kind, OutboxError, Record};
+use super::{Clouds, Store};
+use crate::event::Name;
+
+/// Rows that a query fetches at a time.
+const PAGE: i64 = 64;
+
+/// A row of the table of records.
+#[derive(Debug)]
+pub(in crate::outbox) struct Row {
+    pub place: Place,
+    pub lived: u64,
+    pub draft: Draft,
+}
+
+pub(super) const COLUMNS: &str = "pos, epoch, seq, lived, id, kind, at, origin, body";
+
+impl Row {
+    pub(super) fn read(row: &rusqlite::Row<'_>) -> Result<Self, OutboxError> {
+        let wrong = |what: &dyn std::fmt::Display| OutboxError::Corrupt(what.to_string());
+        let place = Place { pos: row.get(0)?, epoch: row.get(1)?, seq: row.get(2)? };
+        let id: Vec<u8> = row.get(4)?;
+        let at: String = row.get(6)?;
+        let draft = Draft {
+            id: Uuid::from_slice(&id).map_err(|error| wrong(&error))?,
+            kind: row.get::<_, String>(5)?.parse().map_err(|error: String| wrong(&error))?,
+            at: at.parse().map_err(|error: jiff::Error| wrong(&error))?,
+            origin: row.get(7)?,
+            body: RawValue::from_string(row.get(8)?).map_err(|error| wrong(&error))?,
+        };
+        Ok(Self { place, lived: row.get(3)?, draft })
+    }
+
+    /// What a gap record says.
+    pub(in crate::outbox) fn gap(&self) -> Option<Gap> {
+        let is_gap = self.draft.kind == Kind::Gap;
+        is_gap.then(|| serde_json::from_str(self.draft.body.get()).ok()).flatten()
+    }
+
+    pub(in crate::outbox) fn record(
+        self,
+        devices: &BTreeMap<u64, Name>,
+    ) -> Result<Record, OutboxError> {
+        let epoch = self.place.epoch;
+        let device = devices.get(&epoch).cloned();
+        let device = device.ok_or_else(|| OutboxError::Corrupt(format!("no epoch {epoch}")))?;
+        Ok(Record::new(self.draft, device, self.place))
+    }
+}
+
+/// Walks the records behind `after`, oldest first, a few at a time so that no long read keeps the log from
+/// being emptied.
+pub(in crate::outbox) fn rows(
+    db: &Connection,
+    mut after: i64,
+    mut each: impl FnMut(Row) -> Result<ControlFlow<()>, OutboxError>,
+) -> Result<(), OutboxError> {
+    let query = format!("SELECT {COLUMNS} FROM record WHERE pos > ?1 ORDER BY pos LIMIT {PAGE}");
+    let mut select = db.prepare_cached(&query)?;
+    loop {
+        let mut found = select.query([after])?;
+        let mut page = Vec::new();
+        while let Some(row) = found.next()? {
+            page.push(Row::read(row)?);
+        }
+        drop(found);
+        let Some(last) = page.last() else { return Ok(()) };
+        after = last.place.pos;
+        for row in page {
+            if each(row)?.is_break() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The device of each epoch.
+pub(in crate::outbox) fn devices(db: &Connection) -> Result<BTreeMap<u64, Name>, OutboxError> {
+    let mut select = db.prepare("SELECT epoch, device FROM epoch")?;
+    let rows = select.query_map([], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, String>(1)?)))?;
+    let mut devices = BTreeMap::new();
+    for row in rows {
+        let (epoch, device) = row?;
+        devices.insert(epoch, Name::near(&device));
+    }
+    Ok(devices)
+}
+
+impl Store {
+    /// The next records for a cloud.
+    pub(in crate::outbox) fn next(
+        &self,
+        clouds: &Clouds,
+        cloud: &Name,
+        after: Option<i64>,
+        most: (usize, usize),
+    ) -> Result<Reply, OutboxError> {
+        let progress = clouds.progress(cloud);
+        let start = after.unwrap_or(0).max(progress.cursor());
+        let (most_records, most_bytes) = most;
+        let (mut position, mut bytes) = (start, 0);
+        let mut records: Vec<Record> = Vec::new();
+        let mut is_full = false;
+        rows(&self.db, start, |row| {
+            let pos = row.place.pos;
+            if !progress.is_done(pos) {
+                let record = row.record(&self.devices)?;
+                bytes += record.bytes();
+                let more = records.len() < most_records && bytes <= most_bytes;
+                if !more && !records.is_empty() {
+                    is_full = true;
+                    return Ok(ControlFlow::Break(()));
+                }
+                records.push(record);
+            }
+            position = pos;
+            Ok(ControlFlow::Continue(()))
+        })?;
+        if !is_full {
+            // The newest may have been dropped: nobody needs to look for them again.
+            position = position.max(self.newest());
+        }
+        let batch =
+            (!records.is_empty()).then_some(Batch { after: start, upto: position, records });
+        Ok(Reply { batch, position })
+    }
+}

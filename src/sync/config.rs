@@ -1,0 +1,322 @@
+//! `[cloud.NAME]`: one cloud as the user writes it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::mqtt::BackoffConfig;
+use crate::net::{
+    NetError, Problem, TlsConfig, Url, client_config, human, is_loopback, is_private_or_loopback,
+    read_secret,
+};
+
+/// A cloud that records are sent to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CloudConfig {
+    /// `https://…`; `http://…` only to loopback and private addresses, and beyond loopback with
+    /// `ack = "echo"` alone.
+    pub url: String,
+    /// A file with a token that is sent as `Authorization: Bearer …`, read again for every batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// Certificates of the authorities to trust (PEM); the system's when not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// Client certificate with its intermediates (PEM).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cert_file: Option<PathBuf>,
+    /// Private key of the client certificate (PEM).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
+    /// An HTTP proxy on the way, `http://host:port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
+    /// Allows `http://` to a public address.
+    #[serde(default)]
+    pub insecure: bool,
+    /// What counts as a yes.
+    #[serde(default)]
+    pub ack: AckBy,
+    /// The most bytes of records in one batch, before they are compressed, 1KiB to 64MiB. A record that is
+    /// larger is sent alone.
+    #[serde(default = "max_batch", with = "human::size")]
+    #[schemars(schema_with = "human::size::schema")]
+    pub max_batch: usize,
+    /// The most records in one batch.
+    #[serde(default = "max_records")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_records: usize,
+    /// How long a record may wait for others to fill its batch, at most 1h.
+    #[serde(default = "max_delay", with = "human::duration")]
+    #[schemars(schema_with = "human::duration::schema")]
+    pub max_delay: Duration,
+    /// For one try, from connecting to the end of the answer.
+    #[serde(default = "timeout", with = "human::duration")]
+    #[schemars(schema_with = "human::duration::schema")]
+    pub timeout: Duration,
+    /// How often a cloud is tried again that refuses what it is sent (a wrong token, a wrong path): about
+    /// so often, 1s to 1d.
+    #[serde(default = "recheck", with = "human::duration")]
+    #[schemars(schema_with = "human::duration::schema")]
+    pub recheck: Duration,
+    /// Waits between tries while the cloud is away or busy.
+    #[serde(default)]
+    pub backoff: BackoffConfig,
+}
+
+/// What counts as a yes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AckBy {
+    /// A status of 200 to 299: only over verified TLS or to loopback, and not with a page of HTML.
+    #[default]
+    Status,
+    /// A status of 200 to 299 whose header `Eir-Batch` repeats the batch's `Idempotency-Key`.
+    Echo,
+}
+
+const fn max_batch() -> usize {
+    1 << 20
+}
+
+const fn max_records() -> usize {
+    1000
+}
+
+const fn max_delay() -> Duration {
+    Duration::from_secs(1)
+}
+
+const fn timeout() -> Duration {
+    Duration::from_secs(30)
+}
+
+const fn recheck() -> Duration {
+    Duration::from_mins(5)
+}
+
+impl CloudConfig {
+    /// A cloud at `url` with the defaults.
+    pub fn new(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            token_file: None,
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+            proxy: None,
+            insecure: false,
+            ack: AckBy::default(),
+            max_batch: max_batch(),
+            max_records: max_records(),
+            max_delay: max_delay(),
+            timeout: timeout(),
+            recheck: recheck(),
+            backoff: BackoffConfig::default(),
+        }
+    }
+
+    /// Every value that cannot work, all at once. Reads no file, contacts nobody.
+    pub fn check(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        match Url::parse(&self.url, self.insecure) {
+            Err(error) => problems.push(Problem::new("url", error.to_string())),
+            Ok(url) => {
+                problems.extend(if url.is_tls() { self.half_identity() } else { self.clear(&url) });
+            }
+        }
+        if let Some(Err(message)) = self.proxy.as_deref().map(parse_proxy) {
+            problems.push(Problem::new("proxy", message));
+        }
+        let longest = Duration::from_hours(24);
+        let wrong = [
+            ("max_batch", (1 << 10..=64 << 20).contains(&self.max_batch), "from 1KiB to 64MiB"),
+            ("max_records", (1..=100_000).contains(&self.max_records), "from 1 to 100000"),
+            ("max_delay", self.max_delay <= Duration::from_hours(1), "at most 1h"),
+            ("timeout", !self.timeout.is_zero() && self.timeout <= longest, "from 1ms to 1d"),
+            (
+                "recheck",
+                (Duration::from_secs(1)..=longest).contains(&self.recheck),
+                "from 1s to 1d",
+            ),
+        ];
+        let wrong = wrong.into_iter().filter(|(_, right, _)| !right);
+        problems.extend(wrong.map(|(key, _, range)| Problem::new(key, format!("must be {range}"))));
+        problems
+    }
+
+    /// What is wrong with the files at the moment. They are read again, so this may heal without a restart.
+    /// Contacts nobody.
+    pub fn check_files(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if Url::parse(&self.url, true).is_ok_and(|url| url.is_tls())
+            && let Err(error) = client_config(&self.tls())
+            // That one of two is not named at all is no matter of files.
+            && !matches!(error, NetError::HalfAnIdentity { .. })
+        {
+            problems.push(Problem::new(self.tls_key(&error), super::with_sources(&error)));
+        }
+        if let Some(Err(message)) = self.token_file.as_deref().map(read_secret) {
+            problems.push(Problem::new("token_file", message));
+        }
+        problems
+    }
+
+    /// The files of the TLS client.
+    pub(super) fn tls(&self) -> TlsConfig {
+        TlsConfig {
+            ca_file: self.ca_file.clone(),
+            cert_file: self.cert_file.clone(),
+            key_file: self.key_file.clone(),
+        }
+    }
+
+    /// The proxy, where one is named.
+    pub(super) fn proxy(&self) -> Result<Option<Url>, String> {
+        self.proxy.as_deref().map(parse_proxy).transpose()
+    }
+
+    /// Nobody on the way can answer in the cloud's place.
+    pub(super) fn is_trusted(&self, url: &Url) -> bool {
+        url.is_tls() || is_loopback(url.host()) && self.proxy.is_none()
+    }
+
+    fn half_identity(&self) -> Vec<Problem> {
+        let halves = [
+            ("cert_file", &self.cert_file, "key_file", &self.key_file),
+            ("key_file", &self.key_file, "cert_file", &self.cert_file),
+        ];
+        let halves =
+            halves.into_iter().filter(|(_, file, _, other)| file.is_some() && other.is_none());
+        halves
+            .map(|(given, _, missing, _)| {
+                Problem::new(missing, format!("is missing; {given} needs it"))
+            })
+            .collect()
+    }
+
+    /// What does not go with `http://`.
+    fn clear(&self, url: &Url) -> Vec<Problem> {
+        let files = [
+            ("ca_file", &self.ca_file),
+            ("cert_file", &self.cert_file),
+            ("key_file", &self.key_file),
+        ];
+        let named = files.into_iter().filter(|(_, file)| file.is_some());
+        let mut problems: Vec<_> = named
+            .map(|(key, _)| Problem::new(key, "is for https:// alone; change url or remove it"))
+            .collect();
+        if self.ack == AckBy::Status && !self.is_trusted(url) {
+            let message = "\"status\" believes whoever answers, and over http:// that may be anybody \
+                           on the way; use https://, or \"echo\"";
+            problems.push(Problem::new("ack", message));
+        }
+        if let Some(Ok(proxy)) = self.proxy.as_deref().map(parse_proxy)
+            && !self.insecure
+            && !is_private_or_loopback(proxy.host())
+        {
+            let message = format!(
+                "what goes to http:// can be read on the way to {}; use https:// in url, or set \
+                 insecure = true",
+                proxy.host()
+            );
+            problems.push(Problem::new("proxy", message));
+        }
+        problems
+    }
+
+    fn tls_key(&self, error: &NetError) -> &'static str {
+        match error {
+            NetError::Unreadable { path, .. } | NetError::Unexpected { path, .. } => {
+                if Some(path) == self.ca_file.as_ref() {
+                    "ca_file"
+                } else if Some(path) == self.cert_file.as_ref() {
+                    "cert_file"
+                } else {
+                    "key_file"
+                }
+            }
+            NetError::HalfAnIdentity { missing, .. } => missing,
+            NetError::NoRoots => "ca_file",
+            NetError::Rejected(_) => "url",
+        }
+    }
+}
+
+/// TLS is spoken with the cloud, through the proxy; with the proxy itself none is.
+fn parse_proxy(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text, true).map_err(|error| error.to_string())?;
+    if url.is_tls() {
+        return Err(format!("no TLS is spoken with a proxy; write http://{url}"));
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(more: &str) -> Vec<String> {
+        let config: CloudConfig = toml::from_str(more).expect(more);
+        config.check().into_iter().map(|problem| problem.key).collect()
+    }
+
+    #[test]
+    fn one_line_is_enough_and_unknown_keys_are_refused() {
+        let config: CloudConfig = toml::from_str("url = \"https://c.example\"").expect("a config");
+        assert_eq!(config, CloudConfig::new("https://c.example"));
+        assert_eq!(config.check(), []);
+        let again = toml::to_string(&config).expect("toml");
+        assert_eq!(toml::from_str::<CloudConfig>(&again).expect("again"), config);
+        for bad in ["url = \"x\"\ntoken = \"x\"", "url = \"x\"\nack = \"body\"", "ack = \"echo\""] {
+            assert!(toml::from_str::<CloudConfig>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_yes_that_anybody_could_give_is_not_asked_for() {
+        for (text, wanted) in [
+            ("url = \"http://127.0.0.1:8080/in\"", &[][..]),
+            ("url = \"http://localhost\"", &[]),
+            ("url = \"http://192.168.1.5/in\"", &["ack"]),
+            ("url = \"http://192.168.1.5/in\"\nack = \"echo\"", &[]),
+            ("url = \"http://cloud.example.com\"\nack = \"echo\"", &["url"]),
+            ("url = \"http://cloud.example.com\"\nack = \"echo\"\ninsecure = true", &[]),
+            ("url = \"http://cloud.example.com\"\ninsecure = true", &["ack"]),
+            ("url = \"http://127.0.0.1\"\nproxy = \"http://10.0.0.1:3128\"", &["ack"]),
+            ("url = \"https://c.example\"\nproxy = \"http://10.0.0.1:3128\"", &[]),
+            ("url = \"https://c.example\"\nproxy = \"http://proxy.example:3128\"", &[]),
+            ("url = \"https://c.example\"\nproxy = \"https://10.0.0.1:3128\"", &["proxy"]),
+            (
+                "url = \"http://10.0.0.2\"\nack = \"echo\"\nproxy = \"http://proxy.example\"",
+                &["proxy"],
+            ),
+        ] {
+            assert_eq!(keys(text), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once() {
+        let text = "url = \"https://c.example\"\ncert_file = \"c.pem\"\nmax_batch = \"1B\"\n\
+                    max_records = 0\nmax_delay = \"2h\"\ntimeout = \"0s\"\nrecheck = \"1ms\"";
+        let wanted = ["key_file", "max_batch", "max_records", "max_delay", "timeout", "recheck"];
+        assert_eq!(keys(text), wanted);
+        assert_eq!(keys("url = \"ftp://c.example\"\nproxy = \"x\""), ["url", "proxy"]);
+    }
+
+    #[test]
+    fn files_may_come_later() {
+        let mut config = CloudConfig::new("https://c.example");
+        config.ca_file = Some("/nonexistent/ca.pem".into());
+        config.token_file = Some("/nonexistent/token".into());
+        assert_eq!(config.check(), []);
+        let found = config.check_files();
+        let keys: Vec<_> = found.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(keys, ["ca_file", "token_file"]);
+        assert!(found[1].message.contains("/nonexistent/token"), "{found:?}");
+    }
+}

@@ -1,0 +1,351 @@
+//! Which of the records at hand is sent next, and what a verdict makes of them. Pure: it touches neither the
+//! network nor the disk.
+//!
+//! A batch that is rejected is halved until the bad record stands alone. That the cloud does not want one
+//! record is known only if it wants others: a record is given up when it was rejected alone, then another was
+//! accepted, then it was rejected alone once more. A cloud that rejects everything, because somebody changed
+//! something there, gets nothing less for it: after a few records it is asked slowly, each time with another
+//! one, until one is accepted.
+
+use std::collections::VecDeque;
+
+use rand::RngExt;
+
+use super::Verdict;
+
+/// So many records rejected alone, none accepted in between, put the cloud in doubt and not the records.
+const DOUBT: usize = 3;
+
+/// Cuts a run of records in two; a single record comes back as it was.
+type Halve<R> = fn(R) -> (R, Option<R>);
+
+/// The records that were read and are not done with. `R` is a run of them.
+#[derive(Debug)]
+pub(super) struct Plan<R> {
+    halve: Halve<R>,
+    /// In the order in which they were read.
+    runs: VecDeque<R>,
+    /// Rejected alone.
+    suspects: VecDeque<Suspect<R>>,
+}
+
+#[derive(Debug)]
+struct Suspect<R> {
+    record: R,
+    why: String,
+    /// Another was accepted since.
+    compared: bool,
+}
+
+/// What is to be sent.
+#[derive(Debug)]
+pub(super) struct Try<R> {
+    pub(super) run: R,
+    /// It was rejected alone before: why, and whether another was accepted since.
+    suspect: Option<(String, bool)>,
+}
+
+/// What a verdict means for the records that were sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome<R> {
+    /// They are delivered.
+    Delivered(R),
+    /// The one record is given up: the cloud accepts others and not this one.
+    GivenUp(R, String),
+    /// They are sent again, in parts or whole.
+    Kept,
+}
+
+impl<R> Plan<R> {
+    pub(super) const fn new(halve: Halve<R>) -> Self {
+        Self { halve, runs: VecDeque::new(), suspects: VecDeque::new() }
+    }
+
+    /// More records, behind the others.
+    pub(super) fn add(&mut self, run: R) {
+        self.runs.push_back(run);
+    }
+
+    /// There is nothing to send but what was rejected just now: more should be read.
+    pub(super) fn wants_more(&self) -> bool {
+        self.runs.is_empty() && !self.suspects.iter().any(|suspect| suspect.compared)
+    }
+
+    /// How many records wait that were rejected alone.
+    pub(super) fn suspects(&self) -> usize {
+        self.suspects.len()
+    }
+
+    /// Everything that was sent alone was rejected, one after the other: what is wrong with the last.
+    pub(super) fn doubt(&self) -> Option<&str> {
+        let rejected = self.suspects.iter().filter(|suspect| !suspect.compared);
+        let last = self.suspects.back().filter(|_| rejected.count() >= DOUBT);
+        last.map(|suspect| suspect.why.as_str())
+    }
+
+    /// Why a record waits that was rejected while there is no other to compare it with.
+    pub(super) fn suspicion(&self) -> Option<&str> {
+        self.suspects.back().map(|suspect| suspect.why.as_str())
+    }
+
+    /// What to send next. `recheck`: also what was rejected and is not compared yet, where there is nothing
+    /// else.
+    pub(super) fn take(&mut self, recheck: bool) -> Option<Try<R>> {
+        if let Some(at) = self.suspects.iter().position(|suspect| suspect.compared) {
+            return self.retry(at);
+        }
+        if self.doubt().is_some() && !self.runs.is_empty() {
+            return self.any_one();
+        }
+        match self.runs.pop_front() {
+            Some(run) => Some(Try { run, suspect: None }),
+            None if recheck => self.retry(0),
+            None => None,
+        }
+    }
+
+    /// Takes the verdict on what [`Plan::take`] gave.
+    pub(super) fn judge(&mut self, tried: Try<R>, verdict: &Verdict) -> Outcome<R> {
+        let Try { run, suspect } = tried;
+        match verdict {
+            Verdict::Delivered => {
+                for other in &mut self.suspects {
+                    other.compared = true;
+                }
+                Outcome::Delivered(run)
+            }
+            Verdict::TooLarge { why } | Verdict::Rejected { why } => match (self.halve)(run) {
+                (first, Some(second)) => {
+                    self.runs.push_front(second);
+                    self.runs.push_front(first);
+                    Outcome::Kept
+                }
+                (record, None) if matches!(suspect, Some((_, true))) => {
+                    Outcome::GivenUp(record, why.clone())
+                }
+                (record, None) => {
+                    self.suspects.push_back(Suspect { record, why: why.clone(), compared: false });
+                    Outcome::Kept
+                }
+            },
+            Verdict::Wait { .. } | Verdict::Offline { .. } | Verdict::Stop { .. } => {
+                match suspect {
+                    None => self.runs.push_front(run),
+                    // It says nothing of the record; what was found so far stands.
+                    Some((why, compared)) => {
+                        self.suspects.push_front(Suspect { record: run, why, compared });
+                    }
+                }
+                Outcome::Kept
+            }
+        }
+    }
+
+    fn retry(&mut self, at: usize) -> Option<Try<R>> {
+        let suspect = self.suspects.remove(at)?;
+        Some(Try { run: suspect.record, suspect: Some((suspect.why, suspect.compared)) })
+    }
+
+    /// A single record from anywhere: the first ones may all be bad.
+    fn any_one(&mut self) -> Option<Try<R>> {
+        let mut rng = rand::rng();
+        let mut at = rng.random_range(0..self.runs.len());
+        let mut run = self.runs.remove(at)?;
+        loop {
+            match (self.halve)(run) {
+                (one, None) => return Some(Try { run: one, suspect: None }),
+                (first, Some(second)) if rng.random() => {
+                    self.runs.insert(at, second);
+                    run = first;
+                }
+                (first, Some(second)) => {
+                    self.runs.insert(at, first);
+                    at += 1;
+                    run = second;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn halve(mut run: Vec<u32>) -> (Vec<u32>, Option<Vec<u32>>) {
+        let rest = run.split_off(run.len().div_ceil(2));
+        (run, Some(rest).filter(|rest| !rest.is_empty()))
+    }
+
+    fn plan(records: impl IntoIterator<Item = u32>) -> Plan<Vec<u32>> {
+        let mut plan = Plan::new(halve as Halve<Vec<u32>>);
+        plan.add(records.into_iter().collect());
+        plan
+    }
+
+    fn rejected() -> Verdict {
+        Verdict::Rejected { why: "400".to_owned() }
+    }
+
+    /// Sends everything that the plan gives without a wait, to a cloud that rejects what `bad` says.
+    fn run(
+        plan: &mut Plan<Vec<u32>>,
+        bad: impl Fn(&[u32]) -> bool,
+    ) -> (BTreeSet<u32>, Vec<u32>, usize) {
+        let (mut delivered, mut given_up, mut requests) = (BTreeSet::new(), Vec::new(), 0);
+        while plan.doubt().is_none() {
+            let Some(tried) = plan.take(false) else { break };
+            requests += 1;
+            let verdict = if bad(&tried.run) { rejected() } else { Verdict::Delivered };
+            match plan.judge(tried, &verdict) {
+                Outcome::Delivered(run) => delivered.extend(run),
+                Outcome::GivenUp(run, _) => given_up.extend(run),
+                Outcome::Kept => {}
+            }
+        }
+        (delivered, given_up, requests)
+    }
+
+    #[test]
+    fn the_bad_record_is_found_and_the_others_arrive() {
+        let mut plan = plan(0..1000);
+        let (delivered, given_up, requests) = run(&mut plan, |run| run.contains(&777));
+        assert_eq!(delivered.len(), 999);
+        assert_eq!(given_up, [777]);
+        assert!(requests < 30, "{requests}");
+        assert!(plan.wants_more() && plan.suspicion().is_none());
+    }
+
+    #[test]
+    fn a_cloud_that_rejects_everything_empties_nothing() {
+        let mut plan = plan(0..1000);
+        let (delivered, given_up, requests) = run(&mut plan, |_| true);
+        assert_eq!((delivered.len(), given_up.len()), (0, 0));
+        assert!(requests < 20, "{requests}");
+        assert_eq!(plan.doubt(), Some("400"));
+        // However often it is asked, nothing is given up; once it accepts again, all arrive.
+        for _ in 0..2000 {
+            let tried = plan.take(true).expect("something to ask with");
+            assert_eq!(tried.run.len(), 1);
+            assert_eq!(plan.judge(tried, &rejected()), Outcome::Kept);
+        }
+        let tried = plan.take(true).expect("one more");
+        let Outcome::Delivered(first) = plan.judge(tried, &Verdict::Delivered) else {
+            panic!("delivered");
+        };
+        let (delivered, given_up, _) = run(&mut plan, |_| false);
+        assert_eq!(delivered.len() + first.len(), 1000);
+        assert_eq!(given_up, Vec::<u32>::new());
+    }
+
+    #[test]
+    fn a_bad_record_alone_waits_for_another_to_be_accepted() {
+        let mut plan = plan([7]);
+        let bad = |run: &[u32]| run.contains(&7);
+        assert_eq!(run(&mut plan, bad), (BTreeSet::new(), vec![], 1));
+        assert!(plan.wants_more() && plan.suspicion() == Some("400"));
+        for _ in 0..5 {
+            let tried = plan.take(true).expect("asked again");
+            assert_eq!(plan.judge(tried, &rejected()), Outcome::Kept);
+        }
+        plan.add(vec![8]);
+        assert_eq!(run(&mut plan, bad), (BTreeSet::from([8]), vec![7], 2));
+    }
+
+    #[test]
+    fn a_wait_changes_nothing() {
+        let mut plan = plan([1, 2]);
+        let wait = Verdict::Wait { why: "503".to_owned(), after: None };
+        let stop = Verdict::Stop { why: "404".to_owned() };
+        let offline = Verdict::Offline { why: "no network".to_owned() };
+        for verdict in [&wait, &stop, &offline] {
+            let tried = plan.take(false).expect("both");
+            assert_eq!(tried.run, [1, 2]);
+            assert_eq!(plan.judge(tried, verdict), Outcome::Kept);
+        }
+        // Nor does it to what is suspected.
+        let bad = |run: &[u32]| run.contains(&1);
+        let tried = plan.take(false).expect("both");
+        plan.judge(tried, &rejected());
+        let tried = plan.take(false).expect("the first");
+        plan.judge(tried, &rejected());
+        let tried = plan.take(false).expect("the second");
+        assert_eq!(plan.judge(tried, &Verdict::Delivered), Outcome::Delivered(vec![2]));
+        for verdict in [&wait, &stop, &offline] {
+            let tried = plan.take(false).expect("the first");
+            assert_eq!(plan.judge(tried, verdict), Outcome::Kept);
+        }
+        assert_eq!(run(&mut plan, bad), (BTreeSet::new(), vec![1], 1));
+    }
+
+    #[test]
+    fn many_bad_records_in_front_do_not_hide_the_good_ones() {
+        let mut plan = plan(0..200);
+        let bad = |run: &[u32]| run.iter().any(|record| *record < 100);
+        let (mut delivered, mut given_up, mut slow) = (BTreeSet::new(), Vec::new(), 0);
+        while !(plan.wants_more() && plan.suspicion().is_none()) {
+            let (more, dead, _) = run(&mut plan, bad);
+            delivered.extend(more);
+            given_up.extend(dead);
+            if let Some(tried) = plan.take(true) {
+                slow += 1;
+                let verdict = if bad(&tried.run) { rejected() } else { Verdict::Delivered };
+                match plan.judge(tried, &verdict) {
+                    Outcome::Delivered(run) => delivered.extend(run),
+                    Outcome::GivenUp(run, _) => given_up.extend(run),
+                    Outcome::Kept => {}
+                }
+            }
+            assert!(slow < 2000);
+        }
+        assert_eq!((delivered.len(), given_up.len()), (100, 100));
+    }
+
+    proptest! {
+        /// Whatever the answers are: no record is lost, and none is given up by a cloud that has not
+        /// accepted another since it rejected this one alone.
+        #[test]
+        fn no_record_is_lost(answers in prop::collection::vec(0_u8..5, 0..200), count in 1_u32..40) {
+            let mut plan = plan(0..count);
+            let (mut done, mut rejected_alone) = (BTreeSet::new(), BTreeSet::new());
+            let mut compared: BTreeSet<u32> = BTreeSet::new();
+            for answer in answers {
+                let Some(tried) = plan.take(true) else { break };
+                let sent = tried.run.clone();
+                let verdict = match answer {
+                    0 => Verdict::Delivered,
+                    1 => Verdict::TooLarge { why: "413".to_owned() },
+                    2 => Verdict::Wait { why: "503".to_owned(), after: None },
+                    3 => Verdict::Stop { why: "404".to_owned() },
+                    _ => rejected(),
+                };
+                match plan.judge(tried, &verdict) {
+                    Outcome::Delivered(run) => {
+                        prop_assert_eq!(&verdict, &Verdict::Delivered);
+                        compared.extend(&rejected_alone);
+                        for record in run {
+                            prop_assert!(done.insert(record), "{} twice", record);
+                        }
+                    }
+                    Outcome::GivenUp(run, _) => {
+                        prop_assert!(run.len() == 1 && compared.contains(&run[0]));
+                        prop_assert!(done.insert(run[0]), "{} twice", run[0]);
+                    }
+                    Outcome::Kept => {
+                        if sent.len() == 1 && matches!(answer, 1 | 4) {
+                            rejected_alone.insert(sent[0]);
+                        }
+                    }
+                }
+            }
+            let left = plan.runs.iter().flatten().chain(plan.suspects.iter().flat_map(|s| &s.record));
+            let left: Vec<u32> = left.copied().collect();
+            prop_assert_eq!(left.len() + done.len(), count as usize);
+            prop_assert!(left.iter().all(|record| !done.contains(record)));
+        }
+    }
+}

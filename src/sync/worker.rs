@@ -1,0 +1,230 @@
+//! The task that empties the outbox towards one cloud.
+
+use std::future::ready;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
+
+use super::pace::Pace;
+use super::plan::{Outcome, Plan, Try};
+use super::{Batch, CloudConfig, CloudStatus, Uplink, Verdict};
+use crate::event::Name;
+use crate::outbox::{self, Reader};
+use crate::task::Stop;
+
+/// So many records that were rejected alone are in hand at most; further ones stay in the outbox.
+const MOST_SUSPECTS: usize = 1000;
+
+/// What one cloud's task works with.
+#[derive(Debug)]
+pub(super) struct Worker<U> {
+    name: Name,
+    uplink: U,
+    reader: Reader,
+    plan: Plan<outbox::Batch>,
+    pace: Pace,
+    max_delay: Duration,
+    recheck: Duration,
+    status: watch::Sender<CloudStatus>,
+    nudge: Arc<Notify>,
+    /// There was more behind what was read last: the next batch waits for nothing.
+    more: bool,
+}
+
+impl<U: Uplink> Worker<U> {
+    pub(super) fn new(
+        config: &CloudConfig,
+        uplink: U,
+        (name, reader): (Name, Reader),
+        status: watch::Sender<CloudStatus>,
+        nudge: Arc<Notify>,
+    ) -> Self {
+        Self {
+            name,
+            uplink,
+            reader,
+            plan: Plan::new(outbox::Batch::halve),
+            pace: Pace::new(config),
+            max_delay: config.max_delay,
+            recheck: config.recheck,
+            status,
+            nudge,
+            more: false,
+        }
+    }
+
+    /// Works until it is told to stop, then sends what there is, as long as that works.
+    pub(super) async fn run(mut self, mut stop: Stop) {
+        let mut wait = Duration::ZERO;
+        while self.rest(wait, &mut stop).await {
+            self.pace.rested();
+            let due = self.fill(&mut stop).await;
+            if stop.is_stopped() {
+                break;
+            }
+            wait = match self.plan.take(due) {
+                Some(tried) => self.send(tried).await,
+                None => Duration::ZERO,
+            };
+        }
+        self.flush().await;
+    }
+
+    /// Waits, unless somebody says that it may work now; false: stop.
+    async fn rest(&self, wait: Duration, stop: &mut Stop) -> bool {
+        if !wait.is_zero() {
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = self.nudge.notified() => {}
+                () = stop.stopped() => {}
+            }
+        }
+        !stop.is_stopped()
+    }
+
+    /// Reads what comes next, where nothing is in hand that could be sent. True: what was rejected is due
+    /// again.
+    async fn fill(&mut self, stop: &mut Stop) -> bool {
+        if !self.plan.wants_more() {
+            return false;
+        }
+        let (suspects, in_doubt) = (self.plan.suspects(), self.plan.doubt().is_some());
+        if in_doubt {
+            // The wait was before. Another record is as good to ask with, and perhaps better.
+            if suspects < MOST_SUSPECTS {
+                self.read_until(stop).await;
+            }
+            return true;
+        }
+        tokio::select! {
+            there = self.reader.notified() => if !there { stop.stopped().await },
+            () = sleep(self.recheck), if suspects > 0 => return true,
+            () = self.nudge.notified() => return true,
+            () = stop.stopped() => return false,
+        }
+        if !self.more && !self.max_delay.is_zero() {
+            tokio::select! {
+                () = sleep(self.max_delay) => {}
+                () = stop.stopped() => return false,
+            }
+        }
+        self.read_until(stop).await;
+        false
+    }
+
+    async fn read_until(&mut self, stop: &mut Stop) {
+        tokio::select! {
+            // Dropped unanswered, it changes nothing: what was not handed over is read again.
+            () = self.read() => {}
+            () = stop.stopped() => {}
+        }
+    }
+
+    async fn read(&mut self) {
+        let (records, bytes) = self.pace.limits();
+        if let Some(batch) = self.reader.next(records, bytes).await {
+            self.plan.add(batch);
+        }
+        self.more = tokio::select! {
+            biased;
+            there = self.reader.notified() => there,
+            () = ready(()) => false,
+        };
+    }
+
+    /// Sends once, and does what the verdict says; how long to wait then.
+    async fn send(&mut self, tried: Try<outbox::Batch>) -> Duration {
+        let run = tried.run.clone();
+        let packed = tokio::task::spawn_blocking(move || pack(&run)).await;
+        let packed = packed.map_err(std::io::Error::other).and_then(|packed| packed);
+        let (verdict, sent) = match packed {
+            Ok(batch) => (self.uplink.send(&batch).await, Some(batch)),
+            Err(error) => (
+                Verdict::Wait { why: format!("failed to pack records: {error}"), after: None },
+                None,
+            ),
+        };
+        let raw_bytes = sent.as_ref().map_or(0, Batch::raw_bytes);
+        let mut wait = self.pace.after(&verdict, raw_bytes);
+        match self.plan.judge(tried, &verdict) {
+            Outcome::Delivered(run) => {
+                self.reader.delivered(&run);
+                self.count(sent.as_ref());
+            }
+            Outcome::GivenUp(run, why) => self.give_up(&run, &why),
+            Outcome::Kept => {}
+        }
+        // A cloud that is away or busy says nothing of its records, and how long it wants to be left alone.
+        let rejects = matches!(verdict, Verdict::Rejected { .. } | Verdict::TooLarge { .. });
+        let doubt = self.plan.doubt().filter(|_| rejects);
+        let doubt = doubt.map(|why| format!("every record is rejected: {why}"));
+        if doubt.is_some() {
+            wait = self.pace.trip();
+        }
+        self.tell(&verdict, doubt.as_deref());
+        wait
+    }
+
+    fn count(&self, sent: Option<&Batch>) {
+        let Some(sent) = sent else { return };
+        self.status.send_modify(|status| {
+            status.batches += 1;
+            status.records += sent.records() as u64;
+            status.sent_bytes += sent.body().len() as u64;
+            status.raw_bytes += sent.raw_bytes() as u64;
+        });
+    }
+
+    /// The cloud accepts others, and not this one.
+    fn give_up(&self, run: &outbox::Batch, why: &str) {
+        for record in run.records() {
+            let (cloud, id) = (&self.name, record.id);
+            tracing::error!(%cloud, %id, "a record is rejected for good, see the dead letters: {why}");
+            self.reader.dead_letter(record.clone(), why);
+            self.status.send_modify(|status| status.dead += 1);
+        }
+    }
+
+    fn tell(&self, verdict: &Verdict, doubt: Option<&str>) {
+        let cloud = self.name.as_str();
+        let suspicion = self.plan.suspicion().filter(|_| self.plan.wants_more());
+        self.status.send_modify(|status| {
+            status.breaker = self.pace.state();
+            if *verdict != Verdict::Delivered {
+                status.failures += 1;
+            }
+            match verdict {
+                _ if doubt.is_some() => status.fail(cloud, doubt.unwrap_or_default(), true),
+                Verdict::Delivered => status.works(cloud),
+                Verdict::Stop { why } => status.fail(cloud, why, true),
+                Verdict::Wait { why, .. } | Verdict::Offline { why } => {
+                    status.fail(cloud, why, false);
+                }
+                // The cloud answers: a record is looked for, or waits for another to compare it with.
+                Verdict::TooLarge { .. } | Verdict::Rejected { .. } => match suspicion {
+                    Some(why) => status.fail(cloud, why, false),
+                    None => status.works(cloud),
+                },
+            }
+        });
+    }
+
+    /// Sends what there is, as long as that works: what does not leave now is on disk.
+    async fn flush(&mut self) {
+        while self.status.borrow().problem.is_none() {
+            if self.plan.wants_more() {
+                self.read().await;
+            }
+            let Some(tried) = self.plan.take(false) else { return };
+            self.send(tried).await;
+        }
+    }
+}
+
+/// The records as they go over the wire.
+fn pack(run: &outbox::Batch) -> std::io::Result<Batch> {
+    let lines: Vec<_> = run.records().iter().map(serde_json::to_vec).collect::<Result<_, _>>()?;
+    Batch::new(lines.iter().map(Vec::as_slice))
+}

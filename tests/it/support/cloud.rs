@@ -1,0 +1,274 @@
+//! A cloud on loopback that does what a script says.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use eir::task::Group;
+use rustls::ServerConfig;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+use super::within;
+
+/// One request, as the script sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    /// Counts from 0.
+    pub(crate) number: usize,
+    /// The request's head, in small letters.
+    pub(crate) head: String,
+    /// Its `Idempotency-Key`.
+    pub(crate) key: String,
+    pub(crate) records: Vec<serde_json::Value>,
+}
+
+impl Asked {
+    /// Some record's body is this word.
+    pub(crate) fn holds(&self, word: &str) -> bool {
+        self.records.iter().any(|record| record["body"] == word)
+    }
+}
+
+/// What the script lets it do.
+#[derive(Debug, Clone)]
+pub(crate) enum Answer {
+    /// A status, headers with a line break behind each, and a body of the right length.
+    Status(u16, &'static str, &'static str),
+    /// 200, repeating the key, or repeating another.
+    Echo(bool),
+    /// Hangs up in the middle.
+    Reset,
+    /// Begins to say yes, byte by byte, and never ends.
+    Drip,
+    /// Says yes and goes on for ever.
+    Endless,
+    /// Says nothing.
+    Silence,
+}
+
+pub(crate) const OK: Answer = Answer::Status(200, "", "{}");
+
+type Script = Box<dyn FnMut(&Asked) -> Answer + Send>;
+
+/// The cloud; gone when it is dropped.
+pub(crate) struct Cloud {
+    port: u16,
+    state: Arc<Mutex<State>>,
+    requests: watch::Receiver<usize>,
+    _group: Group,
+}
+
+struct State {
+    script: Script,
+    asked: Vec<Asked>,
+    /// How often it said yes to each record, by id.
+    accepted: BTreeMap<String, usize>,
+}
+
+impl Cloud {
+    pub(crate) async fn start(script: impl FnMut(&Asked) -> Answer + Send + 'static) -> Self {
+        Self::listen(script, None).await
+    }
+
+    /// Speaks TLS as `localhost`; the certificate of the authority that vouches for it is returned.
+    pub(crate) async fn start_tls(
+        script: impl FnMut(&Asked) -> Answer + Send + 'static,
+    ) -> (Self, String) {
+        let names = vec!["localhost".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).expect("certificate");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let serving = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key.into())
+            .expect("certificate");
+        let acceptor = TlsAcceptor::from(Arc::new(serving));
+        (Self::listen(script, Some(acceptor)).await, made.cert.pem())
+    }
+
+    async fn listen(
+        script: impl FnMut(&Asked) -> Answer + Send + 'static,
+        tls: Option<TlsAcceptor>,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("address").port();
+        let script: Script = Box::new(script);
+        let (asked, accepted) = (Vec::new(), BTreeMap::new());
+        let state = Arc::new(Mutex::new(State { script, asked, accepted }));
+        let (count, requests) = watch::channel(0);
+        let mut group = Group::default();
+        let shared = Arc::clone(&state);
+        group.spawn("cloud", async move {
+            let mut connections = Group::default();
+            while let Ok((stream, _)) = listener.accept().await {
+                let (state, count, tls) = (Arc::clone(&shared), count.clone(), tls.clone());
+                connections.spawn("connection", async move {
+                    match tls {
+                        None => serve(stream, &state, &count).await,
+                        Some(tls) => {
+                            let Ok(stream) = tls.accept(stream).await else { return };
+                            serve(stream, &state, &count).await;
+                        }
+                    }
+                });
+            }
+        });
+        Self { port, state, requests, _group: group }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/v1/eir", self.port)
+    }
+
+    pub(crate) fn tls_url(&self) -> String {
+        format!("https://localhost:{}/v1/eir", self.port)
+    }
+
+    /// From now on it does this.
+    pub(crate) fn change(&self, script: impl FnMut(&Asked) -> Answer + Send + 'static) {
+        self.state.lock().expect("state").script = Box::new(script);
+    }
+
+    /// All that was asked so far.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.state.lock().expect("state").asked.clone()
+    }
+
+    /// The ids that it said yes to.
+    pub(crate) fn accepted(&self) -> Vec<String> {
+        self.state.lock().expect("state").accepted.keys().cloned().collect()
+    }
+
+    /// Waits until it was asked so often in all.
+    pub(crate) async fn requests(&self, count: usize) {
+        let mut requests = self.requests.clone();
+        let wait = requests.wait_for(|found| *found >= count);
+        within("requests", wait).await.expect("the cloud");
+    }
+
+    /// Waits until it said yes to so many records.
+    pub(crate) async fn accepts(&self, count: usize) {
+        let mut requests = self.requests.clone();
+        let wait = requests.wait_for(|_| self.accepted().len() >= count);
+        within("records at the cloud", wait).await.expect("the cloud");
+    }
+}
+
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    state: &Mutex<State>,
+    count: &watch::Sender<usize>,
+) {
+    while let Some((head, body)) = read(&mut stream).await {
+        let lines = zstd::stream::decode_all(&body[..]).expect("zstd");
+        let lines = String::from_utf8(lines).expect("text");
+        let records = lines.lines().map(|line| serde_json::from_str(line).expect("a record"));
+        let records: Vec<serde_json::Value> = records.collect();
+        let key = head.lines().find_map(|line| line.strip_prefix("idempotency-key: "));
+        let key = key.expect("a key").to_owned();
+        let (answer, asked) = {
+            let mut state = state.lock().expect("state");
+            let asked = Asked { number: state.asked.len(), head, key, records };
+            state.asked.push(asked.clone());
+            let answer = (state.script)(&asked);
+            if is_yes(&answer) {
+                for record in &asked.records {
+                    let id = record["id"].as_str().expect("id").to_owned();
+                    *state.accepted.entry(id).or_default() += 1;
+                }
+            }
+            (answer, asked)
+        };
+        count.send_modify(|count| *count += 1);
+        match speak(&mut stream, &answer, &asked.key).await {
+            Goes::On => {}
+            Goes::Away => return,
+            Goes::Nowhere => {
+                // Until the other side has had enough.
+                let _gone = stream.read(&mut [0; 16]).await;
+                return;
+            }
+        }
+    }
+}
+
+/// What anybody who reads the answer must believe.
+fn is_yes(answer: &Answer) -> bool {
+    match answer {
+        Answer::Status(status, headers, _) => (200..300).contains(status) && headers.is_empty(),
+        Answer::Echo(right) => *right,
+        Answer::Endless => true,
+        Answer::Reset | Answer::Drip | Answer::Silence => false,
+    }
+}
+
+enum Goes {
+    On,
+    Away,
+    Nowhere,
+}
+
+async fn speak(stream: &mut (impl AsyncWrite + Unpin), answer: &Answer, key: &str) -> Goes {
+    let head = "HTTP/1.1 200 OK\r\n";
+    match answer {
+        Answer::Status(status, headers, body) => {
+            let length = body.len();
+            let text = format!(
+                "HTTP/1.1 {status} Said\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+            );
+            if stream.write_all(text.as_bytes()).await.is_ok() { Goes::On } else { Goes::Away }
+        }
+        Answer::Echo(right) => {
+            let key = if *right { key } else { "0123456789abcdef0123456789abcdef" };
+            let text = format!("{head}Eir-Batch: {key}\r\nContent-Length: 0\r\n\r\n");
+            if stream.write_all(text.as_bytes()).await.is_ok() { Goes::On } else { Goes::Away }
+        }
+        Answer::Reset => {
+            let _sent = stream.write_all(b"HTTP/1.1 2").await;
+            Goes::Away
+        }
+        Answer::Drip => {
+            let text = format!("{head}Content-Length: 100000\r\n\r\n");
+            let _sent = stream.write_all(text.as_bytes()).await;
+            while stream.write_all(b"x").await.is_ok() && stream.flush().await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Goes::Away
+        }
+        Answer::Endless => {
+            let _sent = stream.write_all(format!("{head}\r\n").as_bytes()).await;
+            while stream.write_all(&[b'x'; 8192]).await.is_ok() {}
+            Goes::Away
+        }
+        Answer::Silence => Goes::Nowhere,
+    }
+}
+
+/// One request: its head in small letters, and its body.
+async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<(String, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    let head = loop {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            let body = bytes.split_off(end + 4);
+            let head = std::mem::replace(&mut bytes, body);
+            break String::from_utf8(head).expect("text").to_lowercase();
+        }
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length: usize = length?.parse().expect("a length");
+    while bytes.len() < length {
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    }
+    Some((head, bytes))
+}
