@@ -219,7 +219,7 @@ pub fn repair(path: &Path, device: &Name) -> Result<Option<Repaired>, OutboxErro
         return Ok(None);
     }
     // Everything that is there is to be kept, however much it is.
-    let max = ByteSize(usize::MAX >> 8);
+    let max = ByteSize(usize::MAX / 2);
     let config = OutboxConfig { path: path.to_owned(), max, ..OutboxConfig::default() };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let done = store::salvage(&config, device, &clock, Known::default())?;

@@ -1,16 +1,19 @@
 //! The thread that writes.
 
+mod serve;
+
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
+use self::serve::Read;
 use super::gap::{Losses, Lost, Reason};
 use super::handle::Shared;
-use super::inlet::{Command, Item, Refused, Reply};
+use super::inlet::{Command, Item, Refused};
 use super::store::{self, Clouds, Known, Store, Work};
 use super::{OutboxConfig, OutboxError, WhenUnwritable};
 use crate::disk;
@@ -46,14 +49,6 @@ pub(super) struct Writer {
     refusal: Option<Refusal>,
     backoff: Backoff,
     next_tick: Instant,
-}
-
-/// A reader that waits for its answer.
-struct Read {
-    cloud: Name,
-    after: Option<i64>,
-    most: (usize, usize),
-    reply: oneshot::Sender<Reply>,
 }
 
 struct Refusal {
@@ -295,52 +290,6 @@ impl Writer {
             }
             self.shared.inlet.release(cost);
         }
-    }
-
-    /// Answers readers. A database that cannot be written to may well be readable.
-    fn serve(&mut self, may_open: bool) {
-        self.reads.retain(|read| !read.reply.is_closed());
-        if self.reads.is_empty() || may_open && self.reopen_to_read().is_err() {
-            return;
-        }
-        let Err(error) = self.answer() else { return };
-        self.store = None;
-        let recovered = if error.is_corrupt() { self.set_aside(&error) } else { Err(error) };
-        match recovered {
-            // What is left of it can be read.
-            Ok(()) => {
-                self.attempt();
-                if self.answer().is_err() {
-                    self.store = None;
-                }
-            }
-            Err(error) => self.refuse(&error),
-        }
-    }
-
-    /// Answers as many as can be; the others wait.
-    fn answer(&mut self) -> Result<(), OutboxError> {
-        let Some(store) = &self.store else { return Ok(()) };
-        while let Some(read) = self.reads.pop() {
-            match store.next(&self.clouds, &read.cloud, read.after, read.most) {
-                // Who asked may have gone.
-                Ok(reply) => drop(read.reply.send(reply)),
-                Err(error) => {
-                    self.reads.push(read);
-                    return Err(error);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn reopen_to_read(&mut self) -> Result<(), OutboxError> {
-        if self.store.is_none() && self.lock.is_some() {
-            let store = Store::open(&self.config, &self.device, &self.clock, self.known())?;
-            self.clouds.load(&store)?;
-            self.store = Some(store);
-        }
-        Ok(())
     }
 
     fn report(&self) {
