@@ -43,8 +43,17 @@ impl Writer {
         let Some(store) = &self.store else { return Ok(()) };
         while let Some(read) = self.reads.pop() {
             match store.next(&self.clouds, &read.cloud, read.after, read.most) {
-                // Who asked may have gone.
-                Ok(reply) => drop(read.reply.send(reply)),
+                Ok(reply) => {
+                    if reply.batch.is_none() {
+                        // Nothing is left there for this cloud. Unmarked, a place that was swept before it
+                        // came would keep its cursor, and so every later record, for good.
+                        let cursor = self.clouds.progress(&read.cloud).cursor();
+                        let from = read.after.unwrap_or(cursor);
+                        self.clouds.mark(&read.cloud, from, reply.position);
+                    }
+                    // Who asked may have gone.
+                    drop(read.reply.send(reply));
+                }
                 Err(error) => {
                     self.reads.push(read);
                     return Err(error);
