@@ -120,10 +120,11 @@ if [ ! -f "$build/build.ninja" ]; then
 fi
 say "compiling; this takes about 20 minutes on two cores, and goes on where it was stopped"
 # Nothing else asks for the regular expressions, so ninja would leave them out.
-ninja -C "$build" ${JOBS:+-j "$JOBS"} all re2 >&2
-# A ninja that was told to stop in the middle ends as if all were done.
-ninja -C "$build" -n all re2 | grep 'no work to do' >/dev/null || {
-    say "the compilation was stopped before its end"
+compile() { ninja -C "$build" ${JOBS:+-j "$JOBS"} all re2; }
+compile >&2
+# A ninja that was told to stop in the middle ends as if all were done. If it was, there is nothing left to do.
+compile | tee /dev/stderr | grep 'no work to do' >/dev/null || {
+    say "the compilation had been stopped before its end"
     exit 1
 }
 say "putting the archive together"
