@@ -19,8 +19,8 @@ pub(super) struct Verdict {
     pub recall: Option<f64>,
 }
 
-/// Judges decisions by the moments of the messages that caused them. `until` is how far the world
-/// went: an event that was not over by then counts only if it was found.
+/// Judges decisions by the moments of the messages that caused them. `until` is how far the
+/// world was shown: an event that was not over by then counts only if it was found.
 pub(super) fn judge(events: &[Event], decisions: &[Duration], until: Duration) -> Verdict {
     let fits = |event: &Event, at: Duration| event.start <= at && at <= event.end + TOLERANCE;
     let found = |event: &&Event| decisions.iter().any(|at| fits(event, *at));

@@ -144,7 +144,6 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
             }
         }
     }
-    let until = elapsed();
     // The world stops, eir decides what is on its way, and the last decisions are read back.
     let pipelines = app.pipelines();
     devices.drain(Duration::from_secs(2)).await;
@@ -162,7 +161,7 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
             let engine = status.map_or_else(String::new, |p| p.engine.clone());
             Watched { name, events, period, engine }
         });
-    let report = watch.report(args.seed, watched, until);
+    let report = watch.report(args.seed, watched);
     if let Some(path) = &args.report {
         let json = serde_json::to_vec_pretty(&report).context("failed to write the report")?;
         crate::disk::replace(path, &json)

@@ -101,22 +101,19 @@ impl Watch {
     }
 
     /// The closing table.
-    pub(super) fn report(
-        &self,
-        seed: u64,
-        watched: impl Iterator<Item = Watched>,
-        until: Duration,
-    ) -> Report {
+    pub(super) fn report(&self, seed: u64, watched: impl Iterator<Item = Watched>) -> Report {
         let seen = self.lock();
         let millis = |sketch: &DDSketch, q| sketch.quantile(q).ok().flatten().map(|s| s * 1e3);
         let pipelines =
             watched.zip(&*seen).zip(&self.pipelines).map(|((watched, seen), (_, ledger))| {
                 let moments: Vec<_> = seen.decided.iter().map(|n| watched.period * *n).collect();
-                let verdict = judge(&watched.events, &moments, until);
+                let messages = ledger.total().0;
+                let shown = shown(watched.period, messages);
+                let verdict = judge(&watched.events, &moments, shown);
                 PipelineReport {
                     name: watched.name.to_owned(),
                     engine: watched.engine,
-                    messages: ledger.total().0,
+                    messages,
                     decisions: moments.len(),
                     events: verdict.events,
                     precision: verdict.precision,
@@ -139,5 +136,40 @@ impl Watch {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Seen>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How far into its world a device has come with so many messages. On a machine that cannot keep up
+/// this is less than the time that has passed.
+fn shown(period: Duration, messages: u64) -> Duration {
+    period.saturating_mul(u32::try_from(messages).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::demo::world::FRAME;
+
+    #[test]
+    fn what_a_slow_camera_never_showed_is_not_held_against_the_pipeline() {
+        let event = |start, end| Event {
+            label: "scratch",
+            start: Duration::from_secs(start),
+            end: Duration::from_secs(end),
+        };
+        let ledger = Ledger::default();
+        for _ in 0..82 {
+            ledger.send(1);
+        }
+        let watch = Watch::new([("defects", ledger)].into_iter());
+        watch.lock()[0].decided.push(25);
+        let watched = || Watched {
+            name: "defects",
+            events: vec![event(2, 3), event(10, 11)],
+            period: FRAME,
+            engine: String::new(),
+        };
+        let report = watch.report(1, [watched()].into_iter());
+        assert_eq!((report.pipelines[0].events, report.pipelines[0].recall), (1, Some(1.0)));
     }
 }

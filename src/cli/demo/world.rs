@@ -31,7 +31,7 @@ struct Sent {
 
 impl Ledger {
     /// Notes that a message is sent now, and gives it its number.
-    fn send(&self, bytes: usize) -> usize {
+    pub(super) fn send(&self, bytes: usize) -> usize {
         let mut sent = self.lock();
         sent.moments.push(SystemClock.now());
         sent.bytes += bytes as u64;
