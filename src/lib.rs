@@ -22,6 +22,8 @@
 //!    ▼
 //!    ├──► action   publish, webhook, log     (now; waits for nothing)
 //!    └──► outbox   on disk, bounded in bytes ──► sync ──► cloud
+//!
+//!  api     looks in from the side: health, metrics
 //! ```
 //!
 //! A stage knows the vocabulary ([`event`]) and nothing of its neighbours; [`app`] alone knows who feeds
@@ -32,6 +34,7 @@
 //! MQTT is the extension point; many devices scale through the broker (shared subscriptions).
 
 pub mod action;
+pub mod api;
 pub mod app;
 pub mod broker;
 pub mod cli;

@@ -8,10 +8,15 @@ use std::time::{Duration, Instant};
 
 use sketches_ddsketch::{Config as SketchConfig, DDSketch};
 
+use crate::api::{Counts, Histogram, HistogramOpts};
 use crate::event::Name;
 
 /// The same kind of error is logged at most this often; every one is counted.
 const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// Upper bounds in seconds: from a small model on a fast board to a camera that cannot keep up.
+const LATENCIES: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// The counters of one pipeline.
 pub(super) struct Counters {
@@ -20,6 +25,7 @@ pub(super) struct Counters {
     bytes: AtomicU64,
     inferences: AtomicU64,
     decisions: AtomicU64,
+    latency: Histogram,
     rest: Mutex<Rest>,
 }
 
@@ -34,27 +40,6 @@ struct Kind {
     logged_at: Instant,
 }
 
-/// The counters of one pipeline at one moment.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Counts {
-    /// Messages taken from the queue.
-    pub messages: u64,
-    /// Their payloads.
-    pub bytes: u64,
-    /// Model inputs that were run.
-    pub inferences: u64,
-    /// Times that a rule fired.
-    pub decisions: u64,
-    /// Messages dropped by the queue's policy.
-    pub dropped: u64,
-    /// Messages and rules that failed, by kind.
-    pub errors: BTreeMap<&'static str, u64>,
-    /// Median seconds from the arrival of a message to its decision, within 1 %.
-    pub p50: Option<f64>,
-    /// The 99th percentile of the same.
-    pub p99: Option<f64>,
-}
-
 impl fmt::Debug for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.snapshot().fmt(f)
@@ -63,12 +48,17 @@ impl fmt::Debug for Counters {
 
 impl Counters {
     pub(super) fn new(pipeline: Name) -> Self {
+        let help = "From the arrival of a message to its decision.";
+        let latency = HistogramOpts::new("eir_decision_latency_seconds", help)
+            .const_label("pipeline", pipeline.as_str())
+            .buckets(LATENCIES.to_vec());
         Self {
             pipeline,
             messages: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             inferences: AtomicU64::new(0),
             decisions: AtomicU64::new(0),
+            latency: Histogram::with_opts(latency).expect("names and bounds are constants"),
             rest: Mutex::new(Rest {
                 errors: BTreeMap::new(),
                 latency: DDSketch::new(SketchConfig::defaults()),
@@ -93,6 +83,7 @@ impl Counters {
         let mut rest = self.rest();
         for latency in latencies {
             rest.latency.add(latency.as_secs_f64());
+            self.latency.observe(latency.as_secs_f64());
         }
     }
 
@@ -112,6 +103,11 @@ impl Counters {
             drop(rest);
             tracing::warn!(%pipeline, kind, count, "{message}");
         }
+    }
+
+    /// Goes on counting.
+    pub(super) fn latency(&self) -> Histogram {
+        self.latency.clone()
     }
 
     pub(super) fn snapshot(&self) -> Counts {

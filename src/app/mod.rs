@@ -7,7 +7,6 @@ mod clouds;
 pub mod config;
 mod connection;
 mod counters;
-mod embedded;
 mod flow;
 mod key;
 mod memory;
@@ -15,7 +14,9 @@ mod movement;
 mod pipeline;
 mod reload;
 mod rules;
+mod standing;
 mod thread;
+mod view;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,17 +25,17 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use check::{Finding, check};
-pub use counters::Counts;
 pub use movement::Stalled;
-pub use pipeline::Status;
 
 use self::build::Workshop;
 use self::clouds::Clouds;
 use self::config::{Config, Problems};
 use self::connection::Connection;
-use self::embedded::Embedded;
 use self::pipeline::Pipeline;
+use self::standing::Standing;
 use crate::action;
+use crate::api::{Api, ApiConfig, Counts, PipelineStatus, Shown, View};
+use crate::broker::{Broker, BrokerConfig};
 use crate::event::{Device, Name, Prediction, StreamKey};
 use crate::ingest::Route;
 use crate::model::Models;
@@ -79,7 +80,10 @@ pub enum StartError {
 pub struct App {
     config: Config,
     workshop: Workshop,
-    broker: Option<Embedded>,
+    broker: Option<Standing<Broker>>,
+    api: Option<Standing<Api>>,
+    shown: Shown,
+    stalled: Option<Stalled>,
     clouds: Clouds,
     connections: BTreeMap<Name, Connection>,
     pipelines: BTreeMap<Name, Pipeline>,
@@ -113,12 +117,17 @@ impl App {
             }
         }
         Problems::none(problems)?;
-        let broker = config.broker.as_ref().map(Embedded::start);
+        let broker = config.broker.as_ref().map(start_broker);
+        let shown = view::nothing(&workshop.device);
+        let api = config.api.as_ref().map(|api| start_api(api, &shown));
         let connections = BTreeMap::new();
         let mut app = Self {
             config,
             workshop,
             broker,
+            api,
+            shown,
+            stalled: None,
             clouds: Clouds::default(),
             connections,
             pipelines,
@@ -134,6 +143,7 @@ impl App {
                 tracing::error!(pipeline = %name, "degraded: {reason}");
             }
         }
+        app.show();
         tracing::info!(device = %app.device().id, pipelines = app.pipelines.len(), "started");
         Ok(app)
     }
@@ -142,6 +152,9 @@ impl App {
     pub fn heal(&mut self) {
         if let Some(broker) = &mut self.broker {
             broker.heal();
+        }
+        if let Some(api) = &mut self.api {
+            api.heal();
         }
         for (name, pipeline) in &mut self.pipelines {
             let Some(before) = pipeline.problem().map(str::to_owned) else { continue };
@@ -176,6 +189,7 @@ impl App {
     /// deadline; then says goodbye to the clouds and the brokers. What is left is counted and named.
     pub async fn drain(self) {
         let deadline = self.config.shutdown.drain.0;
+        self.shown.rcu(|view| View { stopping: true, ..View::clone(view) });
         for connection in self.connections.values() {
             connection.close_intake();
         }
@@ -207,8 +221,11 @@ impl App {
         for (_, connection) in self.connections {
             connection.stop(GOODBYE).await;
         }
-        if let Some(broker) = self.broker {
+        if let Some(broker) = self.broker.and_then(Standing::into_running) {
             broker.stop();
+        }
+        if let Some(api) = self.api.and_then(Standing::into_running) {
+            api.stop().await;
         }
         tracing::info!("stopped");
     }
@@ -219,7 +236,7 @@ impl App {
     }
 
     /// How each pipeline is doing.
-    pub fn pipelines(&self) -> Vec<Status> {
+    pub fn pipelines(&self) -> Vec<PipelineStatus> {
         self.pipelines.iter().map(|(name, pipeline)| pipeline.status(name)).collect()
     }
 
@@ -249,8 +266,11 @@ impl App {
                 tracing::warn!(pipeline = %name, "degraded: {reason}");
             }
         }
-        if let Some(reason) = self.broker.as_ref().and_then(Embedded::problem) {
-            tracing::warn!("the embedded broker does not run: {reason}");
+        if let Some(broker) = &self.broker {
+            broker.log();
+        }
+        if let Some(api) = &self.api {
+            api.log();
         }
         if let Some(outbox) = self.outbox() {
             log_outbox(&outbox);
@@ -294,6 +314,21 @@ impl App {
         let mine = self.pipelines.values().filter(|pipeline| pipeline.connection() == connection);
         mine.map(Pipeline::route).collect()
     }
+}
+
+fn start_broker(config: &BrokerConfig) -> Standing<Broker> {
+    let config = config.clone();
+    Standing::start("the embedded broker", move || {
+        Broker::start(&config).map_err(|error| error.to_string())
+    })
+}
+
+/// Shows what `shown` has at the time.
+fn start_api(config: &ApiConfig, shown: &Shown) -> Standing<Api> {
+    let (config, shown) = (config.clone(), Arc::clone(shown));
+    Standing::start("the API", move || {
+        Api::start(&config, Arc::clone(&shown)).map_err(|error| error.to_string())
+    })
 }
 
 /// Sends what was decided until the deadline has passed; what is left then is lost, and said so.

@@ -26,6 +26,12 @@ impl App {
     /// pipeline is stalled that stands at the same step in all calls of the last `patience`. The disk
     /// is not asked.
     pub async fn moves(&mut self, patience: Duration) -> Result<(), Stalled> {
+        let found = self.look(patience).await;
+        self.stalled = found.clone().err();
+        found
+    }
+
+    async fn look(&mut self, patience: Duration) -> Result<(), Stalled> {
         for (name, connection) in &self.connections {
             if !timeout(patience / 4, connection.answers()).await.unwrap_or(false) {
                 return Err(Stalled::Connection(name.clone()));

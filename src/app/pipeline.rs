@@ -9,12 +9,13 @@ use arc_swap::ArcSwap;
 use super::build::{BuildError, Parts, Workshop};
 use super::config::{InputConfig, PipelineConfig, Problems};
 use super::connection::Connection;
-use super::counters::{Counters, Counts};
+use super::counters::Counters;
 use super::flow::{Batch, Flow};
 use super::key::Keyer;
 use super::rules::Rules;
 use super::thread::Thread;
 use crate::action::{self, ActionConfig, ActionCounts};
+use crate::api::{Counts, PipelineStatus};
 use crate::event::{Device, Envelope, Name};
 use crate::ingest::{Route, RouteCounters, hold_capacity};
 use crate::model::Model;
@@ -22,19 +23,6 @@ use crate::mqtt::{ConnectionConfig, QoS};
 use crate::outbox::Outbox;
 use crate::pipeline::window::Streams;
 use crate::task::{Queue, WhenFull};
-
-/// How a pipeline is doing.
-#[derive(Debug, Clone)]
-pub struct Status {
-    /// Its name.
-    pub name: Name,
-    /// Why it is degraded.
-    pub problem: Option<String>,
-    /// What runs its model, and in which form; empty while degraded.
-    pub engine: String,
-    /// What it has done.
-    pub counts: Counts,
-}
 
 /// Both places where a pipeline is counted: before its queue and behind it.
 #[derive(Debug)]
@@ -306,17 +294,24 @@ impl Pipeline {
         }
     }
 
-    pub(super) fn status(&self, name: &Name) -> Status {
+    pub(super) fn status(&self, name: &Name) -> PipelineStatus {
         let model = match &self.state {
             State::Running(running) => Some(&running.model),
             State::Built(flow) => Some(flow.caller.model()),
             State::Degraded(_) => None,
         };
-        Status {
+        let version = |model: &Arc<Model>| {
+            let package = model.package();
+            format!("{}@{}", package.name, package.version)
+        };
+        PipelineStatus {
             name: name.clone(),
             problem: self.problem().map(str::to_owned),
+            model: model.map_or_else(String::new, version),
             engine: model.map_or_else(String::new, |model| model.status().label()),
             counts: self.counters().read(),
+            latency: self.counters.latency(),
+            actions: self.action_counts(),
         }
     }
 

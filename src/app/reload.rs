@@ -6,7 +6,8 @@ use tokio::sync::mpsc;
 
 use super::config::{Config, Problem, Problems};
 use super::pipeline::Pipeline;
-use super::{App, GOODBYE, StartError, send_off};
+use super::standing::Standing;
+use super::{App, GOODBYE, StartError, send_off, start_api};
 use crate::event::Name;
 use crate::outbox::OutboxConfig;
 use crate::task::Group;
@@ -24,6 +25,7 @@ impl App {
         self.refuse_what_needs_a_restart(&config)?;
         let built = self.build_changed(&config)?;
         self.close_connections(&config).await;
+        self.set_api(&config).await;
         let (old, successors) = self.swap_pipelines(&config, built);
         self.config = config;
         self.open_connections()?;
@@ -34,6 +36,7 @@ impl App {
         if let Some(outbox) = &self.workshop.outbox {
             self.clouds.set(&self.config.cloud, outbox, GOODBYE).await;
         }
+        self.show();
         tracing::info!(pipelines = self.pipelines.len(), "reloaded");
         Ok(())
     }
@@ -90,6 +93,16 @@ impl App {
             if let Some(connection) = self.connections.remove(&name) {
                 connection.stop(self.config.shutdown.drain.0).await;
             }
+        }
+    }
+
+    /// A changed port is opened after the old one is closed; it may be the same.
+    async fn set_api(&mut self, config: &Config) {
+        if self.config.api != config.api {
+            if let Some(api) = self.api.take().and_then(Standing::into_running) {
+                api.stop().await;
+            }
+            self.api = config.api.as_ref().map(|api| start_api(api, &self.shown));
         }
     }
 

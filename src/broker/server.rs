@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-use crate::net::read_secret;
+use crate::net::{listen_problem, read_secret};
 
 use super::auth::{Door, Users};
 use super::retain::Retained;
@@ -47,7 +47,7 @@ pub enum BrokerError {
         problem: String,
     },
     /// The port could not be opened.
-    #[error("{address}: {}", refusal(source))]
+    #[error("{address}: {}", listen_problem(source, TAKEN))]
     Listen {
         /// Where it should have listened.
         address: SocketAddr,
@@ -59,22 +59,9 @@ pub enum BrokerError {
     Thread(#[from] io::Error),
 }
 
-fn refusal(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "the port is in use; another broker runs there, so stop it, connect to it without \
-             [broker], or choose another port"
-                .to_owned()
-        }
-        io::ErrorKind::PermissionDenied => {
-            "no permission to listen; choose a port from 1024".to_owned()
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            "this machine has no such address; choose one of its own, or 0.0.0.0".to_owned()
-        }
-        _ => error.to_string(),
-    }
-}
+/// What helps where the port is in use.
+const TAKEN: &str = "another broker runs there, so stop it, connect to it without [broker], or choose \
+                     another port";
 
 /// A running broker. It ends when it is stopped or dropped.
 #[derive(Debug)]

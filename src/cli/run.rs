@@ -14,6 +14,9 @@ use crate::app::config::{self, Config, Sources};
 /// How often it is tried to build again what is degraded.
 const HEAL_EVERY: Duration = Duration::from_secs(10);
 
+/// How often those who look in from the side get something new to see.
+const SHOW_EVERY: Duration = Duration::from_secs(1);
+
 /// By then what the start needs has run, and the first messages have gone their way.
 const SETTLE_AFTER: Duration = Duration::from_secs(3);
 
@@ -46,6 +49,7 @@ async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Resul
     let mut watch = watchdog.ticks();
     let mut report = every(app.report_every());
     let mut heal = every(HEAL_EVERY);
+    let mut show = every(SHOW_EVERY);
     let settle = tokio::time::sleep(SETTLE_AFTER);
     tokio::pin!(settle);
     let mut settled = false;
@@ -61,6 +65,7 @@ async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Resul
             _ = watch.tick() => watchdog.feed(&mut app).await,
             _ = report.tick() => app.log_counts(),
             _ = heal.tick() => app.heal(),
+            _ = show.tick(), if app.is_shown() => app.show(),
             () = &mut settle, if !settled => {
                 app.settle();
                 settled = true;

@@ -1,5 +1,6 @@
 //! eir against real brokers, real sockets and real files: one binary.
 
+mod api;
 mod bad_input;
 mod cli;
 mod demo;

@@ -20,6 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("broker", &["event", "task", "net"]),
     ("outbox", &["event", "task", "disk"]),
     ("sync", &["event", "task", "net", "mqtt", "outbox"]),
+    ("api", &["event", "task", "net", "action", "outbox", "sync"]),
 ];
 
 /// Rooms that know everyone.

@@ -34,6 +34,9 @@ pub(super) fn check(draft: &Draft, mistakes: &mut Mistakes<'_>) {
     for found in draft.broker.iter().flatten().flat_map(crate::broker::BrokerConfig::check) {
         mistakes.add(&format!("broker.{}", found.key), found.message);
     }
+    for found in draft.api.iter().flatten().flat_map(crate::api::ApiConfig::check) {
+        mistakes.add(&format!("api.{}", found.key), found.message);
+    }
     for (key, message) in draft.outbox.iter().flatten().flat_map(crate::outbox::OutboxConfig::check)
     {
         mistakes.add(&join("outbox", key), message);

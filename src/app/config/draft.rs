@@ -12,6 +12,7 @@ use super::{
     ActionsConfig, Config, DeviceConfig, InputConfig, LogConfig, PipelineConfig, QueueConfig,
     RuleConfig, ShutdownConfig,
 };
+use crate::api::ApiConfig;
 use crate::broker::BrokerConfig;
 use crate::event::{KeyTemplate, Name};
 use crate::model::ModelsConfig;
@@ -34,6 +35,7 @@ pub(super) struct Draft {
     pub models: Option<ModelsConfig>,
     pub pipeline: BTreeMap<Name, PipelineDraft>,
     pub outbox: Option<Option<OutboxConfig>>,
+    pub api: Option<Option<ApiConfig>>,
     pub shutdown: Option<ShutdownConfig>,
 }
 
@@ -68,6 +70,7 @@ impl Draft {
             pipeline: table
                 .each("pipeline", |tables, name| Some(PipelineDraft::read(tables, name))),
             outbox: table.or_default("outbox"),
+            api: table.or_default("api"),
             shutdown: table.or_default("shutdown"),
         }
     }
@@ -107,6 +110,7 @@ impl Draft {
             models: self.models.unwrap_or_default(),
             pipeline,
             outbox: self.outbox.flatten().or(usual),
+            api: self.api.flatten(),
             shutdown: self.shutdown.unwrap_or_default(),
         }
     }

@@ -24,6 +24,7 @@ pub use schema::schema;
 pub(super) use tree::join;
 
 use crate::action::ActionConfig;
+use crate::api::ApiConfig;
 use crate::broker::BrokerConfig;
 use crate::event::{Device, HumanDuration, KeyTemplate, Name};
 use crate::ingest::MqttInputConfig;
@@ -57,6 +58,8 @@ pub struct Config {
     /// Records on their way to the clouds. Where there is a cloud and this is not written, the usual one;
     /// without either no records are kept.
     pub outbox: Option<OutboxConfig>,
+    /// Health and metrics over HTTP; without this table no port is open.
+    pub api: Option<ApiConfig>,
     /// How the process ends.
     pub shutdown: ShutdownConfig,
 }

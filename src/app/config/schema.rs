@@ -20,6 +20,7 @@ pub fn schema() -> Json {
         "PipelineConfig",
         "RuleConfig",
         "OutboxConfig",
+        "ApiConfig",
     ];
     for definition in named {
         let properties = schema.pointer_mut(&format!("/$defs/{definition}/properties"));

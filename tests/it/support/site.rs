@@ -95,7 +95,7 @@ pub(crate) fn picture(label: &str) -> Vec<u8> {
 }
 
 /// Waits until a pipeline's counters say so.
-pub(crate) async fn until(app: &App, pipeline: &str, met: impl Fn(&eir::app::Counts) -> bool) {
+pub(crate) async fn until(app: &App, pipeline: &str, met: impl Fn(&eir::api::Counts) -> bool) {
     let wait = async {
         loop {
             let all = app.pipelines();

@@ -1,0 +1,98 @@
+//! `[api]` as the user writes it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::event::HumanDuration;
+use crate::net::Problem;
+
+/// Health and metrics over HTTP/1.1, without TLS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApiConfig {
+    /// Address and port; port 0 takes a free one.
+    pub listen: String,
+    /// Who may ask. Needed to listen beyond loopback.
+    pub auth: Option<Auth>,
+    /// Clients at one time; who comes then waits until one of them goes.
+    #[schemars(range(min = 1, max = 4096))]
+    pub max_connections: usize,
+    /// From 100 ms to an hour. A client that says nothing for this long, takes longer to say what it wants, or
+    /// does not read the answer, is cut off.
+    pub timeout: HumanDuration,
+}
+
+/// Who may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// Whoever reaches the port.
+    None,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8000".to_owned(),
+            auth: None,
+            max_connections: 64,
+            timeout: HumanDuration::from_secs(30),
+        }
+    }
+}
+
+impl ApiConfig {
+    /// Everything that cannot work, all at once. Opens no port.
+    pub fn check(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        match self.address() {
+            Err(message) => problems.push(Problem::new("listen", message)),
+            Ok(address) if !address.ip().is_loopback() && self.auth.is_none() => {
+                let message = format!(
+                    "{address} is open to the network; say auth = \"none\" if whoever reaches it may \
+                     ask, or listen on 127.0.0.1"
+                );
+                problems.push(Problem::new("listen", message));
+            }
+            Ok(_) => {}
+        }
+        if !(1..=4096).contains(&self.max_connections) {
+            problems.push(Problem::new("max_connections", "must be from 1 to 4096"));
+        }
+        if !(Duration::from_millis(100)..=Duration::from_hours(1)).contains(&self.timeout.0) {
+            problems.push(Problem::new("timeout", "must be from 100ms to 1h"));
+        }
+        problems
+    }
+
+    pub(super) fn address(&self) -> Result<SocketAddr, String> {
+        self.listen.parse().map_err(|_| {
+            format!("`{}` is no address; write it like 127.0.0.1:8000 or [::]:8000", self.listen)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_open_to_the_network_says_so() {
+        let keys = |text: &str| -> Vec<String> {
+            let config: ApiConfig = toml::from_str(text).expect(text);
+            config.check().into_iter().map(|p| p.key).collect()
+        };
+        assert_eq!(keys(""), Vec::<String>::new());
+        assert_eq!(keys("listen = '[::1]:0'"), Vec::<String>::new());
+        assert_eq!(keys("listen = '0.0.0.0:8000'"), ["listen"]);
+        assert_eq!(keys("listen = '0.0.0.0:8000'\nauth = 'none'"), Vec::<String>::new());
+        assert_eq!(
+            keys("listen = ':8000'\nmax_connections = 0\ntimeout = '1ms'"),
+            ["listen", "max_connections", "timeout"]
+        );
+        assert!(toml::from_str::<ApiConfig>("auth = 'some'").is_err());
+    }
+}

@@ -1,0 +1,240 @@
+//! The view as Prometheus reads it: text format 0.0.4, base units, names that stay.
+
+use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{CounterVec, GaugeVec, Opts, Registry, TextEncoder};
+
+use super::view::{Counts, PipelineStatus, View};
+use crate::event::Name;
+use crate::outbox;
+use crate::sync::CloudStatus;
+use crate::task::BreakerState;
+
+type Outcome = Result<(), prometheus::Error>;
+
+/// Picks a counter.
+type Count<T> = fn(&T) -> u64;
+
+/// Every metric with its help, in alphabetical order.
+pub(super) fn text(view: &View) -> Result<String, prometheus::Error> {
+    let page = Page(Registry::new());
+    page.device(view)?;
+    page.pipelines(&view.pipelines)?;
+    if let Some(outbox) = &view.outbox {
+        page.outbox(outbox)?;
+    }
+    page.clouds(&view.clouds)?;
+    TextEncoder::new().encode_to_string(&page.0.gather())
+}
+
+/// The metrics of one answer.
+struct Page(Registry);
+
+/// Label values, in the order of the labels, and what was counted or measured.
+type Sample<'a, const N: usize> = ([&'a str; N], f64);
+
+impl Page {
+    fn counter<'a, const N: usize>(
+        &self,
+        name: &str,
+        help: &str,
+        labels: [&str; N],
+        samples: impl IntoIterator<Item = ([&'a str; N], u64)>,
+    ) -> Outcome {
+        let family = CounterVec::new(Opts::new(name, help), &labels)?;
+        for (values, count) in samples {
+            family.with_label_values(&values).inc_by(count as f64);
+        }
+        self.add(family)
+    }
+
+    fn gauge<'a, const N: usize>(
+        &self,
+        name: &str,
+        help: &str,
+        labels: [&str; N],
+        samples: impl IntoIterator<Item = Sample<'a, N>>,
+    ) -> Outcome {
+        let family = GaugeVec::new(Opts::new(name, help), &labels)?;
+        for (values, value) in samples {
+            family.with_label_values(&values).set(value);
+        }
+        self.add(family)
+    }
+
+    fn add(&self, family: impl Collector + 'static) -> Outcome {
+        self.0.register(Box::new(family))
+    }
+
+    fn device(&self, view: &View) -> Outcome {
+        // Nothing of it where the system does not tell, as without /proc.
+        self.add(ProcessCollector::for_self())?;
+        let labels = ["device", "version"];
+        let info = [view.device.as_str(), env!("CARGO_PKG_VERSION")];
+        self.gauge("eir_info", "The device and its version of eir.", labels, [(info, 1.0)])?;
+        self.gauge(
+            "eir_mqtt_up",
+            "Whether messages flow on the connection to a broker.",
+            ["connection"],
+            view.connections.iter().map(|(name, state)| ([name.as_str()], flag(state.is_ok()))),
+        )?;
+        self.gauge(
+            "eir_broker_up",
+            "Whether the embedded broker runs.",
+            [],
+            view.broker.iter().map(|state| ([], flag(state.is_ok()))),
+        )
+    }
+
+    fn pipelines(&self, all: &[PipelineStatus]) -> Outcome {
+        let whole = |pipeline: &&PipelineStatus| pipeline.problem.is_none();
+        self.gauge(
+            "eir_pipeline_up",
+            "Whether the pipeline decides; 0 while it is degraded.",
+            ["pipeline"],
+            all.iter().map(|p| ([p.name.as_str()], flag(whole(&p)))),
+        )?;
+        self.gauge(
+            "eir_pipeline_info",
+            "The model of the pipeline, and the engine that runs it.",
+            ["pipeline", "model", "engine"],
+            all.iter()
+                .filter(whole)
+                .map(|p| ([p.name.as_str(), p.model.as_str(), p.engine.as_str()], 1.0)),
+        )?;
+        let counters: [(&str, &str, Count<Counts>); 5] = [
+            ("messages", "Messages taken from the queue.", |c| c.messages),
+            ("message_bytes", "Payloads of the messages taken from the queue.", |c| c.bytes),
+            ("messages_dropped", "Messages dropped by the policy of the queue.", |c| c.dropped),
+            ("inferences", "Model inputs that were run.", |c| c.inferences),
+            ("decisions", "Times that a rule fired.", |c| c.decisions),
+        ];
+        for (name, help, count) in counters {
+            let samples = all.iter().map(|p| ([p.name.as_str()], count(&p.counts)));
+            self.counter(&format!("eir_{name}_total"), help, ["pipeline"], samples)?;
+        }
+        self.counter(
+            "eir_errors_total",
+            "Messages and rules that failed, by kind.",
+            ["pipeline", "kind"],
+            all.iter().flat_map(|p| {
+                p.counts.errors.iter().map(|(kind, count)| ([p.name.as_str(), *kind], *count))
+            }),
+        )?;
+        for pipeline in all {
+            self.add(pipeline.latency.clone())?;
+        }
+        self.actions(all)
+    }
+
+    fn actions(&self, all: &[PipelineStatus]) -> Outcome {
+        let actions = || {
+            all.iter().flat_map(|p| p.actions.iter().map(move |action| (p.name.as_str(), action)))
+        };
+        self.counter(
+            "eir_actions_total",
+            "What became of the actions: sent, failed, dropped from a full queue, or not rendered.",
+            ["pipeline", "action", "outcome"],
+            actions().flat_map(|(pipeline, action)| {
+                [
+                    ("sent", action.sent),
+                    ("failed", action.failed),
+                    ("dropped", action.dropped),
+                    ("unrendered", action.unrendered),
+                ]
+                .map(|(outcome, count)| ([pipeline, action.name.as_str(), outcome], count))
+            }),
+        )?;
+        self.counter(
+            "eir_action_retries_total",
+            "Tries of actions after a first one.",
+            ["pipeline", "action"],
+            actions().map(|(pipeline, action)| ([pipeline, action.name.as_str()], action.retried)),
+        )?;
+        self.gauge(
+            "eir_actions_waiting",
+            "Actions that wait or are being carried out.",
+            ["pipeline", "action"],
+            actions().map(|(pipeline, action)| {
+                ([pipeline, action.name.as_str()], action.waiting as f64)
+            }),
+        )
+    }
+
+    fn outbox(&self, outbox: &outbox::Status) -> Outcome {
+        let stored = |amount: fn(&outbox::Amount) -> u64| {
+            let kinds = outbox.stored.iter();
+            kinds.map(move |(kind, stored)| ([kind.as_str()], amount(stored) as f64))
+        };
+        let up = flag(outbox.problem.is_none());
+        self.gauge("eir_outbox_up", "Whether records become durable.", [], [([], up)])?;
+        self.gauge(
+            "eir_outbox_records",
+            "Records on disk, by kind.",
+            ["kind"],
+            stored(|amount| amount.records),
+        )?;
+        self.gauge(
+            "eir_outbox_record_bytes",
+            "Bodies of the records on disk, by kind.",
+            ["kind"],
+            stored(|amount| amount.bytes),
+        )?;
+        self.gauge(
+            "eir_outbox_waiting",
+            "Records that wait for the disk.",
+            [],
+            [([], outbox.waiting as f64)],
+        )?;
+        let counters = [
+            ("written", "Records written.", outbox.written),
+            ("dropped", "Records dropped, whatever the reason.", outbox.dropped),
+            ("refused", "Records that a cloud refused.", outbox.refused),
+            ("set_aside", "Databases that were damaged and set aside.", outbox.set_aside),
+        ];
+        for (name, help, count) in counters {
+            self.counter(&format!("eir_outbox_{name}_total"), help, [], [([], count)])?;
+        }
+        Ok(())
+    }
+
+    fn clouds(&self, all: &[(Name, CloudStatus)]) -> Outcome {
+        self.gauge(
+            "eir_cloud_up",
+            "Whether records leave.",
+            ["cloud"],
+            all.iter().map(|(name, status)| ([name.as_str()], flag(status.problem.is_none()))),
+        )?;
+        let states = [
+            ("closed", BreakerState::Closed),
+            ("open", BreakerState::Open),
+            ("half_open", BreakerState::HalfOpen),
+        ];
+        self.gauge(
+            "eir_cloud_breaker",
+            "Where the circuit breaker stands: 1 at the state it is in.",
+            ["cloud", "state"],
+            all.iter().flat_map(|(name, status)| {
+                states.map(|(word, state)| ([name.as_str(), word], flag(status.breaker == state)))
+            }),
+        )?;
+        let counters: [(&str, &str, Count<CloudStatus>); 6] = [
+            ("batches", "Batches that were delivered.", |s| s.batches),
+            ("records", "Records that were delivered.", |s| s.records),
+            ("sent_bytes", "What was delivered, compressed.", |s| s.sent_bytes),
+            ("raw_bytes", "What was delivered, before it was compressed.", |s| s.raw_bytes),
+            ("failures", "Tries that did not deliver.", |s| s.failures),
+            ("rejected_records", "Records that the cloud rejected for good.", |s| s.dead),
+        ];
+        for (name, help, count) in counters {
+            let samples = all.iter().map(|(cloud, status)| ([cloud.as_str()], count(status)));
+            self.counter(&format!("eir_cloud_{name}_total"), help, ["cloud"], samples)?;
+        }
+        Ok(())
+    }
+}
+
+/// 1 for yes.
+fn flag(yes: bool) -> f64 {
+    f64::from(u8::from(yes))
+}
