@@ -93,6 +93,8 @@ upper=${plain^^}
 # Loaded at a fixed address, the program needs no table of places to mend when it starts.
 flags="-C target-feature=+crt-static -C relocation-model=static" c_flags=
 [ -z "$glibc" ] || flags=
+# Thumb instructions take two thirds of the room, as Debian's own compiler for armhf has it.
+[ "$machine" != armv7l ] || flags+=" -C target-feature=+thumb-mode"
 built=${CARGO_TARGET_DIR:-$root/target}
 for place in "$cargo_home/registry/src=/cargo" "$root=/eir" "$built=/eir/target"; do
     flags+=" --remap-path-prefix=$place"

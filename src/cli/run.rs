@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
@@ -10,12 +11,16 @@ use super::service::Watchdog;
 use super::{Exit, Failure, log, service};
 use crate::app::App;
 use crate::app::config::{self, Config, Sources};
+use crate::task::{Clock, SystemClock};
 
 /// How often it is tried to build again what is degraded.
 const HEAL_EVERY: Duration = Duration::from_secs(10);
 
 /// How often those who look in from the side get something new to see.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
+
+/// 2026-01-01: no clock that is right says less.
+const MADE: Timestamp = Timestamp::constant(1_767_225_600, 0);
 
 /// By then what the start needs has run, and the first messages have gone their way.
 const SETTLE_AFTER: Duration = Duration::from_secs(3);
@@ -24,6 +29,9 @@ pub(super) fn run(sources: &Sources) -> Result<(), Failure> {
     let config = load(sources)?;
     let log = log::start(config.log.level);
     warn_of_files(&config);
+    if let Some(warning) = warn_of_clock(SystemClock.wall()) {
+        tracing::warn!("{warning}");
+    }
     super::runtime()?.block_on(serve(config, sources, &log))
 }
 
@@ -39,6 +47,16 @@ fn warn_of_files(config: &Config) {
     for problem in config.files() {
         tracing::warn!("{problem}");
     }
+}
+
+/// A board without a battery starts in 1970, and its network may be what has to tell it the time.
+fn warn_of_clock(wall: Timestamp) -> Option<String> {
+    (wall < MADE).then(|| {
+        format!(
+            "the clock says {wall:.0}, which cannot be: what is recorded carries that time, and TLS finds \
+             certificates not valid yet, until the clock is set"
+        )
+    })
 }
 
 async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Result<(), Failure> {
@@ -141,5 +159,17 @@ async fn recv(signal: &mut Signal) {
     if signal.recv().await.is_none() {
         // No more signals can come: wait for the others.
         std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_without_a_battery_is_warned_of() {
+        let warning = warn_of_clock("1970-01-01T00:00:10.5Z".parse().expect("time"));
+        assert!(warning.expect("a warning").contains("1970-01-01T00:00:10Z"));
+        assert_eq!(warn_of_clock("2026-01-01T00:00:00Z".parse().expect("time")), None);
     }
 }
