@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::event::HumanDuration;
-use crate::net::Problem;
+use crate::net::{Problem, listen_address};
 
 /// Health and metrics over HTTP/1.1, without TLS.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -69,9 +69,7 @@ impl ApiConfig {
     }
 
     pub(super) fn address(&self) -> Result<SocketAddr, String> {
-        self.listen.parse().map_err(|_| {
-            format!("`{}` is no address; write it like 127.0.0.1:8000 or [::]:8000", self.listen)
-        })
+        listen_address(&self.listen, 8000)
     }
 }
 

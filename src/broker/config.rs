@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::net::{Problem, human, read_secret};
+use crate::net::{Problem, human, listen_address, read_secret};
 
 /// The broker inside the process. It speaks MQTT 3.1.1 and 5 on one port, without TLS.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -86,9 +86,7 @@ impl BrokerConfig {
     }
 
     pub(super) fn address(&self) -> Result<SocketAddr, String> {
-        self.listen.parse().map_err(|_| {
-            format!("`{}` is no address; write it like 127.0.0.1:1883 or [::]:1883", self.listen)
-        })
+        listen_address(&self.listen, 1883)
     }
 }
 

@@ -13,7 +13,7 @@ mod url;
 
 pub use host::{is_loopback, is_private_or_loopback};
 pub use http::{HttpClient, HttpError, MAX_REPLY, Reply};
-pub use listen::listen_problem;
+pub use listen::{listen_address, listen_problem};
 pub use problem::{Problem, with_sources};
 pub use secret::{bearer, read_secret};
 pub use tls::{NetError, TlsConfig, client_config};
