@@ -30,10 +30,10 @@ install_packages() {
     for entry in "$@"; do
         case $entry in *:*) "${as_root[@]}" dpkg --add-architecture "${entry#*:}" ;; esac
     done
-    # A list that is a little old may still do.
+    # A list that is a little old may still do; another apt at work is waited for.
     "${as_root[@]}" apt-get update -q >&2 || true
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -q --no-install-recommends "$@" >&2 ||
+        apt-get -o DPkg::Lock::Timeout=300 install -y -q --no-install-recommends "$@" >&2 ||
         fail "could not install $*; is there a network?"
 }
 
