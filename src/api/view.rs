@@ -84,7 +84,7 @@ pub struct Counts {
 
 /// What a device that is not ready lacks. Names alone: why is for those who may read the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Missing {
+pub(super) enum Missing {
     /// It is stopping.
     Stopping,
     /// The embedded broker does not run.

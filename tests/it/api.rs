@@ -186,6 +186,21 @@ async fn slow_clients_are_cut_off_and_others_are_served() {
     app.drain().await;
 }
 
+/// Asks and asks, and never reads: the answers fill what the system keeps for it, and the server waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_is_cut_off() {
+    let broker = Mosquitto::start();
+    let narrow = [OPEN, "api.max_connections=1", "api.timeout=200ms"];
+    let app = site::start(site::BEARING, broker.port(), &narrow).await;
+    let address = app.api_address().expect("it listens");
+    let mut deaf = TcpStream::connect(address).await.expect("connect");
+    let questions = "GET /metrics HTTP/1.1\r\nhost: eir\r\n\r\n".repeat(1000);
+    let cut_off = async { while deaf.write_all(questions.as_bytes()).await.is_ok() {} };
+    within("the end", cut_off).await;
+    assert_eq!(get(address, "/v2/health/live").await.status, 200, "its place is free again");
+    app.drain().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_taken_port_is_tried_again_and_a_reload_moves_it() {
     let broker = Mosquitto::start();
