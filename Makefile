@@ -40,7 +40,7 @@ clean:
 	$(CARGO) clean
 
 # What devices get: a static program for aarch64 (or TARGET=…, FLAVOUR=slim or jetson), proved under emulation,
-# packed.
+# packed. OPERATORS=DIR leaves out of ONNX Runtime what the models below DIR do not need.
 .PHONY: cross cross-test packages
 
 FLAVOUR ?= full
@@ -50,8 +50,8 @@ packages:
 	@cross/release
 
 cross:
-	@cross/build --flavour $(FLAVOUR) --target $(TARGET)
+	@cross/build --flavour $(FLAVOUR) --target $(TARGET) $(if $(OPERATORS),--operators $(OPERATORS))
 
 cross-test: cross
 	@cross/test $(foreach cpu,$(CPU),--cpu $(cpu)) \
-	    $$(ls -t target/cross/dist/eir-*-$(TARGET)$(if $(filter-out full,$(FLAVOUR)),-$(FLAVOUR)) | head -n 1)
+	    $$(ls -t target/cross/dist/eir-*-$(TARGET)$(if $(filter-out full,$(FLAVOUR)),-$(FLAVOUR))$(if $(OPERATORS),-reduced) | head -n 1)

@@ -6,6 +6,7 @@
 #   cross/onnxruntime-static.sh --import FILE       takes a ready archive, if its SHA-256 is known
 #   cross/onnxruntime-static.sh --print-directory   says where it lies
 #   cross/onnxruntime-static.sh --licences          prints the licences of all that it is built from
+#   … --operators DIR                               with the operators alone that the models below DIR need
 #
 # It goes to target/cross/onnxruntime/HASH/libonnxruntime.a, where HASH stands for all that decides about
 # its bytes: the files of cross/onnxruntime/ and the compiler's version. EIR_ONNXRUNTIME_ARCHIVE=FILE does
@@ -18,6 +19,7 @@ NEED_MIB=4000
 NEED_PROTOC=3.21.12
 CMAKE=cmake==3.31.10
 NINJA=ninja==1.13.0
+OPERATORS_TOOLS=(onnx==1.23.2 flatbuffers==23.5.26)
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 recipe=$root/cross/onnxruntime
@@ -27,6 +29,7 @@ me=onnxruntime-static
 . "$root/cross/fetch.sh"
 
 word=build
+models=
 ready=${EIR_ONNXRUNTIME_ARCHIVE:-}
 while [ $# -gt 0 ]; do
     case $1 in
@@ -38,10 +41,15 @@ while [ $# -gt 0 ]; do
             fi
             shift
             ;;
+        --operators)
+            models=${2:-}
+            [ -d "$models" ] || { say "--operators wants a directory of models, '$models' is none"; exit 64; }
+            shift
+            ;;
         --print-directory) word=print ;;
         --licences) word=licences ;;
-        -h | --help) sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 0 ;;
-        *) say "unknown argument $1; known are --import FILE, --print-directory and --licences"; exit 64 ;;
+        -h | --help) sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        *) say "unknown argument $1; known are --import FILE, --operators DIR, --print-directory and --licences"; exit 64 ;;
     esac
     shift
 done
@@ -60,6 +68,7 @@ inputs() {
         (cd "$recipe" && LC_ALL=C find . -type f ! -name known ! -name '*.pyc' | LC_ALL=C sort | xargs sha256sum)
         aarch64-linux-gnu-g++ -dumpfullversion
         echo "$CMAKE"
+        [ -z "$operators" ] || cat "$operators"
     } | sha256sum | cut -c1-16
 }
 
@@ -130,6 +139,15 @@ enough_space() {
 }
 
 compiler
+operators=
+if [ -n "$models" ]; then
+    mkdir -p "$cache"
+    python_tools "$cache/onnx" "${OPERATORS_TOOLS[@]}"
+    export EIR_OPERATORS_PYTHON=$cache/onnx/bin/python
+    operators=$(mktemp)
+    trap 'rm -f "$operators"' EXIT
+    "$EIR_OPERATORS_PYTHON" "$recipe/operators.py" "$models" >"$operators" || exit 66
+fi
 inputs=$(inputs)
 directory=$cache/$inputs
 archive=$directory/libonnxruntime.a
@@ -163,7 +181,7 @@ work=$directory/work
 enough_space "$work"
 build_tools
 fetch_sources "$recipe/sources" "$downloads"
-"$recipe/build.sh" "$downloads" "$work" "$work/archive" ||
+"$recipe/build.sh" "$downloads" "$work" "$work/archive" ${operators:+"$operators"} ||
     fail "the build failed; what was compiled is kept in $work, so a second try goes on from there"
 install_archive "$work/archive"
 rm -rf "$work"

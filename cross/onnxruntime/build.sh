@@ -2,15 +2,15 @@
 # The steps from the downloaded sources to one archive; cross/onnxruntime-static.sh calls it with
 # everything at hand. Each step leaves a mark and is not done twice.
 #
-#   build.sh DOWNLOADS WORK ARCHIVE
+#   build.sh DOWNLOADS WORK ARCHIVE [OPERATORS]
 #
-# The archive's bytes depend on the files of this directory and on the compiler alone: neither on where
-# WORK lies nor on the time.
+# OPERATORS is a list as operators.py prints it: only those come in. The archive's bytes depend on it, on the
+# files of this directory and on the compiler alone: neither on where WORK lies nor on the time.
 set -euo pipefail
 export LC_ALL=C SOURCE_DATE_EPOCH=0
 
 here=$(cd "$(dirname "$0")" && pwd)
-downloads=$1 work=$2 archive=$3
+downloads=$1 work=$2 archive=$3 operators=${4:-}
 sources=$work/sources build=$work/build
 runtime=$sources/onnxruntime
 
@@ -58,6 +58,16 @@ prepare() {
     touch "$sources/complete"
 }
 
+# Takes the operators that are not wanted out of the lists of what there is; the linker drops the rest.
+reduce() {
+    "${EIR_OPERATORS_PYTHON:-python3}" -B "$runtime/tools/ci_build/reduce_op_kernels.py" "$operators" \
+        --cmake_build_dir "$build" --is_extended_minimal_build_or_higher >"$work/operators.log" 2>&1 || {
+        tail -n 5 "$work/operators.log" >&2
+        say "the operators could not be reduced; all that was said is in $work/operators.log"
+        return 1
+    }
+}
+
 configure() {
     # The paths of this machine stay out of the program; warnings are for those who write these sources.
     local flags="-O2 -DNDEBUG -w -ffile-prefix-map=$sources=/src -ffile-prefix-map=$build=/build"
@@ -84,6 +94,7 @@ configure() {
         -Dprotobuf_WITH_ZLIB=OFF -DFLATBUFFERS_BUILD_FLATC=OFF \
         -Donnxruntime_CROSS_COMPILING=ON -Donnxruntime_BUILD_SHARED_LIB=OFF \
         -Donnxruntime_BUILD_UNIT_TESTS=OFF -Donnxruntime_BUILD_OPSCHEMA_LIB=OFF \
+        ${operators:+-Donnxruntime_REDUCED_OPS_BUILD=ON} \
         -Donnxruntime_ENABLE_PYTHON=OFF -Donnxruntime_DISABLE_FLOAT8_TYPES=ON \
         -Donnxruntime_ENABLE_CPUINFO=OFF -Donnxruntime_USE_XNNPACK=OFF \
         >"$work/configure.log" 2>&1 || {
@@ -111,6 +122,7 @@ merge() {
 
 [ -f "$sources/complete" ] || prepare
 if [ ! -f "$build/build.ninja" ]; then
+    [ -z "$operators" ] || reduce
     say "configuring"
     configure
 fi
