@@ -146,7 +146,7 @@ if [ -n "$models" ]; then
     export EIR_OPERATORS_PYTHON=$cache/onnx/bin/python
     operators=$(mktemp)
     trap 'rm -f "$operators"' EXIT
-    "$EIR_OPERATORS_PYTHON" "$recipe/operators.py" "$models" >"$operators" || exit 66
+    "$EIR_OPERATORS_PYTHON" -B "$recipe/operators.py" models "$models" >"$operators" || exit 66
 fi
 inputs=$(inputs)
 directory=$cache/$inputs

@@ -4,8 +4,9 @@
 #
 #   build.sh DOWNLOADS WORK ARCHIVE [OPERATORS]
 #
-# OPERATORS is a list as operators.py prints it: only those come in. The archive's bytes depend on it, on the
-# files of this directory and on the compiler alone: neither on where WORK lies nor on the time.
+# OPERATORS is a list of what the models use, as operators.py prints it: those come in, and what the optimizer
+# adds. The archive's bytes depend on it, on the files of this directory and on the compiler alone: neither on
+# where WORK lies nor on the time.
 set -euo pipefail
 export LC_ALL=C SOURCE_DATE_EPOCH=0
 
@@ -60,7 +61,8 @@ prepare() {
 
 # Takes the operators that are not wanted out of the lists of what there is; the linker drops the rest.
 reduce() {
-    "${EIR_OPERATORS_PYTHON:-python3}" -B "$runtime/tools/ci_build/reduce_op_kernels.py" "$operators" \
+    python3 -B "$here/operators.py" whole "$operators" "$runtime" >"$work/operators"
+    "${EIR_OPERATORS_PYTHON:-python3}" -B "$runtime/tools/ci_build/reduce_op_kernels.py" "$work/operators" \
         --cmake_build_dir "$build" --is_extended_minimal_build_or_higher >"$work/operators.log" 2>&1 || {
         tail -n 5 "$work/operators.log" >&2
         say "the operators could not be reduced; all that was said is in $work/operators.log"
