@@ -21,6 +21,8 @@
 //!  pipeline::rules ──► Decision
 //!    ▼
 //!    ├──► action   publish, webhook, log     (now; waits for nothing)
+//!    ├──► summary  counts, quantiles, drift, a window of time at once
+//!    │       ▼
 //!    └──► outbox   on disk, bounded in bytes ──► sync ──► cloud
 //!
 //!  api     looks in from the side: health, metrics
@@ -48,5 +50,6 @@ pub mod net;
 pub mod outbox;
 pub mod package;
 pub mod pipeline;
+pub mod summary;
 pub mod sync;
 pub mod task;

@@ -21,6 +21,8 @@ pub(super) struct Workshop {
     pub models: Models,
     pub observer: Option<Observer>,
     pub outbox: Option<Outbox>,
+    /// What happens is told of in summaries.
+    pub summaries: bool,
 }
 
 /// The parts of a pipeline that can be wrong.

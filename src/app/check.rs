@@ -25,6 +25,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
         models: Models::new(&config.models),
         observer: None,
         outbox: None,
+        summaries: false,
     };
     let pipelines = config.pipeline.iter();
     pipelines

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::counters::Counters;
 use super::key::Keyer;
 use super::rules::Rules;
+use super::summaries::Gathering;
 use super::{Observation, Observer};
 use crate::event::{Decision, Device, Envelope, Input, Name, Prediction, StreamKey};
 use crate::model::{Caller, PredictError};
@@ -22,6 +23,7 @@ use crate::outbox::Outbox;
 use crate::pipeline::decode::{Decoder, pointer_text};
 use crate::pipeline::rules::{Facts, StreamRules};
 use crate::pipeline::window::{Streams, Window, WindowConfig};
+use crate::summary::Seen;
 use crate::task::{Clock, Queue};
 
 /// Messages taken at a time; their model inputs share batches.
@@ -42,6 +44,8 @@ pub(super) struct Flow {
     pub counters: Arc<Counters>,
     pub observer: Option<Observer>,
     pub outbox: Option<Outbox>,
+    /// What is counted for the summaries, where there are any.
+    pub gathering: Option<Gathering>,
     pub clock: Arc<dyn Clock>,
     pub batch: Batch,
     pub progress: Arc<Progress>,
@@ -210,9 +214,10 @@ impl Flow {
         let mut batch = std::mem::take(&mut self.batch);
         self.caller.predict(&batch.inputs, &mut batch.results);
         self.counters.inferences(batch.inputs.len());
-        for ((index, stream), result) in batch.from.iter().zip(batch.results.drain(..)) {
+        let ran = batch.from.iter().zip(&batch.inputs).zip(batch.results.drain(..));
+        for (((index, stream), input), result) in ran {
             match result {
-                Ok(prediction) => self.decide(rules, &arrivals[*index], stream, prediction),
+                Ok(prediction) => self.decide(rules, &arrivals[*index], stream, input, prediction),
                 Err(error) => self.counters.error(error.kind(), &error, self.clock.now()),
             }
         }
@@ -235,6 +240,7 @@ impl Flow {
         rules: &Rules,
         arrival: &Arrival<'_>,
         stream: &StreamKey,
+        input: &Input,
         prediction: Prediction,
     ) {
         let envelope = arrival.envelope;
@@ -257,8 +263,11 @@ impl Flow {
         for error in &outcome.errors {
             self.counters.error("rule", error, now);
         }
+        let latency = now.duration_since(envelope.received_at);
+        let mut fired = Vec::new();
         for rule in &outcome.fired {
             let Some(name) = rules.set.name(*rule) else { continue };
+            fired.push(name.clone());
             let id = arrival.publisher_id(self.id.as_deref());
             let decision = Arc::new(Decision {
                 id: Uuid::now_v7(),
@@ -271,8 +280,7 @@ impl Flow {
                 model: package.name.clone(),
                 version: package.version,
                 engine: self.caller.model().status().kind.as_str(),
-                latency_us: u64::try_from(now.duration_since(envelope.received_at).as_micros())
-                    .unwrap_or(u64::MAX),
+                latency_us: u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
                 redelivered: envelope.redelivered && id.is_none(),
             });
             self.counters.decision();
@@ -282,6 +290,10 @@ impl Flow {
             if let Err(error) = rules.record(&decision, envelope) {
                 self.counters.error("record", &error, now);
             }
+        }
+        if let Some(gathering) = &self.gathering {
+            let seen = Seen { input, prediction: &prediction, latency, fired: &fired };
+            gathering.add(&envelope.topic, &self.device, &seen);
         }
         if let Some(observe) = &self.observer {
             observe(&Observation {

@@ -15,6 +15,7 @@ mod pipeline;
 mod reload;
 mod rules;
 mod standing;
+mod summaries;
 mod thread;
 mod view;
 
@@ -33,6 +34,7 @@ use self::config::{Config, Problems};
 use self::connection::Connection;
 use self::pipeline::Pipeline;
 use self::standing::Standing;
+use self::summaries::Summaries;
 use crate::action;
 use crate::api::{Api, ApiConfig, Counts, PipelineStatus, Shown, View};
 use crate::broker::{Broker, BrokerConfig};
@@ -85,6 +87,7 @@ pub struct App {
     shown: Shown,
     stalled: Option<Stalled>,
     clouds: Clouds,
+    summaries: Option<Summaries>,
     connections: BTreeMap<Name, Connection>,
     pipelines: BTreeMap<Name, Pipeline>,
     /// Pipelines that were replaced, sending what they decided.
@@ -100,12 +103,16 @@ impl App {
             let clouds = config.cloud.keys().cloned().collect();
             Outbox::start(outbox, device.id.clone(), clouds, Arc::new(SystemClock))
         });
+        let summaries = config.summary.as_ref().zip(outbox.clone());
+        let summaries =
+            summaries.map(|(summary, outbox)| Summaries::new(summary, outbox, &SystemClock));
         let workshop = Workshop {
             device,
             clock: Arc::new(SystemClock),
             models: Models::new(&config.models),
             observer,
             outbox,
+            summaries: summaries.is_some(),
         };
         let mut pipelines = BTreeMap::new();
         let mut problems = Vec::new();
@@ -129,6 +136,7 @@ impl App {
             shown,
             stalled: None,
             clouds: Clouds::default(),
+            summaries,
             connections,
             pipelines,
             retiring: Group::default(),
@@ -187,13 +195,16 @@ impl App {
 
     /// Stops the intake, decides what is queued and sends what was decided, all within the configured
     /// deadline; then says goodbye to the clouds and the brokers. What is left is counted and named.
-    pub async fn drain(self) {
+    pub async fn drain(mut self) {
         let deadline = self.config.shutdown.drain.0;
         self.shown.rcu(|view| View { stopping: true, ..View::clone(view) });
         for connection in self.connections.values() {
             connection.close_intake();
         }
         let end = SystemClock.now() + deadline;
+        if let Some(summaries) = &mut self.summaries {
+            summaries.look(&self.pipelines);
+        }
         let mut stopping = self.retiring;
         for (name, pipeline) in self.pipelines {
             stopping.spawn("drain", async move {
@@ -208,6 +219,9 @@ impl App {
             });
         }
         stopping.drain(deadline + GOODBYE).await;
+        if let Some(summaries) = &mut self.summaries {
+            summaries.cut(&SystemClock);
+        }
         if let Some(outbox) = &self.workshop.outbox {
             // Before the outbox, which the clouds read from. Before the connections: what is on disk is
             // acknowledged.

@@ -13,6 +13,7 @@ use super::counters::Counters;
 use super::flow::{Batch, Flow};
 use super::key::Keyer;
 use super::rules::Rules;
+use super::summaries::{Gathering, Source};
 use super::thread::Thread;
 use crate::action::{self, ActionConfig, ActionCounts};
 use crate::api::{Counts, PipelineStatus};
@@ -22,6 +23,7 @@ use crate::model::Model;
 use crate::mqtt::{ConnectionConfig, QoS};
 use crate::outbox::Outbox;
 use crate::pipeline::window::Streams;
+use crate::summary::Gatherer;
 use crate::task::{Queue, WhenFull};
 
 /// Both places where a pipeline is counted: before its queue and behind it.
@@ -62,6 +64,8 @@ pub(super) struct Pipeline {
     queue: Arc<Queue<Envelope>>,
     routed: Arc<RouteCounters>,
     counters: Arc<Counters>,
+    /// For the summaries, where there are any.
+    gatherer: Option<Arc<Gatherer>>,
     state: State,
 }
 
@@ -121,6 +125,7 @@ impl Pipeline {
             queue: Arc::new(Queue::new(capacity, config.queue.when_full)),
             routed: Arc::default(),
             counters,
+            gatherer: workshop.summaries.then(Arc::default),
             state: State::Degraded(String::new()),
         };
         pipeline.state = pipeline.make(workshop, name)?;
@@ -138,6 +143,10 @@ impl Pipeline {
     fn flow(&self, workshop: &Workshop, name: &Name, parts: Parts) -> Flow {
         let InputConfig::Mqtt(input) = &self.config.input;
         let nothing_done = Rules::without_actions(parts.rules);
+        let gathering = self.gatherer.clone().map(|gatherer| {
+            let group = self.config.summary.group.clone();
+            Gathering::new(gatherer, parts.caller.model().package(), group)
+        });
         Flow {
             name: name.clone(),
             device: Arc::clone(&workshop.device),
@@ -151,6 +160,7 @@ impl Pipeline {
             counters: Arc::clone(&self.counters),
             observer: workshop.observer.clone(),
             outbox: workshop.outbox.clone(),
+            gathering,
             clock: Arc::clone(&workshop.clock),
             batch: Batch::default(),
             progress: Arc::default(),
@@ -294,12 +304,22 @@ impl Pipeline {
         }
     }
 
-    pub(super) fn status(&self, name: &Name) -> PipelineStatus {
-        let model = match &self.state {
+    fn model(&self) -> Option<&Arc<Model>> {
+        match &self.state {
             State::Running(running) => Some(&running.model),
             State::Built(flow) => Some(flow.caller.model()),
             State::Degraded(_) => None,
-        };
+        }
+    }
+
+    /// What its summaries are made from, where there are any.
+    pub(super) fn source(&self) -> Option<Source> {
+        let gatherer = self.gatherer.clone()?;
+        Some(Source::new(gatherer, self.counters(), self.config.queue.when_full, self.model()))
+    }
+
+    pub(super) fn status(&self, name: &Name) -> PipelineStatus {
+        let model = self.model();
         let version = |model: &Arc<Model>| {
             let package = model.package();
             format!("{}@{}", package.name, package.version)

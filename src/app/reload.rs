@@ -46,6 +46,7 @@ impl App {
             ("device", self.config.device != config.device),
             ("broker", self.config.broker != config.broker),
             ("models", self.config.models != config.models),
+            ("summary", self.config.summary != config.summary),
             ("outbox", self.config.outbox.is_some() && self.config.outbox != config.outbox),
         ];
         let changed = parts.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| {

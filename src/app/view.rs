@@ -17,10 +17,25 @@ pub(super) fn nothing(device: &Device) -> Shown {
 }
 
 impl App {
-    /// Shows the device as it is now; to be called once a second or so while [`App::is_shown`].
-    pub fn show(&self) {
+    /// Shows the device as it is now, and closes the window of the summaries when it is over; to be called once a
+    /// second or so.
+    pub fn tick(&mut self) {
+        let view = self.view();
+        if let Some(summaries) = &mut self.summaries {
+            summaries.look(&self.pipelines);
+            summaries.tick(&view, &SystemClock);
+        }
+        self.shown.store(Arc::new(view));
+    }
+
+    /// Shows the device as it is now.
+    pub(super) fn show(&self) {
+        self.shown.store(Arc::new(self.view()));
+    }
+
+    fn view(&self) -> View {
         let connections = self.connections.iter();
-        self.shown.store(Arc::new(View {
+        View {
             stalled: self.stalled.as_ref().map(ToString::to_string),
             pipelines: self.pipelines(),
             connections: connections
@@ -30,12 +45,7 @@ impl App {
             outbox: self.outbox(),
             clouds: self.clouds(),
             ..View::new(self.device().id.clone(), SystemClock.now())
-        }));
-    }
-
-    /// Whether anybody can look.
-    pub fn is_shown(&self) -> bool {
-        self.api.is_some()
+        }
     }
 
     /// Where the API listens, while it does.

@@ -16,8 +16,8 @@ use crate::task::{Clock, SystemClock};
 /// How often it is tried to build again what is degraded.
 const HEAL_EVERY: Duration = Duration::from_secs(10);
 
-/// How often those who look in from the side get something new to see.
-const SHOW_EVERY: Duration = Duration::from_secs(1);
+/// How often those who look in from the side get something new to see, and how punctual summaries are.
+const TICK: Duration = Duration::from_secs(1);
 
 /// 2026-01-01: no clock that is right says less.
 const MADE: Timestamp = Timestamp::constant(1_767_225_600, 0);
@@ -67,7 +67,7 @@ async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Resul
     let mut watch = watchdog.ticks();
     let mut report = every(app.report_every());
     let mut heal = every(HEAL_EVERY);
-    let mut show = every(SHOW_EVERY);
+    let mut tick = every(TICK);
     let settle = tokio::time::sleep(SETTLE_AFTER);
     tokio::pin!(settle);
     let mut settled = false;
@@ -83,7 +83,7 @@ async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Resul
             _ = watch.tick() => watchdog.feed(&mut app).await,
             _ = report.tick() => app.log_counts(),
             _ = heal.tick() => app.heal(),
-            _ = show.tick(), if app.is_shown() => app.show(),
+            _ = tick.tick() => app.tick(),
             () = &mut settle, if !settled => {
                 app.settle();
                 settled = true;

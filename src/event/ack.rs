@@ -28,6 +28,11 @@ impl Ack {
         Self(Some(Arc::new(Pending { shares: AtomicUsize::new(1), settled: Box::new(settled) })))
     }
 
+    /// Somebody waits for it.
+    pub const fn is_awaited(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// One more share for one more consumer.
     #[must_use]
     pub fn share(&self) -> Self {

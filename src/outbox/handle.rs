@@ -1,6 +1,7 @@
 //! The outbox as the rest of the program holds it.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,7 @@ impl Drop for Last {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub inlet: Inlet,
+    path: PathBuf,
     status: Mutex<Status>,
     clock: Arc<dyn Clock>,
 }
@@ -77,6 +79,13 @@ pub struct Amount {
     pub bytes: u64,
 }
 
+impl Status {
+    /// Records that are on disk or wait for it.
+    pub fn kept(&self) -> u64 {
+        self.waiting + self.stored.values().map(|amount| amount.records).sum::<u64>()
+    }
+}
+
 impl Outbox {
     /// Starts the thread, which opens the database. Whatever is wrong with that is told by
     /// [`Outbox::status`], and tried again until it works. Records are kept until each of `clouds` has
@@ -90,6 +99,7 @@ impl Outbox {
         let (newest_sender, newest) = watch::channel(0);
         let shared = Arc::new(Shared {
             inlet: Inlet::new(config),
+            path: config.path.clone(),
             status: Mutex::default(),
             clock: Arc::clone(&clock),
         });
@@ -103,6 +113,11 @@ impl Outbox {
             outbox.shared.status().problem = Some(format!("no thread could be started: {error}"));
         }
         outbox
+    }
+
+    /// Where the database lies.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
     }
 
     /// Takes in a record; `ack` is settled when it is on disk, or given up by policy. Never waits.

@@ -32,6 +32,8 @@ pub(super) enum Command {
         cloud: Name,
         /// Behind this place; behind all that the cloud has by default.
         after: Option<i64>,
+        /// Up to this place; the newest by default.
+        upto: Option<i64>,
         records: usize,
         bytes: usize,
         reply: oneshot::Sender<Reply>,
@@ -124,8 +126,9 @@ impl Inlet {
             self.work.notify_one();
             return;
         };
-        // Nobody will ever write a record that is too large: to hold its message would not help.
-        if hold && reason != Reason::TooLarge {
+        // Nobody will ever write a record that is too large: to hold its message would not help. What no message
+        // is behind does not come again.
+        if hold && reason != Reason::TooLarge && ack.is_awaited() {
             // The share is dropped unsettled: the message comes again.
             return;
         }

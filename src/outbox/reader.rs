@@ -6,39 +6,100 @@ use super::inlet::{Command, Refused};
 use super::{Batch, Outbox, Record};
 use crate::event::Name;
 
-/// Hands out the records that a cloud has not got, oldest first, each once. What is handed out is in the
-/// hands of the caller until it is [`Reader::delivered`] or [`Reader::dead_letter`]ed; what is neither
-/// comes again after [`Reader::rewind`] or a restart. Several batches may be in hand, and be done with in
-/// any order.
+/// While there is a backlog, so many batches in a row are of what is new; the next is of the backlog.
+const LIVE_TURNS: u8 = 3;
+
+/// Hands out the records that a cloud has not got, each once. What is handed out is in the hands of the
+/// caller until it is [`Reader::delivered`] or [`Reader::dead_letter`]ed; what is neither comes again after
+/// [`Reader::rewind`] or a restart. Several batches may be in hand, and be done with in any order.
+///
+/// They come oldest first. Where more than a batch waits, what is written from then on comes before it: a
+/// month of backlog does not hide today's alarm. One batch in four is of the backlog meanwhile, so that it
+/// ends.
 #[derive(Debug)]
 pub struct Reader {
     cloud: Name,
     outbox: Outbox,
-    /// Everything up to here was handed out; `None`: what the cloud has counts.
+    /// Everything up to here was handed out, but for what `live` tells of; `None`: what the cloud has
+    /// counts.
     position: Option<i64>,
+    live: Option<Live>,
+}
+
+/// What came after the backlog.
+#[derive(Debug, Clone, Copy)]
+struct Live {
+    /// The backlog ends here.
+    from: i64,
+    /// Everything behind `from` up to here was handed out.
+    position: i64,
+    /// Batches of it in a row.
+    turns: u8,
 }
 
 impl Reader {
     pub(super) fn new(cloud: Name, outbox: Outbox) -> Self {
-        Self { cloud, outbox, position: None }
+        Self { cloud, outbox, position: None, live: None }
     }
 
     /// The next records, at most `records` and about `bytes`, but at least one; `None`: there is nothing
     /// more at the moment, or the outbox has stopped. While the database cannot be read, this waits.
     pub async fn next(&mut self, records: usize, bytes: usize) -> Option<Batch> {
+        loop {
+            let newest = *self.outbox.newest.borrow();
+            match self.live {
+                Some(live) if live.position < newest && live.turns < LIVE_TURNS => {
+                    let (batch, position) =
+                        self.read(Some(live.position), None, records, bytes).await?;
+                    self.live = Some(Live { position, turns: live.turns + 1, ..live });
+                    if batch.is_some() {
+                        return batch;
+                    }
+                }
+                Some(live) => {
+                    let (batch, position) =
+                        self.read(self.position, Some(live.from), records, bytes).await?;
+                    let is_done = position >= live.from;
+                    self.position = Some(if is_done { live.position } else { position });
+                    self.live = (!is_done).then_some(Live { turns: 0, ..live });
+                    if batch.is_some() {
+                        return batch;
+                    }
+                }
+                None => {
+                    let (batch, position) = self.read(self.position, None, records, bytes).await?;
+                    self.position = Some(position);
+                    let more = usize::try_from(newest - position).is_ok_and(|more| more > records);
+                    self.live = more.then_some(Live { from: newest, position: newest, turns: 0 });
+                    return batch;
+                }
+            }
+        }
+    }
+
+    /// What lies between two places, and how far it was looked at.
+    async fn read(
+        &self,
+        after: Option<i64>,
+        upto: Option<i64>,
+        records: usize,
+        bytes: usize,
+    ) -> Option<(Option<Batch>, i64)> {
         let (reply, answer) = oneshot::channel();
-        let (cloud, after) = (self.cloud.clone(), self.position);
-        let command = Command::Read { cloud, after, records, bytes, reply };
+        let cloud = self.cloud.clone();
+        let command = Command::Read { cloud, after, upto, records, bytes, reply };
         if !self.outbox.shared.inlet.ask(command) {
             return None;
         }
         let answer = answer.await.ok()?;
-        self.position = Some(answer.position);
-        answer.batch
+        Some((answer.batch, answer.position))
     }
 
-    /// Waits until there is something behind what was handed out; false: the outbox has stopped.
+    /// Waits until there is something that was not handed out; false: the outbox has stopped.
     pub async fn notified(&mut self) -> bool {
+        if self.live.is_some() {
+            return true;
+        }
         let position = self.position.unwrap_or(-1);
         self.outbox.newest.wait_for(|newest| *newest > position).await.is_ok()
     }
@@ -60,6 +121,6 @@ impl Reader {
 
     /// Forgets what was handed out: what is not done with is handed out again.
     pub fn rewind(&mut self) {
-        self.position = None;
+        (self.position, self.live) = (None, None);
     }
 }

@@ -300,3 +300,44 @@ async fn another_device_is_another_epoch() {
     assert!(new.epoch > old.epoch && new.seq == 1);
     stop(outbox).await;
 }
+
+#[tokio::test]
+async fn what_is_new_does_not_wait_behind_a_backlog() {
+    let site = Site::new();
+    let outbox = site.start(&["main"]);
+    let old: Vec<_> = (0..40).map(|n| n.to_string()).collect();
+    append(&outbox, Kind::Summary, &old.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let mut reader = outbox.reader(name("main"));
+    let mut seen = Vec::new();
+    let mut take = async |reader: &mut Reader| {
+        assert!(timeout(SOON, reader.notified()).await.expect("in time"));
+        let batch = reader.next(2, 1 << 20).await.expect("a batch");
+        reader.delivered(&batch);
+        let found: Vec<_> = bodies(&batch).iter().map(|body| (*body).to_owned()).collect();
+        seen.extend(found.clone());
+        found
+    };
+    assert_eq!(take(&mut reader).await, ["0", "1"]);
+    append(&outbox, Kind::Decision, &["100", "101", "102", "103", "104", "105", "106", "107"])
+        .await;
+    assert_eq!(take(&mut reader).await, ["100", "101"], "the alarm first");
+    assert_eq!(take(&mut reader).await, ["102", "103"]);
+    assert_eq!(take(&mut reader).await, ["104", "105"]);
+    assert_eq!(take(&mut reader).await, ["2", "3"], "the backlog has its share");
+    assert_eq!(take(&mut reader).await, ["106", "107"]);
+    assert_eq!(take(&mut reader).await, ["4", "5"]);
+    // A restart in the middle: what was new and arrived does not come again.
+    stop(outbox).await;
+    let outbox = site.start(&["main"]);
+    let mut reader = outbox.reader(name("main"));
+    append(&outbox, Kind::Decision, &["108"]).await;
+    while seen.len() < 49 {
+        assert!(timeout(SOON, reader.notified()).await.expect("in time"));
+        let Some(batch) = reader.next(100, 1 << 20).await else { continue };
+        reader.delivered(&batch);
+        seen.extend(bodies(&batch).iter().map(|body| (*body).to_owned()));
+    }
+    seen.sort_by_key(|body| body.parse::<u32>().expect("a number"));
+    let wanted = (0..40).chain(100..109).map(|n| n.to_string());
+    assert_eq!(seen, wanted.collect::<Vec<_>>());
+}

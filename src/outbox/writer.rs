@@ -120,8 +120,8 @@ impl Writer {
     fn obey(&mut self, commands: VecDeque<Command>) {
         for command in commands {
             match command {
-                Command::Read { cloud, after, records, bytes, reply } => {
-                    self.reads.push(Read { cloud, after, most: (records, bytes), reply });
+                Command::Read { cloud, after, upto, records, bytes, reply } => {
+                    self.reads.push(Read { cloud, after, upto, most: (records, bytes), reply });
                 }
                 Command::Delivered { cloud, after, upto } => self.clouds.mark(&cloud, after, upto),
                 Command::Refused(refused) => {

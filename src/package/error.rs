@@ -50,6 +50,14 @@ pub enum PackageError {
         /// What is wrong and what would be right.
         reason: String,
     },
+    /// `reference.json` has a mistake.
+    #[error("{}: {reason}", path.display())]
+    Reference {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
     /// The model's file is not the one that was looked at when the package was opened.
     #[error("{} was changed after it was checked; load the model again", path.display())]
     Changed {

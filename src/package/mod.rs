@@ -10,6 +10,7 @@ pub(crate) mod graph;
 mod labels;
 mod open;
 mod parse;
+mod reference;
 mod repository;
 mod signature;
 mod spec;
@@ -18,6 +19,7 @@ pub use error::PackageError;
 pub use golden::{Expectation, GoldenInput, GoldenSample};
 pub use open::Package;
 pub use parse::SpecError;
+pub use reference::{Quantile, Reference};
 pub use repository::{InvalidModelRef, Listed, ModelRef, Repository};
 pub use signature::{Signature, decode};
 pub use spec::{

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::{GoldenSample, PackageError, Signature, Spec, golden, labels, parse, repository};
+use super::{
+    GoldenSample, PackageError, Reference, Signature, Spec, golden, labels, parse, repository,
+};
 use crate::disk;
 use crate::event::ModelName;
 
@@ -34,6 +36,8 @@ pub struct Package {
     pub golden: Vec<GoldenSample>,
     /// What the ONNX file says about itself.
     pub signature: Signature,
+    /// `reference.json`, if there is one.
+    pub reference: Option<Reference>,
 }
 
 impl Package {
@@ -53,6 +57,7 @@ impl Package {
             None => Vec::new(),
         };
         let golden = golden::read(&directory.join("golden"))?;
+        let reference = Reference::read(&directory.join("reference.json"))?;
         let whole = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
         let part = |path: Option<&Path>| {
             path.and_then(Path::file_name).and_then(|name| name.to_str().map(str::to_owned))
@@ -60,7 +65,8 @@ impl Package {
         let version = part(Some(&whole)).and_then(|text| repository::version(&text));
         let named = if version.is_some() { part(whole.parent()) } else { part(Some(&whole)) };
         let named = named.unwrap_or_default();
-        Self { spec, labels, golden, ..Self::bare(&onnx, &named, version.unwrap_or(1))? }.checked()
+        Self { spec, labels, golden, reference, ..Self::bare(&onnx, &named, version.unwrap_or(1))? }
+            .checked()
     }
 
     /// Opens a `.onnx` file, a directory with `model.onnx` in it, or a directory of versions.
@@ -107,6 +113,7 @@ impl Package {
             labels: Vec::new(),
             golden: Vec::new(),
             signature,
+            reference: None,
         })
     }
 

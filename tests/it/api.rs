@@ -43,11 +43,11 @@ async fn get(address: SocketAddr, path: &str) -> Reply {
 }
 
 /// Asks until it is ready, or is not any more.
-async fn until_ready(app: &App, ready: bool) -> Reply {
+async fn until_ready(app: &mut App, ready: bool) -> Reply {
     let address = app.api_address().expect("it listens");
     let wait = async {
         loop {
-            app.show();
+            app.tick();
             let reply = get(address, "/v2/health/ready").await;
             if (reply.status == 200) == ready {
                 return reply;
@@ -77,14 +77,14 @@ fn promtool(arguments: &[&str], input: &str) -> Option<(bool, String)> {
 async fn metrics_tell_what_a_pipeline_did() {
     let broker = Mosquitto::start();
     let without_disk = "outbox.path=/dev/null/outbox.db";
-    let app = site::start(site::BEARING, broker.port(), &[OPEN, without_disk]).await;
+    let mut app = site::start(site::BEARING, broker.port(), &[OPEN, without_disk]).await;
     let mut peer = Peer::connect("peer", broker.port()).await;
     peer.subscribe("plant/+/alarm").await;
     peer.publish("plant/a/vibration", site::window("outer_race", 1)).await;
     peer.publish("plant/a/vibration", "this is no json").await;
     peer.next_json().await;
     site::until(&app, "bearing", |counts| counts.messages == 2).await;
-    app.show();
+    app.tick();
 
     let reply = get(app.api_address().expect("it listens"), "/metrics").await;
     assert_eq!(reply.status, 200);
@@ -114,17 +114,17 @@ async fn metrics_tell_what_a_pipeline_did() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ready_follows_the_broker_and_live_does_not() {
     let mut broker = Mosquitto::start();
-    let app = site::start(site::BEARING, broker.port(), &[OPEN]).await;
+    let mut app = site::start(site::BEARING, broker.port(), &[OPEN]).await;
     let address = app.api_address().expect("it listens");
-    assert_eq!(until_ready(&app, true).await.json(), serde_json::json!({ "ready": true }));
+    assert_eq!(until_ready(&mut app, true).await.json(), serde_json::json!({ "ready": true }));
     broker.kill();
-    let reply = until_ready(&app, false).await;
+    let reply = until_ready(&mut app, false).await;
     assert_eq!(reply.status, 503);
     assert_eq!(reply.json()["error"], "not ready: connection `local`");
     let live = get(address, "/v2/health/live").await;
     assert_eq!((live.status, live.json()), (200, serde_json::json!({ "live": true })));
     broker.start_again();
-    until_ready(&app, true).await;
+    until_ready(&mut app, true).await;
     app.drain().await;
     assert!(TcpStream::connect(address).await.is_err(), "the port is closed at the end");
 }
@@ -212,7 +212,7 @@ async fn a_taken_port_is_tried_again_and_a_reload_moves_it() {
     drop(taken);
     app.heal();
     assert_eq!(app.api_address(), Some(address));
-    assert_eq!(until_ready(&app, true).await.status, 200);
+    assert_eq!(until_ready(&mut app, true).await.status, 200);
 
     let config = site::parse(site::BEARING, broker.port(), &[OPEN]).expect("config");
     app.reload(config).await.expect("reload");

@@ -13,6 +13,7 @@ mod overload;
 mod process;
 mod reload;
 mod service;
+mod summary;
 mod support;
 mod sync;
 mod tidy;

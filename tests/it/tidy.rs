@@ -18,6 +18,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("ingest", &["event", "task", "net", "mqtt"]),
     ("action", &["event", "task", "net", "mqtt"]),
     ("broker", &["event", "task", "net"]),
+    ("summary", &["event", "task", "disk", "package"]),
     ("outbox", &["event", "task", "disk"]),
     ("sync", &["event", "task", "net", "mqtt", "outbox"]),
     ("api", &["event", "task", "net", "action", "outbox", "sync"]),

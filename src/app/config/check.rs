@@ -41,6 +41,11 @@ pub(super) fn check(draft: &Draft, mistakes: &mut Mistakes<'_>) {
     {
         mistakes.add(&join("outbox", key), message);
     }
+    for (key, message) in
+        draft.summary.iter().flatten().flat_map(crate::summary::SummaryConfig::check)
+    {
+        mistakes.add(&join("summary", key), message);
+    }
     let site =
         Site { mqtt: &draft.mqtt, device: draft.device.as_ref().map(super::DeviceConfig::resolve) };
     for (name, pipeline) in &draft.pipeline {
@@ -102,11 +107,14 @@ impl Site<'_> {
                 mistakes.add(&format!("{key}.queue.when_full"), message);
             }
         }
-        if let Some(Some(template)) = &pipeline.key {
+        let group = pipeline.summary.as_ref().and_then(|summary| summary.group.as_ref());
+        let of_stream = pipeline.key.as_ref().and_then(Option::as_ref);
+        for (part, template) in [("key", of_stream), ("summary.group", group)] {
+            let Some(template) = template else { continue };
             let label = self.device.as_ref().and_then(|device| template.missing_label(device));
             let level = levels.as_ref().and_then(|levels| levels.missing_in_key(template));
             for message in label.map(no_label).into_iter().chain(level) {
-                mistakes.add(&format!("{key}.key"), message);
+                mistakes.add(&format!("{key}.{part}"), message);
             }
         }
         if let Some(decode) = &pipeline.decode

@@ -21,6 +21,7 @@ use crate::outbox::OutboxConfig;
 use crate::pipeline::decode::DecodeConfig;
 use crate::pipeline::rules::Condition;
 use crate::pipeline::window::{StreamLimits, WindowConfig};
+use crate::summary::{GroupConfig, SummaryConfig};
 use crate::sync::CloudConfig;
 
 /// `None` stands for what is wrong; what is not written has its default.
@@ -35,6 +36,7 @@ pub(super) struct Draft {
     pub models: Option<ModelsConfig>,
     pub pipeline: BTreeMap<Name, PipelineDraft>,
     pub outbox: Option<Option<OutboxConfig>>,
+    pub summary: Option<Option<SummaryConfig>>,
     pub api: Option<Option<ApiConfig>>,
     pub shutdown: Option<ShutdownConfig>,
 }
@@ -51,6 +53,7 @@ pub(super) struct PipelineDraft {
     pub model: Option<String>,
     pub queue: Option<QueueConfig>,
     pub actions: Option<ActionsConfig>,
+    pub summary: Option<GroupConfig>,
     pub rule: BTreeMap<Name, RuleConfig>,
     /// What the rules evaluate, also of those that could not be read as a whole.
     pub conditions: BTreeMap<Name, Condition>,
@@ -70,6 +73,11 @@ impl Draft {
             pipeline: table
                 .each("pipeline", |tables, name| Some(PipelineDraft::read(tables, name))),
             outbox: table.or_default("outbox"),
+            summary: if tree.get("summary").is_some() {
+                table.value("summary")
+            } else {
+                Some(Some(SummaryConfig::default()))
+            },
             api: table.or_default("api"),
             shutdown: table.or_default("shutdown"),
         }
@@ -110,6 +118,7 @@ impl Draft {
             models: self.models.unwrap_or_default(),
             pipeline,
             outbox: self.outbox.flatten().or(usual),
+            summary: self.summary.flatten(),
             api: self.api.flatten(),
             shutdown: self.shutdown.unwrap_or_default(),
         }
@@ -130,6 +139,7 @@ impl PipelineDraft {
             model: table.value("model"),
             queue: table.or_default("queue"),
             actions: table.or_default("actions"),
+            summary: table.or_default("summary"),
             rule: table.each("rule", whole_rule),
             conditions: table.each("rule", condition),
         }
@@ -145,6 +155,7 @@ impl PipelineDraft {
             model: self.model?,
             queue: self.queue?,
             actions: self.actions?,
+            summary: self.summary?,
             rule: self.rule,
         })
     }

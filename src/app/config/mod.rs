@@ -34,6 +34,7 @@ use crate::outbox::OutboxConfig;
 use crate::pipeline::decode::DecodeConfig;
 use crate::pipeline::rules::{Condition, Hits};
 use crate::pipeline::window::{StreamLimits, WindowConfig};
+use crate::summary::{GroupConfig, SummaryConfig};
 use crate::sync::CloudConfig;
 use crate::task::WhenFull;
 
@@ -58,6 +59,9 @@ pub struct Config {
     /// Records on their way to the clouds. Where there is a cloud and this is not written, the usual one;
     /// without either no records are kept.
     pub outbox: Option<OutboxConfig>,
+    /// What happened, told to the clouds at regular times; without this table every minute. `enabled = false`
+    /// stops it.
+    pub summary: Option<SummaryConfig>,
     /// Health and metrics over HTTP; without this table no port is open.
     pub api: Option<ApiConfig>,
     /// How the process ends.
@@ -143,6 +147,9 @@ pub struct PipelineConfig {
     /// What its rules do, on its way out.
     #[serde(default)]
     pub actions: ActionsConfig,
+    /// What its summaries tell apart.
+    #[serde(default)]
+    pub summary: GroupConfig,
     /// What is decided, by name.
     #[serde(default)]
     pub rule: BTreeMap<Name, RuleConfig>,

@@ -20,6 +20,7 @@ pub fn schema() -> Json {
         "PipelineConfig",
         "RuleConfig",
         "OutboxConfig",
+        "SummaryConfig",
         "ApiConfig",
     ];
     for definition in named {

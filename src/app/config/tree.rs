@@ -9,6 +9,9 @@ use serde_json::Value as Json;
 use super::Problem;
 use super::layer::Layer;
 
+/// Tables whose absence does not mean that they are off. `null` does.
+const ON_BY_DEFAULT: [&str; 1] = ["summary"];
+
 /// Lays the layers over each other, and takes out what is not enabled.
 pub(super) fn merge(layers: Vec<Layer>) -> Result<(Json, Origins), Problem> {
     let merged = layers
@@ -17,7 +20,13 @@ pub(super) fn merge(layers: Vec<Layer>) -> Result<(Json, Origins), Problem> {
         .build()
         .map_err(|error| problem("", "", error.to_string()))?;
     let mut origins = Origins::default();
-    let tree = strip_disabled(plain(&merged.cache, "", &mut origins));
+    let mut tree = plain(&merged.cache, "", &mut origins);
+    for key in ON_BY_DEFAULT {
+        if let Some(table) = tree.get_mut(key).filter(|table| is_disabled(table)) {
+            *table = Json::Null;
+        }
+    }
+    let tree = strip_disabled(tree);
     Ok((tree, origins))
 }
 
@@ -134,14 +143,17 @@ fn plain(value: &Value, key: &str, origins: &mut Origins) -> Json {
 /// `enabled = false` takes a table out of the tree, unchecked; `enabled = true` says nothing.
 fn strip_disabled(tree: Json) -> Json {
     let Json::Object(entries) = tree else { return tree };
-    let disabled = |value: &Json| value.get("enabled") == Some(&Json::Bool(false));
     Json::Object(
         entries
             .into_iter()
             .filter(|(key, value)| {
-                !(disabled(value) || key == "enabled" && value == &Json::Bool(true))
+                !(is_disabled(value) || key == "enabled" && value == &Json::Bool(true))
             })
             .map(|(key, value)| (key, strip_disabled(value)))
             .collect(),
     )
+}
+
+fn is_disabled(table: &Json) -> bool {
+    table.get("enabled") == Some(&Json::Bool(false))
 }

@@ -1,8 +1,10 @@
 //! `eir demo`: a whole site in one process: a broker, a machine, a camera, and eir deciding.
 //!
 //! Everything goes the way it goes in the field: the devices publish over TCP, eir reads the same
-//! broker with the configuration in `demo.toml`, and what it decides is read back from the broker.
+//! broker with the configuration in `demo.toml`, what it decides is read back from the broker, and a stand-in cloud
+//! gets the records.
 
+mod cloud;
 mod conveyor;
 mod judge;
 mod report;
@@ -13,6 +15,7 @@ mod watch;
 mod world;
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +24,8 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use tokio::signal::ctrl_c;
 
+use self::cloud::Cloud;
+use self::report::Sent;
 use self::screen::Screen;
 use self::watch::{Watch, Watched};
 use self::world::{BLOCK, Camera, FRAME, Ledger, Sensor, publish_frames};
@@ -51,6 +56,9 @@ pub(super) struct DemoArgs {
     /// Write the closing table as JSON, too
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Cuts the network to the stand-in cloud for so long, e.g. 10s, from a third of the way on
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    cut_network: Option<Duration>,
     /// Where the shipped models lie; looked for in the usual places by default
     #[arg(long, value_name = "DIR")]
     models: Option<PathBuf>,
@@ -68,6 +76,8 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
     let models = models(args.models.as_deref())?;
     args.report.as_deref().map_or(Ok(()), probe)?;
     let length = Duration::from_secs(args.seconds);
+    let outage = args.cut_network.map(|cut| outage(length, cut)).transpose()?;
+    let scratch = Scratch::new()?;
     let mut screen = Screen::new(length);
     let broker = BrokerConfig { listen: "127.0.0.1:0".to_owned(), ..BrokerConfig::default() };
     let broker = Broker::start(&broker).map_err(|e| Failure::new(Exit::Unavailable, e))?;
@@ -77,10 +87,13 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
         address.port()
     ))?;
 
-    let config = configuration(args.engine, &models, address.port())?;
+    let (cloud, mut summaries) = Cloud::start().await.context("no port for the stand-in cloud")?;
+    screen.line(&format!("cloud       {}  (a stand-in, on this machine)", cloud.url()))?;
+
+    let config = configuration(args.engine, &models, address.port(), &cloud.url(), &scratch)?;
     let ledgers = [Ledger::default(), Ledger::default()];
     let watch = Arc::new(Watch::new(PIPELINES.into_iter().zip(ledgers.clone())));
-    let app = App::start(config, Some(watch.observer())).map_err(super::start_failure)?;
+    let mut app = App::start(config, Some(watch.observer())).map_err(super::start_failure)?;
     for status in app.pipelines() {
         if let Some(problem) = status.problem {
             return Err(anyhow!("{} cannot be shown: {problem}", status.name).into());
@@ -131,11 +144,22 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
     let started = SystemClock.now();
     let elapsed = || SystemClock.now().duration_since(started);
     let mut ticks = tokio::time::interval(Duration::from_millis(200));
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    let mut waited = 0;
     let end = tokio::time::sleep(length);
     tokio::pin!(end);
     loop {
         tokio::select! {
             Some(message) = decisions.recv() => screen.line(&watch.read(&message))?,
+            Some(summary) = summaries.recv() => screen.line(&summary)?,
+            _ = seconds.tick() => {
+                app.tick();
+                if let Some(cut) = &outage {
+                    let gone = cut.contains(&elapsed());
+                    cloud.set_reachable(!gone);
+                    waited = waited.max(app.outbox().filter(|_| gone).map_or(0, |outbox| outbox.kept()));
+                }
+            }
             _ = ticks.tick() => screen.progress(elapsed(), &watch.summary())?,
             () = &mut end => break,
             _ = ctrl_c() => {
@@ -144,12 +168,16 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
             }
         }
     }
+    cloud.set_reachable(true);
     // The world stops, eir decides what is on its way, and the last decisions are read back.
     let pipelines = app.pipelines();
     devices.drain(Duration::from_secs(2)).await;
     app.drain().await;
     while let Ok(Some(message)) = tokio::time::timeout(LAST_WORDS, decisions.recv()).await {
         screen.line(&watch.read(&message))?;
+    }
+    while let Ok(summary) = summaries.try_recv() {
+        screen.line(&summary)?;
     }
     group.drain(Duration::from_secs(2)).await;
     broker.stop();
@@ -161,7 +189,8 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
             let engine = status.map_or_else(String::new, |p| p.engine.clone());
             Watched { name, events, period, engine }
         });
-    let report = watch.report(args.seed, watched);
+    let sent = Sent { received: cloud.received(), outage: args.cut_network, waited };
+    let report = watch.report(args.seed, watched, sent);
     if let Some(path) = &args.report {
         let json = serde_json::to_vec_pretty(&report).context("failed to write the report")?;
         crate::disk::replace(path, &json)
@@ -198,10 +227,58 @@ fn probe(path: &Path) -> anyhow::Result<()> {
     probe().with_context(|| format!("--report: cannot write {}", path.display()))
 }
 
-fn configuration(engine: EngineChoice, models: &Path, port: u16) -> Result<Config, Failure> {
+/// When the network is gone.
+fn outage(length: Duration, cut: Duration) -> Result<Range<Duration>, Failure> {
+    let from = length / 3;
+    let until = from + cut;
+    if until >= length {
+        let most = humantime::format_duration(Duration::from_secs((length - from).as_secs()));
+        let problem = anyhow!(
+            "--cut-network: the network is cut after a third of the demo and must be back before its end: \
+             less than {most}, or more --seconds"
+        );
+        return Err(Failure::new(Exit::Usage, problem));
+    }
+    Ok(from..until)
+}
+
+/// The directory of the demo's outbox; removed in the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> anyhow::Result<Self> {
+        let path = std::env::temp_dir().join(format!("eir-demo-{}", uuid::Uuid::now_v7()));
+        std::fs::create_dir(&path)
+            .with_context(|| format!("no directory for the records: {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    fn outbox(&self) -> String {
+        self.0.join("outbox.db").display().to_string()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What is left behind lies among what the system throws away.
+        let _removed = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn configuration(
+    engine: EngineChoice,
+    models: &Path,
+    port: u16,
+    cloud: &str,
+    scratch: &Scratch,
+) -> Result<Config, Failure> {
     let sources = Sources {
         text: Some(("demo.toml".to_owned(), CONFIG.to_owned())),
-        set: vec![format!("mqtt.local.url=mqtt://127.0.0.1:{port}")],
+        set: vec![
+            format!("mqtt.local.url=mqtt://127.0.0.1:{port}"),
+            format!("cloud.main.url={cloud}"),
+            format!("outbox.path={}", scratch.outbox()),
+        ],
         ..Sources::default()
     };
     let mut config = config::load(&sources).map_err(|e| Failure::new(Exit::Config, e))?;

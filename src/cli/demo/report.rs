@@ -1,7 +1,10 @@
 //! The closing table, for a person and as JSON.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
+use super::cloud::Received;
 use crate::cli::table::{bytes, table, thousands};
 
 /// What a run of the demo came to.
@@ -11,8 +14,22 @@ pub(super) struct Report {
     pub pipelines: Vec<PipelineReport>,
     /// Payload bytes that came in: what a cloud would have needed.
     pub bytes_in: u64,
-    /// Payload bytes of the decisions: what leaves the device.
+    /// Bytes of what was sent to the cloud, compressed.
     pub bytes_up: u64,
+    pub cloud: Sent,
+}
+
+/// What became of the records.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Sent {
+    #[serde(flatten)]
+    pub received: Received,
+    /// For how long the cloud could not be reached.
+    #[serde(skip)]
+    pub outage: Option<Duration>,
+    /// The most records that waited on disk meanwhile.
+    #[serde(skip)]
+    pub waited: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -53,7 +70,26 @@ impl Report {
             table(&header, &rows),
             bytes(self.bytes_in),
             bytes(self.bytes_up),
-        )
+        ) + &self.cloud.to_text()
+    }
+}
+
+impl Sent {
+    fn to_text(&self) -> String {
+        let Received { records, again, missing, .. } = &self.received;
+        let kinds: Vec<_> = records.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        let mut text = format!(
+            "records   {:>9}  at the cloud: {}; {missing} missing, {again} twice\n",
+            records.values().sum::<u64>(),
+            kinds.join(", "),
+        );
+        if let Some(outage) = self.outage {
+            let (outage, waited) = (humantime::format_duration(outage), self.waited);
+            text += &format!(
+                "network           gone for {outage}; meanwhile {waited} records waited on disk\n"
+            );
+        }
+        text
     }
 }
 

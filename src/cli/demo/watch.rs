@@ -6,7 +6,7 @@ use std::time::Duration;
 use sketches_ddsketch::{Config as SketchConfig, DDSketch};
 
 use super::judge::judge;
-use super::report::{PipelineReport, Report};
+use super::report::{PipelineReport, Report, Sent};
 use super::truth::Event;
 use super::world::Ledger;
 use crate::app::{Observation, Observer};
@@ -34,17 +34,13 @@ struct Seen {
     latency: DDSketch,
     /// Numbers of the messages that made a rule fire, as the decisions on the broker tell them.
     decided: Vec<u32>,
-    bytes_up: u64,
 }
 
 impl Watch {
     pub(super) fn new(pipelines: impl Iterator<Item = (&'static str, Ledger)>) -> Self {
         let pipelines: Vec<_> = pipelines.collect();
-        let seen = || Seen {
-            latency: DDSketch::new(SketchConfig::defaults()),
-            decided: Vec::new(),
-            bytes_up: 0,
-        };
+        let seen =
+            || Seen { latency: DDSketch::new(SketchConfig::defaults()), decided: Vec::new() };
         Self { seen: Mutex::new(pipelines.iter().map(|_| seen()).collect()), pipelines }
     }
 
@@ -73,7 +69,6 @@ impl Watch {
         let number = text("/origin").split(':').next().and_then(|id| id.parse::<u32>().ok());
         if let Some(index) = self.index(pipeline) {
             let seen = &mut self.lock()[index];
-            seen.bytes_up += message.payload.len() as u64;
             seen.decided.extend(number);
         }
         let best = decision.pointer("/prediction/detections/0").or(decision.pointer("/prediction"));
@@ -101,7 +96,12 @@ impl Watch {
     }
 
     /// The closing table.
-    pub(super) fn report(&self, seed: u64, watched: impl Iterator<Item = Watched>) -> Report {
+    pub(super) fn report(
+        &self,
+        seed: u64,
+        watched: impl Iterator<Item = Watched>,
+        sent: Sent,
+    ) -> Report {
         let seen = self.lock();
         let millis = |sketch: &DDSketch, q| sketch.quantile(q).ok().flatten().map(|s| s * 1e3);
         let pipelines =
@@ -126,7 +126,8 @@ impl Watch {
             seed,
             pipelines: pipelines.collect(),
             bytes_in: self.pipelines.iter().map(|(_, ledger)| ledger.total().1).sum(),
-            bytes_up: seen.iter().map(|seen| seen.bytes_up).sum(),
+            bytes_up: sent.received.bytes,
+            cloud: sent,
         }
     }
 
@@ -169,7 +170,7 @@ mod tests {
             period: FRAME,
             engine: String::new(),
         };
-        let report = watch.report(1, [watched()].into_iter());
+        let report = watch.report(1, [watched()].into_iter(), Sent::default());
         assert_eq!((report.pipelines[0].events, report.pipelines[0].recall), (1, Some(1.0)));
     }
 }

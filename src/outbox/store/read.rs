@@ -103,17 +103,21 @@ impl Store {
         &self,
         clouds: &Clouds,
         cloud: &Name,
-        after: Option<i64>,
+        (after, upto): (Option<i64>, Option<i64>),
         most: (usize, usize),
     ) -> Result<Reply, OutboxError> {
         let progress = clouds.progress(cloud);
         let start = after.unwrap_or(0).max(progress.cursor());
+        let end = upto.unwrap_or_else(|| self.newest());
         let (most_records, most_bytes) = most;
         let (mut position, mut bytes) = (start, 0);
         let mut records: Vec<Record> = Vec::new();
         let mut is_full = false;
         rows(&self.db, start, |row| {
             let pos = row.place.pos;
+            if pos > end {
+                return Ok(ControlFlow::Break(()));
+            }
             if !progress.is_done(pos) {
                 let record = row.record(&self.devices)?;
                 bytes += record.bytes();
@@ -128,8 +132,8 @@ impl Store {
             Ok(ControlFlow::Continue(()))
         })?;
         if !is_full {
-            // The newest may have been dropped: nobody needs to look for them again.
-            position = position.max(self.newest());
+            // The last ones may have been dropped: nobody needs to look for them again.
+            position = position.max(end);
         }
         let batch =
             (!records.is_empty()).then_some(Batch { after: start, upto: position, records });

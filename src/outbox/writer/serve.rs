@@ -12,6 +12,7 @@ use crate::event::Name;
 pub(super) struct Read {
     pub(super) cloud: Name,
     pub(super) after: Option<i64>,
+    pub(super) upto: Option<i64>,
     pub(super) most: (usize, usize),
     pub(super) reply: oneshot::Sender<Reply>,
 }
@@ -42,7 +43,7 @@ impl Writer {
     fn answer(&mut self) -> Result<(), OutboxError> {
         let Some(store) = &self.store else { return Ok(()) };
         while let Some(read) = self.reads.pop() {
-            match store.next(&self.clouds, &read.cloud, read.after, read.most) {
+            match store.next(&self.clouds, &read.cloud, (read.after, read.upto), read.most) {
                 Ok(reply) => {
                     if reply.batch.is_none() {
                         // Nothing is left there for this cloud. Unmarked, a place that was swept before it

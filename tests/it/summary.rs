@@ -1,0 +1,127 @@
+//! What happened in a window of time, told to a cloud.
+
+use std::time::Duration;
+
+use eir::app::App;
+use serde_json::Value;
+
+use super::support::cloud::{Cloud, OK};
+use super::support::{Mosquitto, Peer, site, within};
+
+struct Device {
+    app: App,
+    cloud: Cloud,
+    peer: Peer,
+    _broker: Mosquitto,
+    _directory: tempfile::TempDir,
+}
+
+impl Device {
+    async fn start(more: &[&str]) -> Self {
+        let broker = Mosquitto::start();
+        let directory = tempfile::tempdir().expect("tempdir");
+        let cloud = Cloud::start(|_| OK).await;
+        let path = format!("outbox.path={}", directory.path().join("outbox.db").display());
+        let url = format!("cloud.main.url={}", cloud.url());
+        let mut set = vec![path.as_str(), url.as_str(), "cloud.main.max_delay=10ms"];
+        set.extend(more);
+        let app = site::start(site::BEARING, broker.port(), &set).await;
+        let peer = Peer::connect("peer", broker.port()).await;
+        Self { app, cloud, peer, _broker: broker, _directory: directory }
+    }
+
+    /// The bodies of what arrived of this kind.
+    fn told(&self, kind: &str) -> Vec<Value> {
+        let records = self.cloud.asked().into_iter().flat_map(|asked| asked.records);
+        records
+            .filter(|record| record["kind"] == kind)
+            .map(|record| record["body"].clone())
+            .collect()
+    }
+
+    async fn until(&mut self, what: &str, met: impl Fn(&Self) -> bool) {
+        let wait = async {
+            while !met(self) {
+                self.app.tick();
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        within(what, wait).await;
+    }
+}
+
+/// The parts of all windows add up to this.
+fn sum(summaries: &[Value], pointer: &str) -> u64 {
+    summaries.iter().filter_map(|body| body.pointer(pointer)?.as_u64()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_window_is_told_of_and_all_of_them_add_up() {
+    let mut device = Device::start(&["summary.every=1s"]).await;
+    for number in 1..=3 {
+        device.peer.publish("plant/a/vibration", site::window("outer_race", number)).await;
+    }
+    device.peer.publish("plant/a/vibration", "this is no json").await;
+    device.until("four messages", |device| sum(&device.told("summary"), "/messages") == 4).await;
+    device.until("a health record", |device| !device.told("health").is_empty()).await;
+    let summaries = device.told("summary");
+    for (pointer, wanted) in [
+        ("/inferences", 3),
+        ("/decisions/fault", 1),
+        ("/classes/outer_race", 3),
+        ("/errors/syntax", 1),
+        ("/score/count", 3),
+        ("/latency/count", 3),
+    ] {
+        assert_eq!(sum(&summaries, pointer), wanted, "{pointer}: {summaries:?}");
+    }
+    for body in &summaries {
+        assert_eq!((&body["pipeline"], &body["model"]), (&"bearing".into(), &"bearing".into()));
+        assert_eq!((&body["version"], &body["late"]), (&1.into(), &false.into()));
+        assert!(body["seconds"].as_f64().expect("seconds") > 0.0, "{body}");
+        let at = |key: &str| body[key].as_str().expect(key).parse().expect(key);
+        let (from, to): (jiff::Timestamp, jiff::Timestamp) = (at("from"), at("to"));
+        assert_eq!(to.as_millisecond() - from.as_millisecond(), 1000);
+        assert_eq!(from.as_millisecond() % 1000, 0);
+    }
+    let health = &device.told("health")[0];
+    assert!(health["disk"]["available_bytes"].as_u64().expect("a disk") > 0, "{health}");
+    assert_eq!(health["connections"], serde_json::json!({ "local": null }));
+    assert_eq!(health["clouds"]["main"]["breaker"], "closed");
+
+    // What came since the last window was closed is told at the end.
+    device.peer.publish("plant/a/vibration", site::window("outer_race", 4)).await;
+    site::until(&device.app, "bearing", |counts| counts.messages == 5).await;
+    let Device { app, cloud, .. } = device;
+    within("the end", app.drain()).await;
+    let records = cloud.asked().into_iter().flat_map(|asked| asked.records);
+    let summaries: Vec<_> =
+        records.filter(|r| r["kind"] == "summary").map(|r| r["body"].clone()).collect();
+    assert_eq!(sum(&summaries, "/messages"), 5);
+    assert_eq!(sum(&summaries, "/inferences"), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_machine_has_a_part_where_the_configuration_asks_for_it() {
+    let more = ["summary.every=1s", "pipeline.bearing.summary.group={topic.1}"];
+    let mut device = Device::start(&more).await;
+    for (machine, number) in [("a", 1), ("b", 2), ("a", 3)] {
+        let topic = format!("plant/{machine}/vibration");
+        device.peer.publish(&topic, site::window("outer_race", number)).await;
+    }
+    device.until("three messages", |device| sum(&device.told("summary"), "/inferences") == 3).await;
+    let summaries = device.told("summary");
+    assert_eq!(sum(&summaries, "/groups/a/inferences"), 2, "{summaries:?}");
+    assert_eq!(sum(&summaries, "/groups/b/classes/outer_race"), 1, "{summaries:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn none_are_made_where_they_are_switched_off() {
+    let mut device = Device::start(&["summary.enabled=false"]).await;
+    device.peer.publish("plant/a/vibration", site::window("outer_race", 1)).await;
+    device.until("a decision", |device| !device.told("decision").is_empty()).await;
+    let Device { app, cloud, .. } = device;
+    within("the end", app.drain()).await;
+    let records: Vec<_> = cloud.asked().into_iter().flat_map(|asked| asked.records).collect();
+    assert_eq!(records.len(), 1, "{records:?}");
+}
