@@ -60,6 +60,8 @@ pub(super) struct Reply {
     pub batch: Option<Batch>,
     /// Everything up to here was looked at.
     pub position: i64,
+    /// The place of the newest record.
+    pub newest: i64,
 }
 
 /// What the thread takes out.

@@ -17,7 +17,7 @@
 //!   into a fresh one.
 //! - No trouble with the disk ends the process; [`Outbox::status`] says what it is, and it is tried again.
 //!
-//! Priorities and downsampling are not here yet: one reader hands records out in the order of writing.
+//! Downsampling is not here yet: where there is no room, whole records go.
 
 mod config;
 mod error;

@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::inlet::{Command, Refused};
+use super::inlet::{Command, Refused, Reply};
 use super::{Batch, Outbox, Record};
 use crate::event::Name;
 
@@ -45,54 +45,52 @@ impl Reader {
     /// The next records, at most `records` and about `bytes`, but at least one; `None`: there is nothing
     /// more at the moment, or the outbox has stopped. While the database cannot be read, this waits.
     pub async fn next(&mut self, records: usize, bytes: usize) -> Option<Batch> {
+        let most = (records, bytes);
         loop {
             let newest = *self.outbox.newest.borrow();
-            match self.live {
+            let batch = match self.live {
                 Some(live) if live.position < newest && live.turns < LIVE_TURNS => {
-                    let (batch, position) =
-                        self.read(Some(live.position), None, records, bytes).await?;
-                    self.live = Some(Live { position, turns: live.turns + 1, ..live });
-                    if batch.is_some() {
-                        return batch;
-                    }
+                    let reply = self.read(Some(live.position), None, most).await?;
+                    let (position, turns) = (reply.position, live.turns + 1);
+                    self.live = Some(Live { position, turns, ..live });
+                    reply.batch
                 }
                 Some(live) => {
-                    let (batch, position) =
-                        self.read(self.position, Some(live.from), records, bytes).await?;
-                    let is_done = position >= live.from;
-                    self.position = Some(if is_done { live.position } else { position });
+                    let reply = self.read(self.position, Some(live.from), most).await?;
+                    let is_done = reply.position >= live.from;
+                    self.position = Some(if is_done { live.position } else { reply.position });
                     self.live = (!is_done).then_some(Live { turns: 0, ..live });
-                    if batch.is_some() {
-                        return batch;
-                    }
+                    reply.batch
                 }
                 None => {
-                    let (batch, position) = self.read(self.position, None, records, bytes).await?;
-                    self.position = Some(position);
-                    let more = usize::try_from(newest - position).is_ok_and(|more| more > records);
-                    self.live = more.then_some(Live { from: newest, position: newest, turns: 0 });
-                    return batch;
+                    let reply = self.read(self.position, None, most).await?;
+                    self.position = Some(reply.position);
+                    let more = usize::try_from(reply.newest - reply.position).unwrap_or(0);
+                    let (from, position) = (reply.newest, reply.newest);
+                    self.live = (more > records).then_some(Live { from, position, turns: 0 });
+                    return reply.batch;
                 }
+            };
+            if batch.is_some() {
+                return batch;
             }
         }
     }
 
-    /// What lies between two places, and how far it was looked at.
+    /// What lies between two places.
     async fn read(
         &self,
         after: Option<i64>,
         upto: Option<i64>,
-        records: usize,
-        bytes: usize,
-    ) -> Option<(Option<Batch>, i64)> {
+        (records, bytes): (usize, usize),
+    ) -> Option<Reply> {
         let (reply, answer) = oneshot::channel();
         let cloud = self.cloud.clone();
         let command = Command::Read { cloud, after, upto, records, bytes, reply };
         if !self.outbox.shared.inlet.ask(command) {
             return None;
         }
-        let answer = answer.await.ok()?;
-        Some((answer.batch, answer.position))
+        answer.await.ok()
     }
 
     /// Waits until there is something that was not handed out; false: the outbox has stopped.

@@ -190,8 +190,9 @@ impl Writer {
         self.report_stored(written.dropped);
         self.losses = Losses::default();
         self.refused.clear();
-        self.settle();
+        // Before anybody hears that it is written.
         self.newest.send_replace(newest);
+        self.settle();
         Ok(())
     }
 

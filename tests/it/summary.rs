@@ -67,7 +67,7 @@ async fn every_window_is_told_of_and_all_of_them_add_up() {
     let summaries = device.told("summary");
     for (pointer, wanted) in [
         ("/inferences", 3),
-        ("/decisions/fault", 1),
+        ("/decisions/fault", 3),
         ("/classes/outer_race", 3),
         ("/errors/syntax", 1),
         ("/score/count", 3),

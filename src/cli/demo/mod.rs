@@ -147,7 +147,9 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     let mut waited = 0;
     let end = tokio::time::sleep(length);
-    tokio::pin!(end);
+    // Listened for all the time: a new listener in each round would miss what comes in between.
+    let interrupted = ctrl_c();
+    tokio::pin!(end, interrupted);
     loop {
         tokio::select! {
             Some(message) = decisions.recv() => screen.line(&watch.read(&message))?,
@@ -162,7 +164,7 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
             }
             _ = ticks.tick() => screen.progress(elapsed(), &watch.summary())?,
             () = &mut end => break,
-            _ = ctrl_c() => {
+            _ = &mut interrupted => {
                 screen.line("stopping")?;
                 break;
             }

@@ -137,6 +137,6 @@ impl Store {
         }
         let batch =
             (!records.is_empty()).then_some(Batch { after: start, upto: position, records });
-        Ok(Reply { batch, position })
+        Ok(Reply { batch, position, newest: self.newest() })
     }
 }

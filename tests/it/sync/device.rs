@@ -28,7 +28,8 @@ async fn reload(app: &mut App, port: u16, set: &[String]) {
 
 fn origins(cloud: &Cloud) -> BTreeSet<String> {
     let asked = cloud.asked().into_iter().flat_map(|asked| asked.records);
-    asked.map(|record| record["origin"].as_str().expect("origin").to_owned()).collect()
+    let decisions = asked.filter(|record| record["kind"] == "decision");
+    decisions.map(|record| record["origin"].as_str().expect("origin").to_owned()).collect()
 }
 
 fn expected(numbers: impl IntoIterator<Item = u64>) -> BTreeSet<String> {
