@@ -3,15 +3,39 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::connection::Connection;
 use crate::event::Name;
+use crate::mqtt::Link;
 use crate::outbox::Outbox;
-use crate::sync::{Cloud, CloudConfig, CloudStatus, HttpsUplink};
+use crate::sync::{Cloud, CloudConfig, CloudStatus, HttpsUplink, MqttUplink};
 use crate::task::Group;
 
 /// Every `[cloud.NAME]` that runs.
 #[derive(Debug, Default)]
 pub(super) struct Clouds {
-    running: BTreeMap<Name, (CloudConfig, Cloud)>,
+    running: BTreeMap<Name, Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    config: CloudConfig,
+    /// The connection that it sends on, where that is one to a broker.
+    link: Option<Link>,
+    cloud: Cloud,
+}
+
+/// What clouds are started with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Site<'a> {
+    pub outbox: &'a Outbox,
+    pub device: &'a Name,
+    pub connections: &'a BTreeMap<Name, Connection>,
+}
+
+impl Site<'_> {
+    fn link(&self, config: &CloudConfig) -> Option<&Link> {
+        config.mqtt.as_ref().and_then(|name| self.connections.get(name)).map(Connection::link)
+    }
 }
 
 impl Clouds {
@@ -21,39 +45,53 @@ impl Clouds {
     pub(super) async fn set(
         &mut self,
         configured: &BTreeMap<Name, CloudConfig>,
-        outbox: &Outbox,
+        site: Site<'_>,
         deadline: Duration,
     ) {
         let running = std::mem::take(&mut self.running);
-        let (same, old): (BTreeMap<_, _>, BTreeMap<_, _>) = running
-            .into_iter()
-            .partition(|(name, (config, _))| configured.get(name) == Some(config));
-        stop_all(old.into_values().map(|(_, cloud)| cloud), deadline).await;
+        let (same, old): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            running.into_iter().partition(|(name, running)| {
+                let link = running.link.as_ref().zip(site.link(&running.config));
+                configured.get(name) == Some(&running.config)
+                    && (running.link.is_none() || link.is_some_and(|(old, new)| old.is(new)))
+            });
+        stop_all(old.into_values().map(|old| old.cloud), deadline).await;
         self.running = same;
-        outbox.set_clouds(configured.keys().cloned().collect());
-        for (_, cloud) in self.running.values() {
-            cloud.nudge();
+        site.outbox.set_clouds(configured.keys().cloned().collect());
+        for running in self.running.values() {
+            running.cloud.nudge();
         }
         for (name, config) in configured {
             if !self.running.contains_key(name) {
-                self.start_one(name, config, outbox);
+                self.start_one(name, config, site);
             }
         }
     }
 
     /// Starts what is configured.
-    pub(super) fn start(&mut self, configured: &BTreeMap<Name, CloudConfig>, outbox: &Outbox) {
+    pub(super) fn start(&mut self, configured: &BTreeMap<Name, CloudConfig>, site: Site<'_>) {
         for (name, config) in configured {
-            self.start_one(name, config, outbox);
+            self.start_one(name, config, site);
         }
     }
 
     /// The configuration was checked, so that it can be tried at least.
-    fn start_one(&mut self, name: &Name, config: &CloudConfig, outbox: &Outbox) {
-        match HttpsUplink::new(config) {
-            Ok(uplink) => {
-                let cloud = Cloud::start(name, config, uplink, outbox.reader(name.clone()));
-                self.running.insert(name.clone(), (config.clone(), cloud));
+    fn start_one(&mut self, name: &Name, config: &CloudConfig, site: Site<'_>) {
+        let reader = site.outbox.reader(name.clone());
+        let link = site.link(config).cloned();
+        let started = match &link {
+            Some(link) => {
+                let uplink = MqttUplink::new(link.clone(), site.device);
+                Ok(Cloud::start(name, config, uplink, reader))
+            }
+            None => {
+                HttpsUplink::new(config).map(|uplink| Cloud::start(name, config, uplink, reader))
+            }
+        };
+        match started {
+            Ok(cloud) => {
+                let running = Running { config: config.clone(), link, cloud };
+                self.running.insert(name.clone(), running);
             }
             Err(problem) => tracing::error!(cloud = %name, "records wait: {problem}"),
         }
@@ -61,7 +99,7 @@ impl Clouds {
 
     /// How each is doing.
     pub(super) fn statuses(&self) -> impl Iterator<Item = (&Name, CloudStatus)> {
-        self.running.iter().map(|(name, (_, cloud))| (name, cloud.status()))
+        self.running.iter().map(|(name, running)| (name, running.cloud.status()))
     }
 
     /// Writes to the log what became of the records, and why some wait.
@@ -69,6 +107,9 @@ impl Clouds {
         for (name, status) in self.statuses() {
             let CloudStatus { batches, records, sent_bytes, failures, dead, breaker, .. } = status;
             tracing::info!(cloud = %name, batches, records, sent_bytes, failures, dead, "sent");
+            if let Some(reason) = status.paused {
+                tracing::info!(cloud = %name, "records wait: {reason}");
+            }
             if let Some(reason) = status.problem {
                 tracing::warn!(cloud = %name, ?breaker, "records wait: {reason}");
             }
@@ -77,7 +118,7 @@ impl Clouds {
 
     /// Sends what is in the outbox to those that take it, until `deadline` has passed.
     pub(super) async fn stop(self, deadline: Duration) {
-        stop_all(self.running.into_values().map(|(_, cloud)| cloud), deadline).await;
+        stop_all(self.running.into_values().map(|running| running.cloud), deadline).await;
     }
 }
 

@@ -144,7 +144,9 @@ impl App {
         app.open_connections()?;
         app.start_pipelines();
         if let Some(outbox) = &app.workshop.outbox {
-            app.clouds.start(&app.config.cloud, outbox);
+            let device = &app.workshop.device.id;
+            let site = clouds::Site { outbox, device, connections: &app.connections };
+            app.clouds.start(&app.config.cloud, site);
         }
         for (name, pipeline) in &app.pipelines {
             if let Some(reason) = pipeline.problem() {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::sync::mpsc;
 
+use super::clouds::Site;
 use super::config::{Config, Problem, Problems};
 use super::pipeline::Pipeline;
 use super::standing::Standing;
@@ -34,7 +35,9 @@ impl App {
         self.route();
         self.settle_in(old, successors).await;
         if let Some(outbox) = &self.workshop.outbox {
-            self.clouds.set(&self.config.cloud, outbox, GOODBYE).await;
+            let device = &self.workshop.device.id;
+            let site = Site { outbox, device, connections: &self.connections };
+            self.clouds.set(&self.config.cloud, site, GOODBYE).await;
         }
         self.show();
         tracing::info!(pipelines = self.pipelines.len(), "reloaded");

@@ -134,6 +134,11 @@ impl Link {
         &self.0.name
     }
 
+    /// Whether both are handles of the same connection.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Says which subscriptions are wanted from now on, now and after every reconnect. Only the
     /// difference goes to the broker. Of a filter that is named twice the higher QoS counts.
     pub fn set_subscriptions(&self, wanted: impl IntoIterator<Item = (TopicFilter, QoS)>) {

@@ -9,6 +9,15 @@ use sha2::{Digest, Sha256};
 /// zstd's own default: telemetry becomes a tenth at the pace of a small core.
 const LEVEL: i32 = 3;
 
+/// How records are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// JSON, one record a line.
+    Plain,
+    /// The same, compressed with zstd.
+    Zstd,
+}
+
 /// Records on their way to a cloud.
 #[derive(Debug, Clone)]
 pub struct Batch {
@@ -21,7 +30,10 @@ pub struct Batch {
 impl Batch {
     /// One batch of these records, each the JSON of one line. The same records make
     /// the same batch, also after a restart.
-    pub fn new<'a>(records: impl Iterator<Item = &'a [u8]> + Clone) -> io::Result<Self> {
+    pub fn new<'a>(
+        records: impl Iterator<Item = &'a [u8]> + Clone,
+        encoding: Encoding,
+    ) -> io::Result<Self> {
         let length: usize = records.clone().map(|record| record.len() + 1).sum();
         let mut lines = Vec::with_capacity(length);
         let mut count = 0;
@@ -35,8 +47,12 @@ impl Batch {
             lines.push(b'\n');
             count += 1;
         }
-        let body = zstd::bulk::compress(&lines, LEVEL)?;
-        Ok(Self { key: key(&lines), body: body.into(), records: count, raw_bytes: lines.len() })
+        let (key, raw_bytes) = (key(&lines), lines.len());
+        let body = match encoding {
+            Encoding::Plain => lines,
+            Encoding::Zstd => zstd::bulk::compress(&lines, LEVEL)?,
+        };
+        Ok(Self { key, body: body.into(), records: count, raw_bytes })
     }
 
     /// The `Idempotency-Key`: the first 128 bits of the SHA-256 of the lines, in hexadecimal.
@@ -44,7 +60,7 @@ impl Batch {
         &self.key
     }
 
-    /// Newline-delimited JSON, compressed with zstd.
+    /// Newline-delimited JSON, in the encoding that was asked for.
     pub const fn body(&self) -> &Bytes {
         &self.body
     }
@@ -74,7 +90,8 @@ mod tests {
     use super::*;
 
     fn batch(records: &[&str]) -> Batch {
-        Batch::new(records.iter().map(|record| record.as_bytes())).expect("a batch")
+        let lines = records.iter().map(|record| record.as_bytes());
+        Batch::new(lines, Encoding::Zstd).expect("a batch")
     }
 
     #[test]

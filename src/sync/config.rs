@@ -6,6 +6,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::allowance::{Rate, UploadHours};
+use crate::event::{ByteSize, Name};
 use crate::mqtt::BackoffConfig;
 use crate::net::{
     NetError, Problem, TlsConfig, Url, client_config, human, is_loopback, is_private_or_loopback,
@@ -18,7 +20,12 @@ use crate::net::{
 pub struct CloudConfig {
     /// `https://…`; `http://…` only to loopback and private addresses, and beyond loopback with
     /// `ack = "echo"` alone.
-    pub url: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Instead of `url`, a connection `[mqtt.NAME]`: records go to `eir/<device>/records` there, QoS 1, and the
+    /// broker's acknowledgement is the yes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mqtt: Option<Name>,
     /// A file with a token that is sent as `Authorization: Bearer …`, read again for every batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
@@ -40,11 +47,10 @@ pub struct CloudConfig {
     /// What counts as a yes.
     #[serde(default)]
     pub ack: AckBy,
-    /// The most bytes of records in one batch, before they are compressed, 1KiB to 64MiB. A record that is
-    /// larger is sent alone.
-    #[serde(default = "max_batch", with = "human::size")]
-    #[schemars(schema_with = "human::size::schema")]
-    pub max_batch: usize,
+    /// The most bytes of records in one batch, before they are compressed, 1KiB to 64MiB; 1MiB by default, and
+    /// 64KiB over MQTT, which many brokers limit. A record that is larger is sent alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_batch: Option<ByteSize>,
     /// The most records in one batch.
     #[serde(default = "max_records")]
     #[schemars(range(min = 1, max = 100_000))]
@@ -53,6 +59,15 @@ pub struct CloudConfig {
     #[serde(default = "max_delay", with = "human::duration")]
     #[schemars(schema_with = "human::duration::schema")]
     pub max_delay: Duration,
+    /// Hours of the day in which records may leave, e.g. `22:00-06:00`, by the device's time zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow: Option<UploadHours>,
+    /// How fast records may leave on average, e.g. `64KiB/s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// How much may leave on one day, e.g. `10MiB`, from the start of eir on; what does not, waits for the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub daily: Option<ByteSize>,
     /// For one try, from connecting to the end of the answer.
     #[serde(default = "timeout", with = "human::duration")]
     #[schemars(schema_with = "human::duration::schema")]
@@ -78,10 +93,6 @@ pub enum AckBy {
     Echo,
 }
 
-const fn max_batch() -> usize {
-    1 << 20
-}
-
 const fn max_records() -> usize {
     1000
 }
@@ -102,7 +113,8 @@ impl CloudConfig {
     /// A cloud at `url` with the defaults.
     pub fn new(url: &str) -> Self {
         Self {
-            url: url.to_owned(),
+            url: Some(url.to_owned()),
+            mqtt: None,
             token_file: None,
             ca_file: None,
             cert_file: None,
@@ -110,9 +122,12 @@ impl CloudConfig {
             proxy: None,
             insecure: false,
             ack: AckBy::default(),
-            max_batch: max_batch(),
+            max_batch: None,
             max_records: max_records(),
             max_delay: max_delay(),
+            allow: None,
+            rate: None,
+            daily: None,
             timeout: timeout(),
             recheck: recheck(),
             backoff: BackoffConfig::default(),
@@ -122,10 +137,20 @@ impl CloudConfig {
     /// Every value that cannot work, all at once. Reads no file, contacts nobody.
     pub fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        match Url::parse(&self.url, self.insecure) {
-            Err(error) => problems.push(Problem::new("url", error.to_string())),
-            Ok(url) => {
-                problems.extend(if url.is_tls() { self.half_identity() } else { self.clear(&url) });
+        match (&self.url, &self.mqtt) {
+            (Some(url), None) => match Url::parse(url, self.insecure) {
+                Err(error) => problems.push(Problem::new("url", error.to_string())),
+                Ok(url) if url.is_tls() => problems.extend(self.half_identity()),
+                Ok(url) => problems.extend(self.clear(&url)),
+            },
+            (None, Some(_)) => problems.extend(self.of_http_alone()),
+            (Some(_), Some(_)) => {
+                let message = "a cloud is reached by url or by mqtt; remove one of them";
+                problems.push(Problem::new("mqtt", message));
+            }
+            (None, None) => {
+                let message = "is missing; or mqtt, with the name of a [mqtt.NAME]";
+                problems.push(Problem::new("url", message));
             }
         }
         if let Some(Err(message)) = self.proxy.as_deref().map(parse_proxy) {
@@ -133,7 +158,7 @@ impl CloudConfig {
         }
         let longest = Duration::from_hours(24);
         let wrong = [
-            ("max_batch", (1 << 10..=64 << 20).contains(&self.max_batch), "from 1KiB to 64MiB"),
+            ("max_batch", (1 << 10..=64 << 20).contains(&self.batch_bytes()), "from 1KiB to 64MiB"),
             ("max_records", (1..=100_000).contains(&self.max_records), "from 1 to 100000"),
             ("max_delay", self.max_delay <= Duration::from_hours(1), "at most 1h"),
             ("timeout", !self.timeout.is_zero() && self.timeout <= longest, "from 1ms to 1d"),
@@ -152,7 +177,8 @@ impl CloudConfig {
     /// Contacts nobody.
     pub fn check_files(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        if Url::parse(&self.url, true).is_ok_and(|url| url.is_tls())
+        let url = self.url.as_deref().unwrap_or_default();
+        if Url::parse(url, true).is_ok_and(|url| url.is_tls())
             && let Err(error) = client_config(&self.tls())
             // That one of two is not named at all is no matter of files.
             && !matches!(error, NetError::HalfAnIdentity { .. })
@@ -182,6 +208,33 @@ impl CloudConfig {
     /// Nobody on the way can answer in the cloud's place.
     pub(super) fn is_trusted(&self, url: &Url) -> bool {
         url.is_tls() || is_loopback(url.host()) && self.proxy.is_none()
+    }
+
+    /// The most bytes of records in one batch.
+    pub(super) const fn batch_bytes(&self) -> usize {
+        match self.max_batch {
+            Some(bytes) => bytes.0,
+            None if self.mqtt.is_some() => 64 << 10,
+            None => 1 << 20,
+        }
+    }
+
+    /// What a connection to a broker brings with it.
+    fn of_http_alone(&self) -> Vec<Problem> {
+        let keys = [
+            ("token_file", self.token_file.is_some()),
+            ("ca_file", self.ca_file.is_some()),
+            ("cert_file", self.cert_file.is_some()),
+            ("key_file", self.key_file.is_some()),
+            ("proxy", self.proxy.is_some()),
+            ("ack", self.ack != AckBy::default()),
+        ];
+        let given = keys.into_iter().filter(|(_, given)| *given);
+        given
+            .map(|(key, _)| {
+                Problem::new(key, "is for url alone; see the [mqtt.NAME] of this cloud")
+            })
+            .collect()
     }
 
     fn half_identity(&self) -> Vec<Problem> {
@@ -271,7 +324,11 @@ mod tests {
         assert_eq!(config.check(), []);
         let again = toml::to_string(&config).expect("toml");
         assert_eq!(toml::from_str::<CloudConfig>(&again).expect("again"), config);
-        for bad in ["url = \"x\"\ntoken = \"x\"", "url = \"x\"\nack = \"body\"", "ack = \"echo\""] {
+        for bad in [
+            "url = \"x\"\ntoken = \"x\"",
+            "url = \"x\"\nack = \"body\"",
+            "url = \"x\"\nrate = \"1KiB\"",
+        ] {
             assert!(toml::from_str::<CloudConfig>(bad).is_err(), "{bad}");
         }
     }
@@ -306,6 +363,13 @@ mod tests {
         let wanted = ["key_file", "max_batch", "max_records", "max_delay", "timeout", "recheck"];
         assert_eq!(keys(text), wanted);
         assert_eq!(keys("url = \"ftp://c.example\"\nproxy = \"x\""), ["url", "proxy"]);
+        assert_eq!(keys("ack = \"echo\""), ["url"]);
+        assert_eq!(keys("url = \"https://c.example\"\nmqtt = \"up\""), ["mqtt"]);
+        assert_eq!(
+            keys("mqtt = \"up\"\ntoken_file = \"x\"\nack = \"echo\""),
+            ["token_file", "ack"]
+        );
+        assert_eq!(keys("mqtt = \"up\"\ndaily = \"10MiB\""), Vec::<String>::new());
     }
 
     #[test]

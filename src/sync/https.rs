@@ -8,7 +8,7 @@ use hyper::header::{
 };
 
 use super::verdict::{Terms, Verdict, judge};
-use super::{Batch, CloudConfig, Uplink};
+use super::{Batch, CloudConfig, Encoding, Uplink};
 use crate::net::{HttpClient, TlsFiles, Url, bearer};
 
 /// Posts batches to one address.
@@ -24,7 +24,8 @@ impl HttpsUplink {
     /// An uplink as configured; the files are read when they are needed. An error says what is wrong and
     /// what would be right; [`CloudConfig::check`] finds it beforehand.
     pub fn new(config: &CloudConfig) -> Result<Self, String> {
-        let url = Url::parse(&config.url, config.insecure).map_err(|e| format!("url: {e}"))?;
+        let url = config.url.as_deref().unwrap_or_default();
+        let url = Url::parse(url, config.insecure).map_err(|e| format!("url: {e}"))?;
         let client = if url.is_tls() {
             HttpClient::from_files(TlsFiles::new(config.tls()), config.timeout)
         } else {
@@ -38,6 +39,8 @@ impl HttpsUplink {
 }
 
 impl Uplink for HttpsUplink {
+    const ENCODING: Encoding = Encoding::Zstd;
+
     async fn send(&self, batch: &Batch) -> Verdict {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));

@@ -2,20 +2,22 @@
 //! record at least once.
 //!
 //! ```text
-//! outbox ── records ──► plan ── batch ──► Uplink (https) ──► cloud
+//! outbox ── records ──► plan ── batch ──► Uplink (https, mqtt) ──► cloud
 //!    ▲                   │  ▲                │
 //!    └── delivered ──────┘  └── Verdict ◄────┘
 //! ```
 //!
-//! What an answer means is a table ([`Verdict`]), what follows for the records is a plan, and how fast it goes
-//! is a pace; none of the three does any work, so that each can be tested whole. A record is done with when
+//! What an answer means is a table ([`Verdict`]), what follows for the records is a plan, how fast it goes
+//! is a pace, and when it may an allowance; none of the four does any work, so that each can be tested whole. A record is done with when
 //! the cloud said yes to it, or when it said no to it alone while it says yes to others; nothing else, not
 //! even a cloud that rejects everything for a month, takes a record out of the outbox.
 
+mod allowance;
 mod batch;
 mod cloud;
 mod config;
 mod https;
+mod mqtt;
 mod pace;
 mod plan;
 mod status;
@@ -24,10 +26,12 @@ mod worker;
 
 use std::future::Future;
 
-pub use batch::Batch;
+pub use allowance::{Rate, UploadHours};
+pub use batch::{Batch, Encoding};
 pub use cloud::Cloud;
 pub use config::{AckBy, CloudConfig};
 pub use https::HttpsUplink;
+pub use mqtt::MqttUplink;
 pub use status::CloudStatus;
 pub use verdict::Verdict;
 
@@ -35,6 +39,9 @@ use crate::net::with_sources;
 
 /// A way to a cloud.
 pub trait Uplink: Send + Sync + 'static {
+    /// How it wants records to be written.
+    const ENCODING: Encoding;
+
     /// Sends one batch, and says what became of it. The same batch may be sent again.
     fn send(&self, batch: &Batch) -> impl Future<Output = Verdict> + Send;
 }

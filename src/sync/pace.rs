@@ -46,8 +46,8 @@ impl Pace {
             longest_wait: config.backoff.max,
             recheck: config.recheck,
             max_records: config.max_records,
-            max_bytes: config.max_batch,
-            taken_bytes: config.max_batch,
+            max_bytes: config.batch_bytes(),
+            taken_bytes: config.batch_bytes(),
             records: config.max_records,
         }
     }

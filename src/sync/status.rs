@@ -9,6 +9,8 @@ pub struct CloudStatus {
     pub problem: Option<String>,
     /// A person must change something before it gets better.
     pub needs_a_person: bool,
+    /// Why nothing is sent although it could be: what `allow` and `daily` say.
+    pub paused: Option<String>,
     /// Where the breaker stands.
     pub breaker: BreakerState,
     /// Batches that were delivered.

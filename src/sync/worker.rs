@@ -4,15 +4,18 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Zoned;
+use jiff::tz::TimeZone;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
+use super::allowance::Allowance;
 use super::pace::Pace;
 use super::plan::{Outcome, Plan, Try};
-use super::{Batch, CloudConfig, CloudStatus, Uplink, Verdict};
+use super::{Batch, CloudConfig, CloudStatus, Encoding, Uplink, Verdict};
 use crate::event::Name;
 use crate::outbox::{self, Reader};
-use crate::task::Stop;
+use crate::task::{Clock, Stop, SystemClock};
 
 /// So many records that were rejected alone are in hand at most; further ones stay in the outbox.
 const MOST_SUSPECTS: usize = 1000;
@@ -25,6 +28,7 @@ pub(super) struct Worker<U> {
     reader: Reader,
     plan: Plan<outbox::Batch>,
     pace: Pace,
+    allowance: Allowance,
     max_delay: Duration,
     recheck: Duration,
     status: watch::Sender<CloudStatus>,
@@ -47,6 +51,7 @@ impl<U: Uplink> Worker<U> {
             reader,
             plan: Plan::new(outbox::Batch::halve),
             pace: Pace::new(config),
+            allowance: Allowance::new(config),
             max_delay: config.max_delay,
             recheck: config.recheck,
             status,
@@ -64,9 +69,12 @@ impl<U: Uplink> Worker<U> {
             if stop.is_stopped() {
                 break;
             }
-            wait = match self.plan.take(due) {
-                Some(tried) => self.send(tried).await,
-                None => Duration::ZERO,
+            wait = match self.held_back() {
+                Some(wait) => wait,
+                None => match self.plan.take(due) {
+                    Some(tried) => self.send(tried).await,
+                    None => Duration::ZERO,
+                },
             };
         }
         self.flush().await;
@@ -82,6 +90,18 @@ impl<U: Uplink> Worker<U> {
             }
         }
         !stop.is_stopped()
+    }
+
+    /// How long nothing may be sent.
+    fn held_back(&self) -> Option<Duration> {
+        let held = self.allowance.wait(SystemClock.now(), &local());
+        let (wait, why) = held.map_or((None, None), |(wait, why)| (Some(wait), why));
+        self.status.send_if_modified(|status| {
+            let changed = status.paused != why;
+            status.paused = why;
+            changed
+        });
+        wait
     }
 
     /// Reads what comes next, where nothing is in hand that could be sent. True: what was rejected is due
@@ -124,6 +144,7 @@ impl<U: Uplink> Worker<U> {
 
     async fn read(&mut self) {
         let (records, bytes) = self.pace.limits();
+        let bytes = self.allowance.most(bytes, &local());
         if let Some(batch) = self.reader.next(records, bytes).await {
             self.plan.add(batch);
         }
@@ -137,10 +158,16 @@ impl<U: Uplink> Worker<U> {
     /// Sends once, and does what the verdict says; how long to wait then.
     async fn send(&mut self, tried: Try<outbox::Batch>) -> Duration {
         let run = tried.run.clone();
-        let packed = tokio::task::spawn_blocking(move || pack(&run)).await;
+        let packed = tokio::task::spawn_blocking(move || pack(&run, U::ENCODING)).await;
         let packed = packed.map_err(std::io::Error::other).and_then(|packed| packed);
         let (verdict, sent) = match packed {
-            Ok(batch) => (self.uplink.send(&batch).await, Some(batch)),
+            Ok(batch) => {
+                let verdict = self.uplink.send(&batch).await;
+                if !matches!(verdict, Verdict::Offline { .. }) {
+                    self.allowance.sent(batch.body().len(), SystemClock.now(), &local());
+                }
+                (verdict, Some(batch))
+            }
             Err(error) => (
                 Verdict::Wait { why: format!("failed to pack records: {error}"), after: None },
                 None,
@@ -217,6 +244,9 @@ impl<U: Uplink> Worker<U> {
             if self.plan.wants_more() {
                 self.read().await;
             }
+            if self.held_back().is_some() {
+                return;
+            }
             let Some(tried) = self.plan.take(false) else { return };
             self.send(tried).await;
         }
@@ -224,7 +254,12 @@ impl<U: Uplink> Worker<U> {
 }
 
 /// The records as they go over the wire.
-fn pack(run: &outbox::Batch) -> std::io::Result<Batch> {
+fn pack(run: &outbox::Batch, encoding: Encoding) -> std::io::Result<Batch> {
     let lines: Vec<_> = run.records().iter().map(serde_json::to_vec).collect::<Result<_, _>>()?;
-    Batch::new(lines.iter().map(Vec::as_slice))
+    Batch::new(lines.iter().map(Vec::as_slice), encoding)
+}
+
+/// The time of day where the device is.
+fn local() -> Zoned {
+    SystemClock.wall().to_zoned(TimeZone::system())
 }

@@ -2,6 +2,7 @@
 
 mod device;
 mod faults;
+mod mqtt;
 mod rejected;
 mod several;
 mod tls;

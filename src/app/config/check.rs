@@ -25,12 +25,6 @@ pub(super) fn check(draft: &Draft, mistakes: &mut Mistakes<'_>) {
             mistakes.add(&format!("{key}.{}", found.key), found.message);
         }
     }
-    for (name, cloud) in draft.clouds() {
-        let key = join("cloud", name.as_str());
-        for found in cloud.check() {
-            mistakes.add(&format!("{key}.{}", found.key), found.message);
-        }
-    }
     for found in draft.broker.iter().flatten().flat_map(crate::broker::BrokerConfig::check) {
         mistakes.add(&format!("broker.{}", found.key), found.message);
     }
@@ -48,6 +42,15 @@ pub(super) fn check(draft: &Draft, mistakes: &mut Mistakes<'_>) {
     }
     let site =
         Site { mqtt: &draft.mqtt, device: draft.device.as_ref().map(super::DeviceConfig::resolve) };
+    for (name, cloud) in draft.clouds() {
+        let key = join("cloud", name.as_str());
+        for found in cloud.check() {
+            mistakes.add(&format!("{key}.{}", found.key), found.message);
+        }
+        if let Some(connection) = &cloud.mqtt {
+            site.check_broker(&format!("{key}.mqtt"), connection, mistakes);
+        }
+    }
     for (name, pipeline) in &draft.pipeline {
         site.check_pipeline(&join("pipeline", name.as_str()), pipeline, mistakes);
     }

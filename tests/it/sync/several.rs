@@ -1,5 +1,7 @@
 //! Several clouds, and the end.
 
+use eir::event::ByteSize;
+
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,7 +56,7 @@ async fn batches_keep_to_their_limits() {
     device.holds(50).await;
     let mut config = config(&cloud.url());
     config.max_records = 10;
-    config.max_batch = 8 << 10;
+    config.max_batch = Some(ByteSize(8 << 10));
     let sync = device.sync("main", &config);
     device.holds(0).await;
     assert_eq!(set(cloud.accepted()), ids);
@@ -62,4 +64,24 @@ async fn batches_keep_to_their_limits() {
         assert!(asked.records.len() <= 7, "{} records", asked.records.len());
     }
     sync.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_allowed_for_a_day_is_not_exceeded_and_said() {
+    let device = Device::new(&["main"]);
+    let cloud = Cloud::start(|_| OK).await;
+    let words = (0..400).map(|_| uuid::Uuid::new_v4().to_string());
+    device.put(words).await;
+    let mut config = config(&cloud.url());
+    config.max_records = 10;
+    config.daily = Some(ByteSize(2000));
+    let sync = device.sync("main", &config);
+    let status = until(&sync, "a pause", |status| status.paused.is_some()).await;
+    assert_eq!(status.paused.as_deref(), Some("today's 2000B are sent"));
+    assert!(status.problem.is_none() && (2000..3000).contains(&status.sent_bytes), "{status:?}");
+    assert!(device.stored() > 300, "{}", device.stored());
+    // Also at the end.
+    let asked = cloud.asked().len();
+    within("the end", sync.stop(Duration::from_secs(5))).await;
+    assert_eq!(cloud.asked().len(), asked);
 }
