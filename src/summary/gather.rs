@@ -151,7 +151,9 @@ impl Tally {
         match seen.prediction {
             Prediction::Classification { label, .. } => self.class(label),
             Prediction::Detection { detections } => {
-                detections.iter().for_each(|detection| self.class(&detection.label));
+                for detection in detections {
+                    self.class(&detection.label);
+                }
             }
             _ => {}
         }

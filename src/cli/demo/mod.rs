@@ -9,32 +9,33 @@ mod conveyor;
 mod judge;
 mod report;
 mod screen;
+mod stage;
 mod truth;
 mod vibration;
 mod watch;
 mod world;
 
-use std::io;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
 use tokio::signal::ctrl_c;
+use tokio::sync::mpsc;
 
 use self::cloud::Cloud;
 use self::report::Sent;
 use self::screen::Screen;
+use self::stage::{Scratch, configuration, models, outage, probe};
 use self::watch::{Watch, Watched};
 use self::world::{BLOCK, Camera, FRAME, Ledger, Sensor, publish_frames};
 use super::{Exit, Failure, log, print};
 use crate::app::App;
-use crate::app::config::{self, Config, LogLevel, Sources};
+use crate::app::config::LogLevel;
 use crate::broker::{Broker, BrokerConfig};
 use crate::mqtt::{ConnectionConfig, Link, Message, QoS};
-use crate::package::{EngineChoice, ModelRef, Repository};
+use crate::package::EngineChoice;
 use crate::task::{Clock, Group, SystemClock};
 
 /// How long the last decisions may take from eir through the broker to the reader.
@@ -42,8 +43,6 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// The pipelines, each named as its model is.
 const PIPELINES: [&str; 2] = ["bearing", "defects"];
-
-const CONFIG: &str = include_str!("demo.toml");
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
@@ -102,44 +101,16 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
     }
 
     let mut group = Group::default();
-    let (decided, mut decisions) = tokio::sync::mpsc::channel::<Message>(256);
-    let hand_on = move |message: Message| {
-        message.ack.ack();
-        // A full channel means that the screen hangs; the count of decisions is not taken from here.
-        if decided.try_send(message).is_err() {
-            tracing::warn!("a decision could not be shown");
-        }
-    };
-    let url = format!("mqtt://{address}");
-    let connect = |name: &str, group: &mut Group, handler| {
-        let mut config = ConnectionConfig::new(&url);
-        config.status = false;
-        Link::start(name, "demo", &config, handler, group)
-            .context("failed to reach the demo's broker")
-    };
-    let reader = connect("reader", &mut group, Arc::new(hand_on))?;
-    let filters = ["plant/+/alarm", "line/+/reject"].iter().filter_map(|f| f.parse().ok());
-    reader.set_subscriptions(filters.map(|filter| (filter, QoS::AtLeastOnce)));
-    let sensor_link = connect("sensor", &mut group, Arc::new(|_| {}))?;
-    let camera_link = connect("camera", &mut group, Arc::new(|_| {}))?;
-    let ready = async {
-        for link in [&reader, &sensor_link, &camera_link] {
-            link.ready().await;
-        }
-        app.ready().await;
-    };
-    let wait = Duration::from_secs(20);
-    tokio::time::timeout(wait, ready).await.map_err(|_| {
-        Failure::new(Exit::Unavailable, anyhow!("the demo's broker did not answer within {wait:?}"))
-    })?;
+    let (links, mut decisions) =
+        Links::connect(&format!("mqtt://{address}"), &app, &mut group).await?;
 
     let (sensor, camera) = (Sensor::new(args.seed, length), Camera::new(args.seed, length));
     let events = [sensor.events.clone(), camera.events.clone()];
     let frames = camera.render()?;
     let mut devices = Group::default();
     let stop = devices.stop_signal();
-    devices.spawn("sensor", sensor.publish(sensor_link, ledgers[0].clone(), stop.clone()));
-    devices.spawn("camera", publish_frames(frames, camera_link, ledgers[1].clone(), stop));
+    devices.spawn("sensor", sensor.publish(links.sensor, ledgers[0].clone(), stop.clone()));
+    devices.spawn("camera", publish_frames(frames, links.camera, ledgers[1].clone(), stop));
 
     let started = SystemClock.now();
     let elapsed = || SystemClock.now().duration_since(started);
@@ -201,90 +172,51 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
     print::line(format_args!("\n{}", report.to_text()))
 }
 
-/// The repository, with every model of the demo in it.
-fn models(asked: Option<&Path>) -> Result<PathBuf, Failure> {
-    let missing = |error: anyhow::Error| Failure::new(Exit::NoInput, error);
-    let directory = super::models_dir(asked)?;
-    let repository = Repository::open(&directory).map_err(|e| missing(e.into()))?;
-    for name in PIPELINES {
-        let model: ModelRef = name.parse().map_err(|e| Failure::new(Exit::Internal, e))?;
-        repository.package(&model).map_err(|e| missing(e.into()))?;
-    }
-    Ok(directory)
+/// The connections of everybody but eir itself.
+struct Links {
+    sensor: Link,
+    camera: Link,
+    /// Reads the decisions.
+    _reader: Link,
 }
 
-/// Whether a report can be put here; what is here already stays.
-fn probe(path: &Path) -> anyhow::Result<()> {
-    let probe = || {
-        // A device or a link would be replaced.
-        if std::fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
-            return Err(io::Error::other("there is something that is no plain file"));
-        }
-        let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
-        name.push(".eir-probe");
-        let probe = path.with_file_name(name);
-        crate::disk::replace(&probe, b"")?;
-        std::fs::remove_file(&probe)
-    };
-    probe().with_context(|| format!("--report: cannot write {}", path.display()))
-}
-
-/// When the network is gone.
-fn outage(length: Duration, cut: Duration) -> Result<Range<Duration>, Failure> {
-    let from = length / 3;
-    let until = from + cut;
-    if until >= length {
-        let most = humantime::format_duration(Duration::from_secs((length - from).as_secs()));
-        let problem = anyhow!(
-            "--cut-network: the network is cut after a third of the demo and must be back before its end: \
-             less than {most}, or more --seconds"
-        );
-        return Err(Failure::new(Exit::Usage, problem));
+impl Links {
+    /// Connects them, and waits until all are there, eir included.
+    async fn connect(
+        url: &str,
+        app: &App,
+        group: &mut Group,
+    ) -> Result<(Self, mpsc::Receiver<Message>), Failure> {
+        let (decided, decisions) = mpsc::channel::<Message>(256);
+        let hand_on = move |message: Message| {
+            message.ack.ack();
+            // A full channel means that the screen hangs; the count of decisions is not taken from here.
+            if decided.try_send(message).is_err() {
+                tracing::warn!("a decision could not be shown");
+            }
+        };
+        let connect = |name: &str, group: &mut Group, handler| {
+            let mut config = ConnectionConfig::new(url);
+            config.status = false;
+            Link::start(name, "demo", &config, handler, group)
+                .context("failed to reach the demo's broker")
+        };
+        let reader = connect("reader", group, Arc::new(hand_on))?;
+        let filters = ["plant/+/alarm", "line/+/reject"].iter().filter_map(|f| f.parse().ok());
+        reader.set_subscriptions(filters.map(|filter| (filter, QoS::AtLeastOnce)));
+        let sensor = connect("sensor", group, Arc::new(|_| {}))?;
+        let camera = connect("camera", group, Arc::new(|_| {}))?;
+        let ready = async {
+            for link in [&reader, &sensor, &camera] {
+                link.ready().await;
+            }
+            app.ready().await;
+        };
+        let wait = Duration::from_secs(20);
+        tokio::time::timeout(wait, ready).await.map_err(|_| {
+            let problem = anyhow!("the demo's broker did not answer within {wait:?}");
+            Failure::new(Exit::Unavailable, problem)
+        })?;
+        Ok((Self { sensor, camera, _reader: reader }, decisions))
     }
-    Ok(from..until)
-}
-
-/// The directory of the demo's outbox; removed in the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> anyhow::Result<Self> {
-        let path = std::env::temp_dir().join(format!("eir-demo-{}", uuid::Uuid::now_v7()));
-        std::fs::create_dir(&path)
-            .with_context(|| format!("no directory for the records: {}", path.display()))?;
-        Ok(Self(path))
-    }
-
-    fn outbox(&self) -> String {
-        self.0.join("outbox.db").display().to_string()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What is left behind lies among what the system throws away.
-        let _removed = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn configuration(
-    engine: EngineChoice,
-    models: &Path,
-    port: u16,
-    cloud: &str,
-    scratch: &Scratch,
-) -> Result<Config, Failure> {
-    let sources = Sources {
-        text: Some(("demo.toml".to_owned(), CONFIG.to_owned())),
-        set: vec![
-            format!("mqtt.local.url=mqtt://127.0.0.1:{port}"),
-            format!("cloud.main.url={cloud}"),
-            format!("outbox.path={}", scratch.outbox()),
-        ],
-        ..Sources::default()
-    };
-    let mut config = config::load(&sources).map_err(|e| Failure::new(Exit::Config, e))?;
-    models.clone_into(&mut config.models.dir);
-    config.models.engine = engine;
-    Ok(config)
 }

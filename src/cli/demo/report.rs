@@ -85,9 +85,9 @@ impl Sent {
         );
         if let Some(outage) = self.outage {
             let (outage, waited) = (humantime::format_duration(outage), self.waited);
-            text += &format!(
+            text.extend([format!(
                 "network           gone for {outage}; meanwhile {waited} records waited on disk\n"
-            );
+            )]);
         }
         text
     }

@@ -56,7 +56,7 @@ async fn a_broker_that_acknowledges_has_the_records() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_the_broker_finds_too_large_is_halved() {
-    let broker = Mosquitto::with("max_packet_size 3000");
+    let broker = Mosquitto::with("allow_anonymous true\nmax_packet_size 3000");
     let url = format!("mqtt://127.0.0.1:{}", broker.port());
     let mqtt = mqtt::config(&url, Version::V5);
     let mut listener = Client::up("listener", &mqtt, &[(TOPIC, QoS::AtLeastOnce)]).await;
