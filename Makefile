@@ -3,12 +3,15 @@
 
 CARGO ?= cargo
 ARGS ?=
+SECONDS ?= 600
+SEED ?= 1
 
-.PHONY: help demo test build bench fmt clean
+.PHONY: help demo test torture build bench fmt clean
 
 help:
 	@echo "make demo     build, fetch ONNX Runtime, run the demo (ARGS='--seconds 60 --seed 7')"
 	@echo "make test     the whole test suite, with a real mosquitto and ONNX Runtime"
+	@echo "make torture  ten minutes of kills and outages: nothing acknowledged is lost (SECONDS=…, SEED=…)"
 	@echo "make bench    criterion benches, end to end included"
 	@echo "make build    the release binary alone: target/release/eir"
 	@echo "make cross    the static program for aarch64; cross-test proves it under emulation"
@@ -27,6 +30,13 @@ test:
 	@cross/onnxruntime.sh --optional
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	    $(CARGO) nextest run $(ARGS); else $(CARGO) test $(ARGS); fi
+
+# Ten minutes of kills, outages and full disks, and nothing acknowledged lost (tests/it/oracle.rs).
+torture:
+	@cross/setup.sh test
+	@cross/onnxruntime.sh --optional
+	EIR_TORTURE_SECONDS=$(SECONDS) EIR_TORTURE_SEED=$(SEED) \
+	    $(CARGO) test --test it -- --nocapture --exact oracle::nothing_that_was_acknowledged_is_lost_and_nothing_invented
 
 bench:
 	@cross/setup.sh test

@@ -7,6 +7,7 @@ mod demo;
 mod device;
 mod models;
 mod mqtt;
+mod oracle;
 mod outage;
 mod outbox;
 mod overload;

@@ -12,7 +12,7 @@ use super::process::config;
 use super::support::{Mosquitto, Peer, Process, eir, site, within};
 
 /// The bearing's pipeline with an outbox in that directory.
-fn with_outbox(directory: &Path, port: u16, more: &str) -> (PathBuf, PathBuf) {
+pub(super) fn with_outbox(directory: &Path, port: u16, more: &str) -> (PathBuf, PathBuf) {
     let path = directory.join("data/outbox.db");
     let text = format!("{}\n[outbox]\npath = \"{}\"\n{more}\n", site::BEARING, path.display());
     (config(directory, port, &text), path)
@@ -54,7 +54,7 @@ async fn send(peer: &mut Peer, number: u64) {
 }
 
 /// Starts the service and waits until its subscription is there: the broker keeps it from then on.
-async fn subscribed(file: &Path, peer: &mut Peer) -> Process {
+pub(super) async fn subscribed(file: &Path, peer: &mut Peer) -> Process {
     let mut process = Process::run(file);
     process.says("started").await;
     let soon = Duration::from_millis(500);
@@ -72,7 +72,7 @@ fn outbox(arguments: &[&str], path: &Path) -> (i32, String, String) {
     (output.status.code().expect("code"), text(&output.stdout), text(&output.stderr))
 }
 
-fn verify(path: &Path) {
+pub(super) fn verify(path: &Path) {
     let (code, said, error) = outbox(&["verify"], path);
     assert_eq!((code, error.as_str()), (0, ""), "{said}");
 }

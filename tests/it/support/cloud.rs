@@ -140,6 +140,11 @@ impl Cloud {
         self.state.lock().expect("state").asked.clone()
     }
 
+    /// Keeps nothing of what was asked so far.
+    pub(crate) fn forget(&self) {
+        self.state.lock().expect("state").asked = Vec::new();
+    }
+
     /// The ids that it said yes to.
     pub(crate) fn accepted(&self) -> Vec<String> {
         self.state.lock().expect("state").accepted.keys().cloned().collect()

@@ -47,6 +47,13 @@ impl Mosquitto {
         self.process.wait().expect("wait");
     }
 
+    /// Ends it in order: what it was told to keep is on disk.
+    pub(crate) fn end(&mut self) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").arg(pid).status().expect("kill").success());
+        self.process.wait().expect("wait");
+    }
+
     /// Starts it again on the same port.
     pub(crate) fn start_again(&mut self) {
         self.process = launch(self.directory.path());
