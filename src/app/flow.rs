@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::counters::Counters;
 use super::key::Keyer;
 use super::rules::Rules;
+use super::sampling::Sampling;
 use super::summaries::Gathering;
 use super::{Observation, Observer};
 use crate::event::{Decision, Device, Envelope, Input, Name, Prediction, StreamKey};
@@ -23,7 +24,7 @@ use crate::outbox::Outbox;
 use crate::pipeline::decode::{Decoder, pointer_text};
 use crate::pipeline::rules::{Facts, StreamRules};
 use crate::pipeline::window::{Streams, Window, WindowConfig};
-use crate::summary::Seen;
+use crate::summary::{Origin, Seen};
 use crate::task::{Clock, Queue};
 
 /// Messages taken at a time; their model inputs share batches.
@@ -46,6 +47,7 @@ pub(super) struct Flow {
     pub outbox: Option<Outbox>,
     /// What is counted for the summaries, where there are any.
     pub gathering: Option<Gathering>,
+    pub sampling: Sampling,
     pub clock: Arc<dyn Clock>,
     pub batch: Batch,
     pub progress: Arc<Progress>,
@@ -291,9 +293,16 @@ impl Flow {
                 self.counters.error("record", &error, now);
             }
         }
+        let seen = Seen { input, prediction: &prediction, latency, fired: &fired };
         if let Some(gathering) = &self.gathering {
-            let seen = Seen { input, prediction: &prediction, latency, fired: &fired };
             gathering.add(&envelope.topic, &self.device, &seen);
+        }
+        if !self.sampling.is_empty() {
+            let (pipeline, payload) = (&self.name, &envelope.payload);
+            let (model, version) = (&package.name, package.version);
+            let from = Origin { pipeline, stream, model, version, payload };
+            let id = arrival.publisher_id(self.id.as_deref());
+            self.sampling.take(&seen, from, envelope, id, facts.now);
         }
         if let Some(observe) = &self.observer {
             observe(&Observation {

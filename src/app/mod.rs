@@ -14,6 +14,7 @@ mod movement;
 mod pipeline;
 mod reload;
 mod rules;
+mod sampling;
 mod standing;
 mod summaries;
 mod thread;

@@ -13,6 +13,7 @@ use super::counters::Counters;
 use super::flow::{Batch, Flow};
 use super::key::Keyer;
 use super::rules::Rules;
+use super::sampling::Sampling;
 use super::summaries::{Gathering, Source};
 use super::thread::Thread;
 use crate::action::{self, ActionConfig, ActionCounts};
@@ -147,6 +148,8 @@ impl Pipeline {
             let group = self.config.summary.group.clone();
             Gathering::new(gatherer, parts.caller.model().package(), group)
         });
+        let package = parts.caller.model().package();
+        let sampling = Sampling::new(&self.config, package, workshop.outbox.clone());
         Flow {
             name: name.clone(),
             device: Arc::clone(&workshop.device),
@@ -161,6 +164,7 @@ impl Pipeline {
             observer: workshop.observer.clone(),
             outbox: workshop.outbox.clone(),
             gathering,
+            sampling,
             clock: Arc::clone(&workshop.clock),
             batch: Batch::default(),
             progress: Arc::default(),

@@ -119,6 +119,19 @@ impl Baseline {
         }
     }
 
+    /// Which part of the values lies below the lowest or above the highest quantile of its channel, in the
+    /// channel where that is most; `None` where the reference knows nothing of the input.
+    pub(super) fn outside(&self, input: &Input) -> Option<f64> {
+        let mut found = self.nothing_found();
+        self.add_input(&mut found, input);
+        let parts = found.input.iter().filter_map(|bins| {
+            let all: u64 = bins.iter().sum();
+            let ends = bins.first()? + bins.last()?;
+            (all > 0).then(|| ends as f64 / all as f64)
+        });
+        parts.reduce(f64::max)
+    }
+
     pub(super) fn drift(&self, found: &Found) -> Drift {
         let input = self.input.iter().zip(&found.input).enumerate();
         Drift {

@@ -5,6 +5,8 @@
 //! a pipeline's thread ── add ──► Gatherer ── take, at the end of each window ──► Contents ──► a record
 //! ```
 //!
+//! Inputs worth labelling are taken beside that ([`Sampler`]).
+//!
 //! Windows are those of the wall clock, so that the summaries of many devices, and those before and after a
 //! restart, tell of the same minutes. The thread only counts; whoever closes the window does the rest.
 
@@ -12,6 +14,7 @@ mod board;
 mod config;
 mod drift;
 mod gather;
+mod sample;
 mod schedule;
 mod sketch;
 
@@ -19,5 +22,6 @@ pub use board::{Board, Disk, Memory};
 pub use config::{GroupConfig, SummaryConfig};
 pub use drift::{Baseline, ChannelDrift, Drift, Reading, Shift};
 pub use gather::{Contents, Gatherer, Part, Seen};
+pub use sample::{Archive, ArchiveConfig, Origin, Quota, Sample, SampleConfig, Sampler};
 pub use schedule::{Schedule, Span};
 pub use sketch::Spread;

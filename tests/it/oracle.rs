@@ -9,10 +9,11 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use eir::mqtt::{QoS, Version};
 use eir::outbox::Inspector;
+use eir::task::{Clock, Group, SystemClock};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -143,57 +144,34 @@ async fn nothing_that_was_acknowledged_is_lost_and_nothing_invented() {
     drop(peer);
 
     let stop = Arc::new(AtomicBool::new(false));
-    let publisher = {
-        let url = format!("mqtt://127.0.0.1:{}", broker.port());
-        let client = Client::up("publisher", &mqtt::config(&url, Version::V5), &[]).await;
-        tokio::spawn(publish(client, Arc::clone(&stop)))
-    };
-    let end = Instant::now() + Duration::from_secs(seconds);
+    let url = format!("mqtt://127.0.0.1:{}", broker.port());
+    let client = Client::up("publisher", &mqtt::config(&url, Version::V5), &[]).await;
+    let (count, published) = tokio::sync::oneshot::channel();
+    let mut publisher = Group::default();
+    let stopped = Arc::clone(&stop);
+    publisher.spawn("publisher", async move {
+        count.send(publish(client, stopped).await).expect("somebody wants to know");
+    });
+    let end = SystemClock.now() + Duration::from_secs(seconds);
     let mut torments = BTreeMap::<&str, u32>::new();
-    while Instant::now() < end {
+    while SystemClock.now() < end {
         tokio::time::sleep(Duration::from_millis(rng.random_range(200..2200))).await;
         cloud.forget();
-        let torment = match rng.random_range(0..10) {
-            0..6 => {
-                process.signal("KILL");
-                process.ended().await;
-                process = run(&file);
-                "kill"
-            }
-            6 => {
-                broker.end();
-                tokio::time::sleep(Duration::from_millis(rng.random_range(0..1000))).await;
-                broker.start_again();
-                "broker"
-            }
-            7 => {
-                limit_files(&process, "65536");
-                "full disk"
-            }
-            8 => {
-                limit_files(&process, "unlimited");
-                "room again"
-            }
-            _ => {
-                process.signal("TERM");
-                process.ended().await;
-                process = run(&file);
-                "restart"
-            }
-        };
+        let torment;
+        (process, torment) = self::torment(&mut rng, process, &mut broker, &file).await;
         *torments.entry(torment).or_default() += 1;
     }
     limit_files(&process, "unlimited");
     calm.store(true, Ordering::Relaxed);
     stop.store(true, Ordering::Relaxed);
-    let published = within("the last word of the broker", publisher).await.expect("publisher");
+    let published = within("the last word of the broker", published).await.expect("publisher");
 
-    let patience = Instant::now() + Duration::from_mins(2);
+    let patience = SystemClock.now() + Duration::from_mins(2);
     let missing = || -> BTreeSet<u64> {
         let arrived = ledger.lock().expect("ledger").arrived();
         (0..published).filter(|number| !arrived.contains(number)).collect()
     };
-    while !missing().is_empty() && Instant::now() < patience {
+    while !missing().is_empty() && SystemClock.now() < patience {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let missing = missing();
@@ -206,7 +184,38 @@ async fn nothing_that_was_acknowledged_is_lost_and_nothing_invented() {
     assert_eq!(status.code(), Some(0), "{log}");
     verify(&path);
     let records = ledger.lock().expect("ledger").yes.len();
-    println!("{published} messages, {records} records; {torments:?}; 0 lost, 0 invented");
+    eprintln!("{published} messages, {records} records; {torments:?}; 0 lost, 0 invented");
+}
+
+/// Does something bad, and says what. The process may be another one then.
+async fn torment(
+    rng: &mut StdRng,
+    process: Process,
+    broker: &mut Mosquitto,
+    file: &Path,
+) -> (Process, &'static str) {
+    match rng.random_range(0..10) {
+        kind @ (0..6 | 9) => {
+            let (signal, word) = if kind == 9 { ("TERM", "restart") } else { ("KILL", "kill") };
+            process.signal(signal);
+            process.ended().await;
+            (run(file), word)
+        }
+        6 => {
+            broker.end();
+            tokio::time::sleep(Duration::from_millis(rng.random_range(0..1000))).await;
+            broker.start_again();
+            (process, "broker")
+        }
+        7 => {
+            limit_files(&process, "65536");
+            (process, "full disk")
+        }
+        _ => {
+            limit_files(&process, "unlimited");
+            (process, "room again")
+        }
+    }
 }
 
 /// Publishes one number after the other, each until the broker has acknowledged it; how many that were.

@@ -125,3 +125,40 @@ async fn none_are_made_where_they_are_switched_off() {
     let records: Vec<_> = cloud.asked().into_iter().flat_map(|asked| asked.records).collect();
     assert_eq!(records.len(), 1, "{records:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inputs_worth_labelling_reach_the_cloud_up_to_their_limit() {
+    let sample = "pipeline.bearing.sample.sure";
+    let more = [
+        "summary.enabled=false".to_owned(),
+        format!("{sample}.uncertain=[0.9, 1.0]"),
+        format!("{sample}.hourly.count=2"),
+        format!("{sample}.daily.count=2"),
+    ];
+    let mut device = Device::start(&more.each_ref().map(String::as_str)).await;
+    for number in 1..=5 {
+        device.peer.publish("plant/a/vibration", site::window("outer_race", number)).await;
+    }
+    device.until("five decisions", |device| device.told("decision").len() == 5).await;
+    let records = device.cloud.asked().into_iter().flat_map(|asked| asked.records);
+    let samples: Vec<_> = records.filter(|record| record["kind"] == "sample").collect();
+    assert_eq!(samples.len(), 2, "{samples:?}");
+    assert_eq!(samples[0]["origin"], "1:bearing:sure");
+    let body = &samples[0]["body"];
+    assert_eq!(
+        (&body["sampler"], &body["prediction"]["label"]),
+        (&"sure".into(), &"outer_race".into())
+    );
+    assert_eq!(body["input"]["channels"], 3);
+    assert_eq!(body["input"]["values"].as_array().expect("values").len(), 768);
+}
+
+#[test]
+fn a_sample_that_could_go_nowhere_is_a_mistake() {
+    let sample = ["pipeline.bearing.sample.some.random=0.5"];
+    let problems = site::parse(site::BEARING, 1, &sample).expect_err("no cloud");
+    let said = problems.to_string();
+    assert!(said.contains("pipeline.bearing.sample.some: there is no [cloud.NAME]"), "{said}");
+    let archive = "pipeline.bearing.sample.some.archive={ dir = \"kept\", max = \"1GiB\" }";
+    site::parse(site::BEARING, 1, &[sample[0], archive]).expect("kept in a directory");
+}

@@ -40,8 +40,11 @@ pub(super) fn check(draft: &Draft, mistakes: &mut Mistakes<'_>) {
     {
         mistakes.add(&join("summary", key), message);
     }
-    let site =
-        Site { mqtt: &draft.mqtt, device: draft.device.as_ref().map(super::DeviceConfig::resolve) };
+    let site = Site {
+        mqtt: &draft.mqtt,
+        device: draft.device.as_ref().map(super::DeviceConfig::resolve),
+        keeps_records: !draft.cloud.is_empty() || !matches!(draft.outbox, Some(None)),
+    };
     for (name, cloud) in draft.clouds() {
         let key = join("cloud", name.as_str());
         for found in cloud.check() {
@@ -95,6 +98,8 @@ struct Site<'a> {
     mqtt: &'a BTreeMap<Name, Option<ConnectionConfig>>,
     /// `None`: it could not be read.
     device: Option<Device>,
+    /// There is, or was meant to be, an outbox.
+    keeps_records: bool,
 }
 
 impl Site<'_> {
@@ -135,6 +140,17 @@ impl Site<'_> {
             && let Err(error) = model.parse::<crate::package::ModelRef>()
         {
             mistakes.add(&format!("{key}.model"), error.to_string());
+        }
+        for (name, sample) in pipeline.sample.iter().flatten() {
+            let key = join(&join(key, "sample"), name.as_str());
+            for (part, message) in sample.check(pipeline.conditions.keys()) {
+                mistakes.add(&format!("{key}.{part}"), message);
+            }
+            if sample.archive.is_none() && !self.keeps_records {
+                let message = "there is no [cloud.NAME] to send it to; name one, or an archive = \
+                               { dir = …, max = … } to keep it in";
+                mistakes.add(&key, message);
+            }
         }
         let key = join(key, "rule");
         for (name, condition) in &pipeline.conditions {

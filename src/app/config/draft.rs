@@ -21,7 +21,7 @@ use crate::outbox::OutboxConfig;
 use crate::pipeline::decode::DecodeConfig;
 use crate::pipeline::rules::Condition;
 use crate::pipeline::window::{StreamLimits, WindowConfig};
-use crate::summary::{GroupConfig, SummaryConfig};
+use crate::summary::{GroupConfig, SampleConfig, SummaryConfig};
 use crate::sync::CloudConfig;
 
 /// `None` stands for what is wrong; what is not written has its default.
@@ -54,6 +54,7 @@ pub(super) struct PipelineDraft {
     pub queue: Option<QueueConfig>,
     pub actions: Option<ActionsConfig>,
     pub summary: Option<GroupConfig>,
+    pub sample: Option<BTreeMap<Name, SampleConfig>>,
     pub rule: BTreeMap<Name, RuleConfig>,
     /// What the rules evaluate, also of those that could not be read as a whole.
     pub conditions: BTreeMap<Name, Condition>,
@@ -140,6 +141,7 @@ impl PipelineDraft {
             queue: table.or_default("queue"),
             actions: table.or_default("actions"),
             summary: table.or_default("summary"),
+            sample: table.or_default("sample"),
             rule: table.each("rule", whole_rule),
             conditions: table.each("rule", condition),
         }
@@ -156,6 +158,7 @@ impl PipelineDraft {
             queue: self.queue?,
             actions: self.actions?,
             summary: self.summary?,
+            sample: self.sample?,
             rule: self.rule,
         })
     }

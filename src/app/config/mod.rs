@@ -34,7 +34,7 @@ use crate::outbox::OutboxConfig;
 use crate::pipeline::decode::DecodeConfig;
 use crate::pipeline::rules::{Condition, Hits};
 use crate::pipeline::window::{StreamLimits, WindowConfig};
-use crate::summary::{GroupConfig, SummaryConfig};
+use crate::summary::{GroupConfig, SampleConfig, SummaryConfig};
 use crate::sync::CloudConfig;
 use crate::task::WhenFull;
 
@@ -150,6 +150,9 @@ pub struct PipelineConfig {
     /// What its summaries tell apart.
     #[serde(default)]
     pub summary: GroupConfig,
+    /// Inputs that are sent or kept to be labelled, by name.
+    #[serde(default)]
+    pub sample: BTreeMap<Name, SampleConfig>,
     /// What is decided, by name.
     #[serde(default)]
     pub rule: BTreeMap<Name, RuleConfig>,

@@ -21,6 +21,7 @@ pub fn schema() -> Json {
         "RuleConfig",
         "OutboxConfig",
         "SummaryConfig",
+        "SampleConfig",
         "ApiConfig",
     ];
     for definition in named {
