@@ -27,6 +27,10 @@ impl App {
         let built = self.build_changed(&config)?;
         self.close_connections(&config).await;
         self.set_api(&config).await;
+        if let Some(summaries) = &mut self.summaries {
+            // Who goes now has not spoken its last.
+            summaries.look(&self.pipelines);
+        }
         let (old, successors) = self.swap_pipelines(&config, built);
         self.config = config;
         self.open_connections()?;

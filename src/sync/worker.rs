@@ -207,10 +207,13 @@ impl<U: Uplink> Worker<U> {
     /// The cloud accepts others, and not this one.
     fn give_up(&self, run: &outbox::Batch, why: &str) {
         for record in run.records() {
-            let (cloud, id) = (&self.name, record.id);
-            tracing::error!(%cloud, %id, "a record is rejected for good, see the dead letters: {why}");
             self.reader.dead_letter(record.clone(), why);
             self.status.send_modify(|status| status.dead += 1);
+            let (cloud, id, dead) = (&self.name, record.id, self.status.borrow().dead);
+            // However many they are, the log has a few lines.
+            if dead.is_power_of_two() {
+                tracing::error!(%cloud, %id, dead, "rejected for good, see the dead letters: {why}");
+            }
         }
     }
 
