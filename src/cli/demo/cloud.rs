@@ -205,7 +205,7 @@ impl Door {
         for record in records {
             if received.is_new(record.seq) {
                 *received.records.entry(record.kind).or_default() += 1;
-                if record.kind == Kind::Summary {
+                if record.kind == Kind::Summary && record.body.messages > 0 {
                     // A full channel means that the screen hangs.
                     let _shown = self.say.try_send(record.body.to_string());
                 }
