@@ -109,7 +109,8 @@ fn draft(number: usize) -> Draft {
 
 fn put(outbox: &Outbox, number: usize, settled: &SyncSender<()>) {
     let settled = settled.clone();
-    let ack = Ack::new(move || settled.try_send(()).expect("room"));
+    // At the end of a round nobody waits for the last ones any more.
+    let ack = Ack::new(move || drop(settled.try_send(())));
     outbox.append(draft(number), ack);
 }
 
