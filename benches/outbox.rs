@@ -110,7 +110,9 @@ fn draft(number: usize) -> Draft {
 fn put(outbox: &Outbox, number: usize, settled: &SyncSender<()>) {
     let settled = settled.clone();
     // At the end of a round nobody waits for the last ones any more.
-    let ack = Ack::new(move || drop(settled.try_send(())));
+    let ack = Ack::new(move || {
+        let _gone = settled.try_send(());
+    });
     outbox.append(draft(number), ack);
 }
 

@@ -70,6 +70,12 @@ impl Workshop {
             let model = format!("{}@{}", package.name, package.version);
             problems.push(wrong(misfit.part, format!("{} ({model})", misfit.reason)));
         }
+        for (sample, config) in &config.sample {
+            let key = join(&format!("{key}.sample"), sample.as_str());
+            let found = config.check_model(package.spec.task, &package.labels);
+            let found = found.into_iter();
+            problems.extend(found.map(|(part, what)| Problem::new(&format!("{key}.{part}"), what)));
+        }
         match rules {
             Ok(rules) if problems.is_empty() => {
                 return Ok(Parts { decoder, caller, rules: Arc::new(rules) });

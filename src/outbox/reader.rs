@@ -96,7 +96,8 @@ impl Reader {
     /// Waits until there is something that was not handed out; false: the outbox has stopped.
     pub async fn notified(&mut self) -> bool {
         if self.live.is_some() {
-            return true;
+            // There is a backlog, as long as somebody hands it out.
+            return self.outbox.newest.has_changed().is_ok();
         }
         let position = self.position.unwrap_or(-1);
         self.outbox.newest.wait_for(|newest| *newest > position).await.is_ok()

@@ -1,11 +1,13 @@
 //! `[pipeline.NAME.sample.NAME]` as the user writes it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{ByteSize, Name};
+use crate::package::Task;
 
 /// Inputs that are sent to the clouds, or kept in a directory, to be labelled. One of `uncertain`, `random`, `rule` and
 /// `novel` says which.
@@ -26,7 +28,8 @@ pub struct SampleConfig {
     pub hourly: Quota,
     /// The most that is taken in a day, UTC.
     pub daily: Quota,
-    /// Detections with these labels are made unrecognisable before the picture leaves the process.
+    /// Detections with these labels are made unrecognisable before the picture leaves the process. For models that
+    /// detect these.
     pub redact: Vec<String>,
     /// A directory instead of the clouds.
     pub archive: Option<ArchiveConfig>,
@@ -79,6 +82,23 @@ impl SampleConfig {
         .into_iter()
         .flatten();
         all.next().filter(|_| all.next().is_none())
+    }
+
+    /// What a model of this task, with these labels, cannot hide: the key, and what would be right.
+    pub fn check_model(&self, task: Task, labels: &[Arc<str>]) -> Vec<(&'static str, String)> {
+        if !self.redact.is_empty() && task != Task::Detection {
+            let what = "hides what a model detects, and this one detects nothing; remove it";
+            return vec![("redact", what.to_owned())];
+        }
+        let unknown =
+            self.redact.iter().find(|label| labels.iter().all(|known| **known != ***label));
+        unknown
+            .map(|label| {
+                let known = labels.join(", ");
+                ("redact", format!("the model knows no `{label}`; it knows {known}"))
+            })
+            .into_iter()
+            .collect()
     }
 
     /// Everything that cannot work: the key, and what would be right. `rules` are those of the pipeline.

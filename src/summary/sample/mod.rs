@@ -160,6 +160,10 @@ impl Sampler {
 /// The picture as a file, with the regions hidden that have to be; `None`: it is no picture, or cannot be hidden.
 fn file(seen: &Seen<'_>, payload: &[u8], redact: &[String]) -> Option<File> {
     let Input::Frame(frame) = seen.input else { return None };
+    if !redact.is_empty() && !matches!(seen.prediction, Prediction::Detection { .. }) {
+        // Nobody knows where in it that is which has to be hidden.
+        return None;
+    }
     let written = |frame| Some(File { content_type: "image/jpeg", bytes: redact::jpeg(frame)? });
     if let Some(hidden) = redacted(frame, seen.prediction, redact) {
         return written(&hidden);

@@ -86,6 +86,11 @@ fn a_picture_goes_as_the_camera_sent_it_unless_something_is_hidden() {
     let hidden = input(&body);
     assert!(hidden.starts_with(&[0xFF, 0xD8, 0xFF]) && hidden != payload);
     assert_eq!(image::load_from_memory(&hidden).expect("a picture").width(), 16);
+    let classified = Prediction::Anomaly { score: 0.9 };
+    assert!(
+        take(&all, &picture(), &classified, payload).is_none(),
+        "nobody knows where a person is"
+    );
     // A picture that came inside JSON is written anew.
     let body = take(&all, &picture(), &found("dent", 0.9), b"{\"jpeg\": \"x\"}").expect("taken");
     assert!(input(&body).starts_with(&[0xFF, 0xD8, 0xFF]));
@@ -136,4 +141,21 @@ fn what_cannot_work_says_what_would() {
     assert_eq!(problems("novel = 1.5"), ["novel"]);
     assert_eq!(problems("rule = 'typo'"), ["rule"]);
     assert_eq!(problems("random = 1.0\narchive = { dir = '/x', max = '1KiB' }"), ["archive.max"]);
+}
+
+#[test]
+fn what_a_model_does_not_know_cannot_be_hidden() {
+    use crate::package::Task;
+    let labels = ["person".into(), "car".into()];
+    let check = |text: &str, task| config(text).check_model(task, &labels);
+    assert_eq!(check("random = 1.0\nredact = ['person']", Task::Detection), []);
+    let [(key, what)] = &*check("random = 1.0\nredact = ['persn']", Task::Detection) else {
+        panic!("one problem");
+    };
+    assert_eq!(
+        (*key, what.as_str()),
+        ("redact", "the model knows no `persn`; it knows person, car")
+    );
+    assert_eq!(check("random = 1.0", Task::Anomaly), []);
+    assert_eq!(check("random = 1.0\nredact = ['person']", Task::Classification).len(), 1);
 }
