@@ -106,6 +106,10 @@ fn look(path: &Path) -> Result<(), OutboxError> {
         Err(error) => return Err(OutboxError::io(path, error)),
     }
     if !header.starts_with(b"SQLite format 3\0") {
+        // The power went while the first page was written; SQLite takes that back.
+        if beside(path, "-journal").exists() {
+            return Ok(());
+        }
         return Err(OutboxError::Corrupt("it does not begin like a database".to_owned()));
     }
     let word = |at: usize| header[at..].first_chunk().map_or(0, |word| u32::from_be_bytes(*word));

@@ -88,6 +88,26 @@ async fn a_damaged_database_is_set_aside_and_salvaged() {
     site.verify();
 }
 
+/// As a power cut leaves them: the file has its length and no bytes yet, and the journal, which is written
+/// before it, says that there was no file (<https://www.sqlite.org/fileformat2.html>, 3).
+#[tokio::test]
+async fn a_first_page_that_was_never_written_is_taken_back_and_not_set_aside() {
+    let site = Site::new();
+    crate::disk::replace(site.path(), &[0; 4096]).expect("file");
+    let mut journal = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7".to_vec();
+    for word in [0_u32, 7, 0, 512, 4096] {
+        journal.extend(word.to_be_bytes());
+    }
+    journal.resize(512, 0);
+    crate::disk::replace(&site.path().with_extension("db-journal"), &journal).expect("file");
+    let outbox = site.start(&[]);
+    append(&outbox, Kind::Decision, &["1"]).await;
+    assert_eq!((outbox.status().set_aside, outbox.status().problem), (0, None));
+    stop(outbox).await;
+    assert_eq!(site.files(), ["outbox.db", "outbox.db.lock"].map(str::to_owned).into());
+    site.verify();
+}
+
 #[tokio::test]
 async fn rubbish_in_its_place_is_set_aside_and_no_more_than_three_are_kept() {
     let site = Site::new();
