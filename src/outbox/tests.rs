@@ -2,6 +2,7 @@
 
 mod damage;
 mod kill;
+mod power;
 mod trouble;
 
 use std::collections::BTreeSet;

@@ -18,12 +18,12 @@ const CALLS: &str = "pwrite64,fsync,fdatasync,ftruncate,rename,renameat,renameat
 /// Small, so that little has to be written until something is dropped.
 const MAX: usize = 1 << 20;
 
-fn config(directory: &Path) -> OutboxConfig {
+pub(super) fn config(directory: &Path) -> OutboxConfig {
     let path = directory.join("outbox.db");
     OutboxConfig { path, max: ByteSize(MAX), ..OutboxConfig::default() }
 }
 
-fn open(directory: &Path) -> Outbox {
+pub(super) fn open(directory: &Path) -> Outbox {
     let clouds = vec![name("main")];
     Outbox::start(&config(directory), name("press-07"), clouds, Arc::new(SystemClock))
 }
