@@ -94,7 +94,7 @@ impl Story {
             let delivered = story.noted(story.recording.changes.len(), "delivered");
             let is_lost = |id: &&String| !story.end.ids.contains(id) && !delivered.contains(id);
             story.lost = story.before.iter().filter(is_lost).cloned().collect();
-            assert!((1..10).contains(&story.lost.len()), "{:?}", story.lost);
+            assert!(story.lost.len() < 10, "{:?}", story.lost);
         }
         story
     }
@@ -123,7 +123,7 @@ impl Story {
         if let Some(problem) = status.problem {
             return Err(problem);
         }
-        let damaged = !self.lost.is_empty();
+        let damaged = self.end.reasons.contains(&Reason::Corrupt);
         let again = directory.path().join("outbox.db.corrupt-2");
         if status.set_aside > u64::from(damaged) || again.exists() {
             return Err("what was whole is set aside as corrupt".to_owned());
@@ -200,8 +200,7 @@ async fn lose_power_everywhere(story: &Story) {
             panic!("power lost after change {point} ({last}): {wrong}\n{image:?}");
         }
     }
-    eprintln!("{} changes, {} images", story.recording.changes.len(), images.len());
-    assert!(images.len() > 100, "only {} images", images.len());
+    assert!(images.len() > 500, "only {} images", images.len());
 }
 
 /// Leaves an outbox with these records in it, closed or, as after a kill, with its log.
@@ -241,10 +240,21 @@ async fn a_full_outbox_drops_and_tells_in_one_step() {
 
 #[tokio::test]
 async fn a_salvage_is_done_again_until_it_is_done() {
-    let fill = async |directory: &Path| fill(directory, Kind::Decision, "z", 40, false).await;
-    // A leaf of the table of records that is not in the log; the child meets it.
+    let fill = async |directory: &Path| fill(directory, Kind::Decision, "z", 40, true).await;
+    // A leaf of the table of records; the child meets it.
     let story = Story::tell(fill, |path| corrupt(path, 10 * 4096, 4096)).await;
-    assert!(!story.lost.is_empty() && story.recording.before.contains_key("outbox.db-wal"));
+    assert!(!story.lost.is_empty());
+    lose_power_everywhere(&story).await;
+}
+
+#[tokio::test]
+async fn the_log_of_a_damaged_database_is_not_taken_for_that_of_the_salvaged_one() {
+    let fill = async |directory: &Path| fill(directory, Kind::Decision, "z", 40, false).await;
+    // Its beginning, which the log has too: SQLite would not see the damage, nor remove the log.
+    let story = Story::tell(fill, |path| corrupt(path, 0, 16)).await;
+    assert!(story.recording.changes.iter().any(|change| {
+        matches!(change, Change::Rename { to, .. } if to == "outbox.db.corrupt-1-wal")
+    }));
     lose_power_everywhere(&story).await;
 }
 
