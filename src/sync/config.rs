@@ -19,7 +19,9 @@ use crate::net::{
 #[serde(deny_unknown_fields)]
 pub struct CloudConfig {
     /// `https://…`; `http://…` only to loopback and private addresses, and beyond loopback with
-    /// `ack = "echo"` alone.
+    /// `ack = "echo"` alone. `otlp+https://…` is an OpenTelemetry Collector, or whatever else takes logs and
+    /// metrics as OTLP over HTTP: `/v1/logs` and `/v1/metrics` are added to the path. `otlp+http://…` to loopback
+    /// alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// Instead of `url`, a connection `[mqtt.NAME]`: records go to `eir/<device>/records` there, QoS 1, and the
@@ -93,6 +95,9 @@ pub enum AckBy {
     Echo,
 }
 
+/// Stands before the scheme where OTLP is spoken.
+const OTLP: &str = "otlp+";
+
 const fn max_records() -> usize {
     1000
 }
@@ -138,11 +143,18 @@ impl CloudConfig {
     pub fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         match (&self.url, &self.mqtt) {
-            (Some(url), None) => match Url::parse(url, self.insecure) {
-                Err(error) => problems.push(Problem::new("url", error.to_string())),
-                Ok(url) if url.is_tls() => problems.extend(self.half_identity()),
-                Ok(url) => problems.extend(self.clear(&url)),
-            },
+            (Some(_), None) => {
+                match Url::parse(self.address(), self.insecure) {
+                    Err(error) => problems.push(Problem::new("url", error.to_string())),
+                    Ok(url) if url.is_tls() => problems.extend(self.half_identity()),
+                    Ok(url) => problems.extend(self.clear(&url)),
+                }
+                if self.is_otlp() && self.ack == AckBy::Echo {
+                    let message = "\"echo\" is not for otlp+…, whose answers have a form of their own; \
+                                   remove it";
+                    problems.push(Problem::new("ack", message));
+                }
+            }
             (None, Some(_)) => problems.extend(self.of_http_alone()),
             (Some(_), Some(_)) => {
                 let message = "a cloud is reached by url or by mqtt; remove one of them";
@@ -177,8 +189,7 @@ impl CloudConfig {
     /// Contacts nobody.
     pub fn check_files(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let url = self.url.as_deref().unwrap_or_default();
-        if Url::parse(url, true).is_ok_and(|url| url.is_tls())
+        if Url::parse(self.address(), true).is_ok_and(|url| url.is_tls())
             && let Err(error) = client_config(&self.tls())
             // That one of two is not named at all is no matter of files.
             && !matches!(error, NetError::HalfAnIdentity { .. })
@@ -189,6 +200,17 @@ impl CloudConfig {
             problems.push(Problem::new("token_file", message));
         }
         problems
+    }
+
+    /// OTLP is spoken with it.
+    pub fn is_otlp(&self) -> bool {
+        self.url.as_deref().is_some_and(|url| url.starts_with(OTLP))
+    }
+
+    /// The address to connect to: `https://…` or `http://…`, where it is right.
+    pub(super) fn address(&self) -> &str {
+        let url = self.url.as_deref().unwrap_or_default();
+        url.strip_prefix(OTLP).unwrap_or(url)
     }
 
     /// The files of the TLS client.
@@ -262,7 +284,10 @@ impl CloudConfig {
         let mut problems: Vec<_> = named
             .map(|(key, _)| Problem::new(key, "is for https:// alone; change url or remove it"))
             .collect();
-        if self.ack == AckBy::Status && !self.is_trusted(url) {
+        if self.is_otlp() && !self.is_trusted(url) {
+            let message = "over http:// anybody on the way can say yes; use otlp+https://";
+            problems.push(Problem::new("url", message));
+        } else if self.ack == AckBy::Status && !self.is_trusted(url) {
             let message = "\"status\" believes whoever answers, and over http:// that may be anybody \
                            on the way; use https://, or \"echo\"";
             problems.push(Problem::new("ack", message));

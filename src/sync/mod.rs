@@ -2,7 +2,7 @@
 //! record at least once.
 //!
 //! ```text
-//! outbox ── records ──► plan ── batch ──► Uplink (https, mqtt) ──► cloud
+//! outbox ── records ──► plan ── batch ──► Uplink (https, otlp, mqtt) ──► cloud
 //!    ▲                   │  ▲                │
 //!    └── delivered ──────┘  └── Verdict ◄────┘
 //! ```
@@ -16,8 +16,10 @@ mod allowance;
 mod batch;
 mod cloud;
 mod config;
+mod courier;
 mod https;
 mod mqtt;
+mod otlp;
 mod pace;
 mod plan;
 mod status;
@@ -32,6 +34,7 @@ pub use cloud::Cloud;
 pub use config::{AckBy, CloudConfig};
 pub use https::HttpsUplink;
 pub use mqtt::MqttUplink;
+pub use otlp::OtlpUplink;
 pub use status::CloudStatus;
 pub use verdict::Verdict;
 
@@ -42,6 +45,7 @@ pub trait Uplink: Send + Sync + 'static {
     /// How it wants records to be written.
     const ENCODING: Encoding;
 
-    /// Sends one batch, and says what became of it. The same batch may be sent again.
-    fn send(&self, batch: &Batch) -> impl Future<Output = Verdict> + Send;
+    /// Sends one batch, and says what became of it and how many bytes that took. The same batch may be sent
+    /// again.
+    fn send(&self, batch: &Batch) -> impl Future<Output = (Verdict, usize)> + Send;
 }
