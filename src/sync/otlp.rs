@@ -163,3 +163,52 @@ fn believe(peer: &str, body: Option<&[u8]>) -> Verdict {
 fn nanoseconds(at: Timestamp) -> u64 {
     u64::try_from(at.as_nanosecond()).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Reply;
+
+    #[test]
+    fn a_signal_has_its_path_below_the_address() {
+        for (address, wanted) in [
+            ("https://c.example:4318", "https://c.example:4318/v1/logs"),
+            ("https://c.example/", "https://c.example/v1/logs"),
+            ("https://c.example/otlp/#x", "https://c.example/otlp/v1/logs"),
+            ("https://c.example/otlp?tenant=a/b", "https://c.example/otlp/v1/logs?tenant=a/b"),
+        ] {
+            assert_eq!(below(address, "v1/logs"), wanted);
+            assert!(Url::parse(wanted, false).is_ok(), "{wanted}");
+        }
+    }
+
+    #[test]
+    fn a_yes_is_one_of_the_protocol() {
+        let word = |body: &[u8]| believe("c:4318 (logs)", Some(body));
+        assert_eq!(word(b""), Verdict::Delivered);
+        // A partial success of nothing rejected is a word of warning.
+        assert_eq!(word(b"\x0a\x05\x12\x03old"), Verdict::Delivered);
+        assert_eq!(word(b"\x0a\x00"), Verdict::Delivered);
+        let rejected = word(b"\x0a\x06\x08\x02\x12\x02no");
+        let why = "c:4318 (logs) rejected 2: no".to_owned();
+        assert_eq!(rejected, Verdict::Rejected { why });
+        for body in [&b"{}"[..], b"{\"partialSuccess\":{}}", b"ok", b"success", b"\x0a\xff"] {
+            assert!(matches!(word(body), Verdict::Wait { .. }), "{body:?}");
+        }
+        assert!(matches!(believe("c:4318 (logs)", None), Verdict::Wait { .. }));
+    }
+
+    #[test]
+    fn a_no_is_shown_as_a_person_reads_it() {
+        let status = Status { message: "no such tenant".to_owned() }.encode_to_vec();
+        let with = |kind: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            let (status_code, body) = (hyper::StatusCode::BAD_REQUEST, Ok(status.clone().into()));
+            let reply = Reply { status: status_code, retry_after: None, headers, body };
+            in_words(Ok(reply)).expect("an answer").body.expect("a body")
+        };
+        assert_eq!(&with(PROTOBUF)[..], b"no such tenant");
+        assert_eq!(with("text/plain"), status);
+    }
+}

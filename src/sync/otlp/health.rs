@@ -18,9 +18,12 @@ pub(super) struct Health {
 
 #[derive(Debug, Deserialize)]
 struct Memory {
-    total_bytes: u64,
-    available_bytes: u64,
-    resident_bytes: Option<u64>,
+    #[serde(rename = "total_bytes")]
+    total: u64,
+    #[serde(rename = "available_bytes")]
+    available: u64,
+    #[serde(rename = "resident_bytes")]
+    resident: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -36,9 +39,9 @@ impl Health {
         let bytes = |bytes: u64| bytes as f64;
         let numbers = [
             (("eir.temperature", "Cel"), self.temperature_celsius),
-            (("eir.memory.total", "By"), memory.map(|memory| bytes(memory.total_bytes))),
-            (("eir.memory.available", "By"), memory.map(|memory| bytes(memory.available_bytes))),
-            (("eir.memory.resident", "By"), memory.and_then(|m| m.resident_bytes).map(bytes)),
+            (("eir.memory.total", "By"), memory.map(|memory| bytes(memory.total))),
+            (("eir.memory.available", "By"), memory.map(|memory| bytes(memory.available))),
+            (("eir.memory.resident", "By"), memory.and_then(|m| m.resident).map(bytes)),
             (("eir.disk.total", "By"), disk.map(|disk| bytes(disk.total_bytes))),
             (("eir.disk.available", "By"), disk.map(|disk| bytes(disk.available_bytes))),
             (("eir.uptime", "s"), self.uptime_seconds),
