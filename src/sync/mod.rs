@@ -11,6 +11,9 @@
 //! is a pace, and when it may an allowance; none of the four does any work, so that each can be tested whole. A record is done with when
 //! the cloud said yes to it, or when it said no to it alone while it says yes to others; nothing else, not
 //! even a cloud that rejects everything for a month, takes a record out of the outbox.
+//!
+//! A cloud takes batches of JSON lines over HTTP or from a broker, or it is a collector of OpenTelemetry, for which
+//! records are made into logs and metrics; which one is said by `url` or `mqtt` ([`CloudConfig`]).
 
 mod allowance;
 mod batch;
