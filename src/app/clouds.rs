@@ -7,7 +7,7 @@ use super::connection::Connection;
 use crate::event::Name;
 use crate::mqtt::Link;
 use crate::outbox::Outbox;
-use crate::sync::{Cloud, CloudConfig, CloudStatus, HttpsUplink, MqttUplink};
+use crate::sync::{Cloud, CloudConfig, CloudStatus, HttpsUplink, MqttUplink, OtlpUplink};
 use crate::task::Group;
 
 /// Every `[cloud.NAME]` that runs.
@@ -83,6 +83,9 @@ impl Clouds {
             Some(link) => {
                 let uplink = MqttUplink::new(link.clone(), site.device);
                 Ok(Cloud::start(name, config, uplink, reader))
+            }
+            None if config.is_otlp() => {
+                OtlpUplink::new(config).map(|uplink| Cloud::start(name, config, uplink, reader))
             }
             None => {
                 HttpsUplink::new(config).map(|uplink| Cloud::start(name, config, uplink, reader))

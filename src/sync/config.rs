@@ -19,7 +19,9 @@ use crate::net::{
 #[serde(deny_unknown_fields)]
 pub struct CloudConfig {
     /// `https://…`; `http://…` only to loopback and private addresses, and beyond loopback with
-    /// `ack = "echo"` alone.
+    /// `ack = "echo"` alone. `otlp+https://…` is an OpenTelemetry Collector, or whatever else takes logs and
+    /// metrics as OTLP over HTTP: `/v1/logs` and `/v1/metrics` are added to the path. `otlp+http://…` to loopback
+    /// alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// Instead of `url`, a connection `[mqtt.NAME]`: records go to `eir/<device>/records` there, QoS 1, and the
@@ -93,6 +95,9 @@ pub enum AckBy {
     Echo,
 }
 
+/// Stands before the scheme where OTLP is spoken.
+const OTLP: &str = "otlp+";
+
 const fn max_records() -> usize {
     1000
 }
@@ -138,11 +143,18 @@ impl CloudConfig {
     pub fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         match (&self.url, &self.mqtt) {
-            (Some(url), None) => match Url::parse(url, self.insecure) {
-                Err(error) => problems.push(Problem::new("url", error.to_string())),
-                Ok(url) if url.is_tls() => problems.extend(self.half_identity()),
-                Ok(url) => problems.extend(self.clear(&url)),
-            },
+            (Some(_), None) => {
+                match Url::parse(self.address(), self.insecure) {
+                    Err(error) => problems.push(Problem::new("url", error.to_string())),
+                    Ok(url) if url.is_tls() => problems.extend(self.half_identity()),
+                    Ok(url) => problems.extend(self.clear(&url)),
+                }
+                if self.is_otlp() && self.ack == AckBy::Echo {
+                    let message = "\"echo\" is not for otlp+…, whose answers have a form of their own; \
+                                   remove it";
+                    problems.push(Problem::new("ack", message));
+                }
+            }
             (None, Some(_)) => problems.extend(self.of_http_alone()),
             (Some(_), Some(_)) => {
                 let message = "a cloud is reached by url or by mqtt; remove one of them";
@@ -177,8 +189,7 @@ impl CloudConfig {
     /// Contacts nobody.
     pub fn check_files(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let url = self.url.as_deref().unwrap_or_default();
-        if Url::parse(url, true).is_ok_and(|url| url.is_tls())
+        if Url::parse(self.address(), true).is_ok_and(|url| url.is_tls())
             && let Err(error) = client_config(&self.tls())
             // That one of two is not named at all is no matter of files.
             && !matches!(error, NetError::HalfAnIdentity { .. })
@@ -189,6 +200,17 @@ impl CloudConfig {
             problems.push(Problem::new("token_file", message));
         }
         problems
+    }
+
+    /// OTLP is spoken with it.
+    pub fn is_otlp(&self) -> bool {
+        self.url.as_deref().is_some_and(|url| url.starts_with(OTLP))
+    }
+
+    /// The address to connect to: `https://…` or `http://…`, where it is right.
+    pub(super) fn address(&self) -> &str {
+        let url = self.url.as_deref().unwrap_or_default();
+        url.strip_prefix(OTLP).unwrap_or(url)
     }
 
     /// The files of the TLS client.
@@ -262,7 +284,10 @@ impl CloudConfig {
         let mut problems: Vec<_> = named
             .map(|(key, _)| Problem::new(key, "is for https:// alone; change url or remove it"))
             .collect();
-        if self.ack == AckBy::Status && !self.is_trusted(url) {
+        if self.is_otlp() && !self.is_trusted(url) {
+            let message = "over http:// anybody on the way can say yes; use otlp+https://";
+            problems.push(Problem::new("url", message));
+        } else if self.ack == AckBy::Status && !self.is_trusted(url) {
             let message = "\"status\" believes whoever answers, and over http:// that may be anybody \
                            on the way; use https://, or \"echo\"";
             problems.push(Problem::new("ack", message));
@@ -309,78 +334,4 @@ fn parse_proxy(text: &str) -> Result<Url, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn keys(more: &str) -> Vec<String> {
-        let config: CloudConfig = toml::from_str(more).expect(more);
-        config.check().into_iter().map(|problem| problem.key).collect()
-    }
-
-    #[test]
-    fn one_line_is_enough_and_unknown_keys_are_refused() {
-        let config: CloudConfig = toml::from_str("url = \"https://c.example\"").expect("a config");
-        assert_eq!(config, CloudConfig::new("https://c.example"));
-        assert_eq!(config.check(), []);
-        let again = toml::to_string(&config).expect("toml");
-        assert_eq!(toml::from_str::<CloudConfig>(&again).expect("again"), config);
-        for bad in [
-            "url = \"x\"\ntoken = \"x\"",
-            "url = \"x\"\nack = \"body\"",
-            "url = \"x\"\nrate = \"1KiB\"",
-        ] {
-            assert!(toml::from_str::<CloudConfig>(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_yes_that_anybody_could_give_is_not_asked_for() {
-        for (text, wanted) in [
-            ("url = \"http://127.0.0.1:8080/in\"", &[][..]),
-            ("url = \"http://localhost\"", &[]),
-            ("url = \"http://192.168.1.5/in\"", &["ack"]),
-            ("url = \"http://192.168.1.5/in\"\nack = \"echo\"", &[]),
-            ("url = \"http://cloud.example.com\"\nack = \"echo\"", &["url"]),
-            ("url = \"http://cloud.example.com\"\nack = \"echo\"\ninsecure = true", &[]),
-            ("url = \"http://cloud.example.com\"\ninsecure = true", &["ack"]),
-            ("url = \"http://127.0.0.1\"\nproxy = \"http://10.0.0.1:3128\"", &["ack"]),
-            ("url = \"https://c.example\"\nproxy = \"http://10.0.0.1:3128\"", &[]),
-            ("url = \"https://c.example\"\nproxy = \"http://proxy.example:3128\"", &[]),
-            ("url = \"https://c.example\"\nproxy = \"https://10.0.0.1:3128\"", &["proxy"]),
-            (
-                "url = \"http://10.0.0.2\"\nack = \"echo\"\nproxy = \"http://proxy.example\"",
-                &["proxy"],
-            ),
-        ] {
-            assert_eq!(keys(text), wanted, "{text}");
-        }
-    }
-
-    #[test]
-    fn every_problem_is_told_at_once() {
-        let text = "url = \"https://c.example\"\ncert_file = \"c.pem\"\nmax_batch = \"1B\"\n\
-                    max_records = 0\nmax_delay = \"2h\"\ntimeout = \"0s\"\nrecheck = \"1ms\"";
-        let wanted = ["key_file", "max_batch", "max_records", "max_delay", "timeout", "recheck"];
-        assert_eq!(keys(text), wanted);
-        assert_eq!(keys("url = \"ftp://c.example\"\nproxy = \"x\""), ["url", "proxy"]);
-        assert_eq!(keys("ack = \"echo\""), ["url"]);
-        assert_eq!(keys("url = \"https://c.example\"\nmqtt = \"up\""), ["mqtt"]);
-        assert_eq!(
-            keys("mqtt = \"up\"\ntoken_file = \"x\"\nack = \"echo\""),
-            ["token_file", "ack"]
-        );
-        assert_eq!(keys("mqtt = \"up\"\ndaily = \"10MiB\""), Vec::<String>::new());
-    }
-
-    #[test]
-    fn files_may_come_later() {
-        let mut config = CloudConfig::new("https://c.example");
-        config.ca_file = Some("/nonexistent/ca.pem".into());
-        config.token_file = Some("/nonexistent/token".into());
-        assert_eq!(config.check(), []);
-        let found = config.check_files();
-        let keys: Vec<_> = found.iter().map(|problem| problem.key.as_str()).collect();
-        assert_eq!(keys, ["ca_file", "token_file"]);
-        assert!(found[1].message.contains("/nonexistent/token"), "{found:?}");
-    }
-}
+mod tests;

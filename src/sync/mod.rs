@@ -2,7 +2,7 @@
 //! record at least once.
 //!
 //! ```text
-//! outbox ── records ──► plan ── batch ──► Uplink (https, mqtt) ──► cloud
+//! outbox ── records ──► plan ── batch ──► Uplink (https, otlp, mqtt) ──► cloud
 //!    ▲                   │  ▲                │
 //!    └── delivered ──────┘  └── Verdict ◄────┘
 //! ```
@@ -11,13 +11,18 @@
 //! is a pace, and when it may an allowance; none of the four does any work, so that each can be tested whole. A record is done with when
 //! the cloud said yes to it, or when it said no to it alone while it says yes to others; nothing else, not
 //! even a cloud that rejects everything for a month, takes a record out of the outbox.
+//!
+//! A cloud takes batches of JSON lines over HTTP or from a broker, or it is a collector of OpenTelemetry, for which
+//! records are made into logs and metrics; which one is said by `url` or `mqtt` ([`CloudConfig`]).
 
 mod allowance;
 mod batch;
 mod cloud;
 mod config;
+mod courier;
 mod https;
 mod mqtt;
+mod otlp;
 mod pace;
 mod plan;
 mod status;
@@ -32,6 +37,7 @@ pub use cloud::Cloud;
 pub use config::{AckBy, CloudConfig};
 pub use https::HttpsUplink;
 pub use mqtt::MqttUplink;
+pub use otlp::OtlpUplink;
 pub use status::CloudStatus;
 pub use verdict::Verdict;
 
@@ -42,6 +48,7 @@ pub trait Uplink: Send + Sync + 'static {
     /// How it wants records to be written.
     const ENCODING: Encoding;
 
-    /// Sends one batch, and says what became of it. The same batch may be sent again.
-    fn send(&self, batch: &Batch) -> impl Future<Output = Verdict> + Send;
+    /// Sends one batch, and says what became of it and how many bytes that took. The same batch may be sent
+    /// again.
+    fn send(&self, batch: &Batch) -> impl Future<Output = (Verdict, usize)> + Send;
 }

@@ -23,11 +23,11 @@ impl MqttUplink {
 impl Uplink for MqttUplink {
     const ENCODING: Encoding = Encoding::Plain;
 
-    async fn send(&self, batch: &Batch) -> Verdict {
+    async fn send(&self, batch: &Batch) -> (Verdict, usize) {
         let mut publish = Publish::new(&self.topic, batch.body().to_vec(), QoS::AtLeastOnce);
         publish.content_type = Some("application/x-ndjson".to_owned());
         publish.user_properties.push(("idempotency-key".to_owned(), batch.key().to_owned()));
-        match self.link.publish(publish).await {
+        let verdict = match self.link.publish(publish).await {
             Ok(()) => Verdict::Delivered,
             // Also a packet that is larger than the broker takes: a smaller one may do.
             Err(PublishError::Refused(why)) => {
@@ -40,6 +40,7 @@ impl Uplink for MqttUplink {
                 why: format!("connection `{}`: {error}", self.link.name()),
                 after: None,
             },
-        }
+        };
+        (verdict, batch.body().len())
     }
 }

@@ -17,7 +17,7 @@ pub struct CloudStatus {
     pub batches: u64,
     /// Records that were delivered.
     pub records: u64,
-    /// What was sent in batches that were delivered, compressed.
+    /// What was sent for batches that were delivered, compressed.
     pub sent_bytes: u64,
     /// The same before it was compressed.
     pub raw_bytes: u64,

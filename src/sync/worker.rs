@@ -162,23 +162,23 @@ impl<U: Uplink> Worker<U> {
         let packed = packed.map_err(std::io::Error::other).and_then(|packed| packed);
         let (verdict, sent) = match packed {
             Ok(batch) => {
-                let verdict = self.uplink.send(&batch).await;
+                let (verdict, bytes) = self.uplink.send(&batch).await;
                 if !matches!(verdict, Verdict::Offline { .. }) {
-                    self.allowance.sent(batch.body().len(), SystemClock.now(), &local());
+                    self.allowance.sent(bytes, SystemClock.now(), &local());
                 }
-                (verdict, Some(batch))
+                (verdict, Some((batch, bytes)))
             }
             Err(error) => (
                 Verdict::Wait { why: format!("failed to pack records: {error}"), after: None },
                 None,
             ),
         };
-        let raw_bytes = sent.as_ref().map_or(0, Batch::raw_bytes);
+        let raw_bytes = sent.as_ref().map_or(0, |(batch, _)| batch.raw_bytes());
         let mut wait = self.pace.after(&verdict, raw_bytes);
         match self.plan.judge(tried, &verdict) {
             Outcome::Delivered(run) => {
                 self.reader.delivered(&run);
-                self.count(sent.as_ref());
+                self.count(sent);
             }
             Outcome::GivenUp(run, why) => self.give_up(&run, &why),
             Outcome::Kept => {}
@@ -194,13 +194,13 @@ impl<U: Uplink> Worker<U> {
         wait
     }
 
-    fn count(&self, sent: Option<&Batch>) {
-        let Some(sent) = sent else { return };
+    fn count(&self, sent: Option<(Batch, usize)>) {
+        let Some((batch, bytes)) = sent else { return };
         self.status.send_modify(|status| {
             status.batches += 1;
-            status.records += sent.records() as u64;
-            status.sent_bytes += sent.body().len() as u64;
-            status.raw_bytes += sent.raw_bytes() as u64;
+            status.records += batch.records() as u64;
+            status.sent_bytes += bytes as u64;
+            status.raw_bytes += batch.raw_bytes() as u64;
         });
     }
 

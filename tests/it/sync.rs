@@ -3,6 +3,7 @@
 mod device;
 mod faults;
 mod mqtt;
+mod otlp;
 mod rejected;
 mod several;
 mod tls;

@@ -21,8 +21,11 @@ pub(crate) struct Asked {
     pub(crate) number: usize,
     /// The request's head, in small letters.
     pub(crate) head: String,
-    /// Its `Idempotency-Key`.
+    /// Its `Idempotency-Key`; empty where it has none.
     pub(crate) key: String,
+    /// Its body, as it came.
+    pub(crate) body: Vec<u8>,
+    /// What is in it, where that is compressed lines of JSON.
     pub(crate) records: Vec<serde_json::Value>,
 }
 
@@ -171,15 +174,13 @@ async fn serve(
     count: &watch::Sender<usize>,
 ) {
     while let Some((head, body)) = read(&mut stream).await {
-        let lines = zstd::stream::decode_all(&body[..]).expect("zstd");
-        let lines = String::from_utf8(lines).expect("text");
-        let records = lines.lines().map(|line| serde_json::from_str(line).expect("a record"));
-        let records: Vec<serde_json::Value> = records.collect();
+        let records =
+            if head.contains("content-encoding: zstd\r\n") { lines(&body) } else { Vec::new() };
         let key = head.lines().find_map(|line| line.strip_prefix("idempotency-key: "));
-        let key = key.expect("a key").to_owned();
+        let key = key.unwrap_or_default().to_owned();
         let (answer, asked) = {
             let mut state = state.lock().expect("state");
-            let asked = Asked { number: state.asked.len(), head, key, records };
+            let asked = Asked { number: state.asked.len(), head, key, body, records };
             state.asked.push(asked.clone());
             let answer = (state.script)(&asked);
             if is_yes(&answer) {
@@ -201,6 +202,13 @@ async fn serve(
             }
         }
     }
+}
+
+/// Lines of JSON, compressed with zstd.
+fn lines(body: &[u8]) -> Vec<serde_json::Value> {
+    let lines = zstd::stream::decode_all(body).expect("zstd");
+    let lines = String::from_utf8(lines).expect("text");
+    lines.lines().map(|line| serde_json::from_str(line).expect("a record")).collect()
 }
 
 /// What anybody who reads the answer must believe.
