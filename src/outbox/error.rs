@@ -47,8 +47,19 @@ pub enum OutboxError {
     #[error("the database is damaged: {0}")]
     Corrupt(String),
     /// The disk, or SQLite on it, refuses.
-    #[error("{0}")]
+    #[error("{}", with_code(.0))]
     Disk(rusqlite::Error),
+}
+
+/// "disk I/O error" alone says little: which of them, by SQLite's extended result code
+/// (<https://www.sqlite.org/rescode.html>).
+fn with_code(error: &rusqlite::Error) -> String {
+    match error {
+        rusqlite::Error::SqliteFailure(failure, _) => {
+            format!("{error} (SQLite code {})", failure.extended_code)
+        }
+        _ => error.to_string(),
+    }
 }
 
 impl OutboxError {
