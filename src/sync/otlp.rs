@@ -24,7 +24,8 @@
 //!   has no place in OTLP and stays here;
 //! - a gauge: `eir.drift.psi` by `of` = `score` or `input`, and `channel`.
 //!
-//! A point with the attribute `group` is a part of the point without it. A window goes from `from` to `to`; its
+//! What a group of streams had of it is in metrics of its own, `eir.group.inferences` and so on, with the attribute
+//! `group`: it is a part of the whole and must not be added to it. A window goes from `from` to `to`; its
 //! first part, where eir ended within it, goes to that end.
 //!
 //! **Gauges** of a `health` record: `eir.temperature`, `eir.load` by `minutes`, `eir.memory.total`, `.available`
@@ -50,13 +51,11 @@ use prost::Message as _;
 
 use self::message::{ExportResponse, Status};
 use super::courier::{Answer, Courier};
+use super::verdict::printable;
 use super::{Batch, CloudConfig, Encoding, Uplink, Verdict};
 use crate::net::Url;
 
 const PROTOBUF: &str = "application/x-protobuf";
-
-/// So many characters of what the receiver says of its no are shown.
-const MAX_WORDS: usize = 200;
 
 /// Posts batches as logs and metrics.
 #[derive(Debug)]
@@ -151,9 +150,8 @@ fn believe(peer: &str, body: Option<&[u8]>) -> Verdict {
     };
     match response.partial_success {
         Some(partial) if partial.rejected > 0 => {
-            let shown = partial.error_message.chars().take(MAX_WORDS);
-            let shown: String = shown.map(|c| if c.is_control() { ' ' } else { c }).collect();
-            Verdict::Rejected { why: format!("{peer} rejected {}: {shown}", partial.rejected) }
+            let words = printable(partial.error_message.as_bytes());
+            Verdict::Rejected { why: format!("{peer} rejected {}: {words}", partial.rejected) }
         }
         _ => Verdict::Delivered,
     }

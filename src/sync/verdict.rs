@@ -121,13 +121,15 @@ fn judge_reply(terms: Terms, peer: &str, key: &str, reply: &Reply) -> Verdict {
 /// What a cloud says of its no, as far as it can be shown: printable, and short.
 fn words(reply: &Reply) -> String {
     let Ok(body) = &reply.body else { return String::new() };
-    let body = String::from_utf8_lossy(body.get(..MAX_WORDS).unwrap_or(body));
-    let shown: String = body.split(|c: char| c.is_control()).collect::<Vec<_>>().join(" ");
-    if is_html(reply) || shown.trim().is_empty() {
-        String::new()
-    } else {
-        format!(": {}", shown.trim())
-    }
+    let shown = printable(body);
+    if is_html(reply) || shown.is_empty() { String::new() } else { format!(": {shown}") }
+}
+
+/// The beginning of what somebody far away wrote, fit for a line of the log.
+pub(super) fn printable(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text.get(..MAX_WORDS).unwrap_or(text));
+    let shown: String = text.split(|c: char| c.is_control()).collect::<Vec<_>>().join(" ");
+    shown.trim().to_owned()
 }
 
 /// Why a yes is not believed.

@@ -204,12 +204,12 @@ mod tests {
             "eir.classes inner 36000-36060 Some(Int(1))",
             "eir.decisions fault 36000-36060 Some(Int(1))",
             "eir.dropped drop_oldest 36000-36060 Some(Int(2))",
+            "eir.group.inferences a 36000-36060 Some(Int(4))",
             "eir.inferences  36000-36060 Some(Int(4))",
-            "eir.inferences a 36000-36060 Some(Int(4))",
             "eir.messages  36000-36060 Some(Int(5))",
             "eir.drift.psi score 0-36060 Some(Double(0.5))",
             "eir.drift.psi input,Some(Int(2)) 0-36060 Some(Double(0.25))",
-            "eir.latency a 36000-36060 4 2 6",
+            "eir.group.latency a 36000-36060 4 2 6",
             "eir.score  36000-36060 4 2 6",
         ];
         assert_eq!(points(&metrics), wanted);

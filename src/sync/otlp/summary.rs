@@ -14,12 +14,36 @@ const MESSAGES: Instrument = ("eir.messages", "{message}");
 const BYTES: Instrument = ("eir.bytes", "By");
 const DROPPED: Instrument = ("eir.dropped", "{message}");
 const ERRORS: Instrument = ("eir.errors", "{error}");
-const INFERENCES: Instrument = ("eir.inferences", "{inference}");
-const DECISIONS: Instrument = ("eir.decisions", "{decision}");
-const CLASSES: Instrument = ("eir.classes", "{class}");
-const SCORE: Instrument = ("eir.score", "1");
-const LATENCY: Instrument = ("eir.latency", "s");
-const PSI: Instrument = ("eir.drift.psi", "1");
+
+/// Of a whole pipeline.
+const WHOLE: Instruments = Instruments {
+    inferences: ("eir.inferences", "{inference}"),
+    decisions: ("eir.decisions", "{decision}"),
+    classes: ("eir.classes", "{class}"),
+    score: ("eir.score", "1"),
+    latency: ("eir.latency", "s"),
+    psi: ("eir.drift.psi", "1"),
+};
+
+/// Of a group of its streams: with the same names, who adds up all points would count twice.
+const GROUP: Instruments = Instruments {
+    inferences: ("eir.group.inferences", "{inference}"),
+    decisions: ("eir.group.decisions", "{decision}"),
+    classes: ("eir.group.classes", "{class}"),
+    score: ("eir.group.score", "1"),
+    latency: ("eir.group.latency", "s"),
+    psi: ("eir.group.drift.psi", "1"),
+};
+
+/// What a part of a window is told by.
+struct Instruments {
+    inferences: Instrument,
+    decisions: Instrument,
+    classes: Instrument,
+    score: Instrument,
+    latency: Instrument,
+    psi: Instrument,
+}
 
 /// The body of a `summary` record, as far as metrics tell it.
 #[derive(Debug, Deserialize)]
@@ -95,28 +119,29 @@ impl Summary {
         metrics.add(BYTES, window, of.clone(), self.bytes);
         by(metrics, (DROPPED, "reason"), window, &of, &self.dropped);
         by(metrics, (ERRORS, "kind"), window, &of, &self.errors);
-        self.whole.tell(window, &of, metrics);
+        self.whole.tell(&WHOLE, window, &of, metrics);
         for (group, part) in &self.groups {
             let mut of = of.clone();
             of.push(attribute("group", group.as_str()));
-            part.tell(window, &of, metrics);
+            part.tell(&GROUP, window, &of, metrics);
         }
     }
 }
 
 impl Part {
-    fn tell(&self, window: Window, of: &[KeyValue], metrics: &mut Metrics) {
-        metrics.add(INFERENCES, window, of.to_vec(), self.inferences);
-        by(metrics, (DECISIONS, "rule"), window, of, &self.decisions);
-        by(metrics, (CLASSES, "class"), window, of, &self.classes);
-        for (instrument, spread) in [(SCORE, &self.score), (LATENCY, &self.latency)] {
+    fn tell(&self, by_name: &Instruments, window: Window, of: &[KeyValue], metrics: &mut Metrics) {
+        metrics.add(by_name.inferences, window, of.to_vec(), self.inferences);
+        by(metrics, (by_name.decisions, "rule"), window, of, &self.decisions);
+        by(metrics, (by_name.classes, "class"), window, of, &self.classes);
+        for (instrument, spread) in [(by_name.score, &self.score), (by_name.latency, &self.latency)]
+        {
             if let Some(spread) = spread {
                 metrics.spread(instrument, spread.point(window, of.to_vec()));
             }
         }
         let Some(drift) = &self.drift else { return };
         let mut tell = |psi, more: &[KeyValue]| {
-            metrics.set(PSI, window.to, [of, more].concat(), psi);
+            metrics.set(by_name.psi, window.to, [of, more].concat(), psi);
         };
         if let Some(score) = &drift.score {
             tell(score.psi, &[attribute("of", "score")]);
