@@ -83,6 +83,8 @@ pub(in crate::outbox) fn finish_salvage(path: &Path) -> Result<(), OutboxError> 
         Some(aside) => rename(&log, &beside(&aside, "-wal"))?,
         None => remove(&log)?,
     }
+    // Nor a journal, by which SQLite would take back the new one's first page.
+    remove(&beside(path, "-journal"))?;
     remove(&beside(path, "-shm"))?;
     rename(&staged, path)
 }

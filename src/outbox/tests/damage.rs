@@ -90,9 +90,7 @@ async fn a_damaged_database_is_set_aside_and_salvaged() {
 
 /// As a power cut leaves them: the file has its length and no bytes yet, and the journal, which is written
 /// before it, says that there was no file (<https://www.sqlite.org/fileformat2.html>, 3).
-#[tokio::test]
-async fn a_first_page_that_was_never_written_is_taken_back_and_not_set_aside() {
-    let site = Site::new();
+fn never_written(site: &Site) {
     crate::disk::replace(site.path(), &[0; 4096]).expect("file");
     let mut journal = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7".to_vec();
     for word in [0_u32, 7, 0, 512, 4096] {
@@ -100,6 +98,22 @@ async fn a_first_page_that_was_never_written_is_taken_back_and_not_set_aside() {
     }
     journal.resize(512, 0);
     crate::disk::replace(&site.path().with_extension("db-journal"), &journal).expect("file");
+}
+
+#[tokio::test]
+async fn the_journal_of_a_first_page_takes_nothing_from_what_a_repair_made() {
+    let site = Site::new();
+    never_written(&site);
+    repair(site.path(), &name("press-07")).expect("repair").expect("something was wrong");
+    stop(site.start(&[])).await;
+    let contents = Inspector::open(site.path()).and_then(|outbox| outbox.contents());
+    assert_eq!(contents.expect("contents").kinds[&Kind::Gap].records, 1);
+}
+
+#[tokio::test]
+async fn a_first_page_that_was_never_written_is_taken_back_and_not_set_aside() {
+    let site = Site::new();
+    never_written(&site);
     let outbox = site.start(&[]);
     append(&outbox, Kind::Decision, &["1"]).await;
     assert_eq!((outbox.status().set_aside, outbox.status().problem), (0, None));
