@@ -46,6 +46,7 @@ pub struct Queue<T> {
 struct State<T> {
     items: VecDeque<T>,
     closed: bool,
+    woken: bool,
 }
 
 impl<T> Queue<T> {
@@ -54,7 +55,7 @@ impl<T> Queue<T> {
         Self {
             capacity: capacity.max(1),
             when_full,
-            state: Mutex::new(State { items: VecDeque::new(), closed: false }),
+            state: Mutex::new(State { items: VecDeque::new(), closed: false, woken: false }),
             filled: Condvar::new(),
         }
     }
@@ -92,12 +93,13 @@ impl<T> Queue<T> {
         oldest
     }
 
-    /// Waits for at least one item and moves up to `most` into `batch`, oldest first. False: the queue
-    /// is closed and empty.
+    /// Waits for at least one item and moves up to `most` into `batch`, oldest first; none where
+    /// [`Queue::wake`] came before any. False: the queue is closed and empty.
     pub fn pop_into(&self, batch: &mut Vec<T>, most: usize) -> bool {
         let mut state = self.lock();
         loop {
-            if !state.items.is_empty() {
+            let woken = std::mem::take(&mut state.woken);
+            if woken || !state.items.is_empty() {
                 let count = state.items.len().min(most.max(1));
                 batch.extend(state.items.drain(..count));
                 return true;
@@ -107,6 +109,12 @@ impl<T> Queue<T> {
             }
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Who pops gets to do something else, though nothing may have come.
+    pub fn wake(&self) {
+        self.lock().woken = true;
+        self.filled.notify_one();
     }
 
     /// No more items come in; what is queued can still be popped.
@@ -205,5 +213,20 @@ mod tests {
         });
         assert_eq!(queue.push(7), Pushed::Queued);
         assert_eq!(thread.join().expect("thread"), [7]);
+    }
+
+    #[test]
+    fn who_is_woken_gets_nothing_once_and_waits_again() {
+        let queue = full(WhenFull::Hold);
+        queue.wake();
+        let mut batch = Vec::new();
+        assert!(queue.pop_into(&mut batch, 8));
+        assert_eq!(batch, [1, 2], "what is there comes with it");
+        queue.wake();
+        batch.clear();
+        assert!(queue.pop_into(&mut batch, 8));
+        assert!(batch.is_empty());
+        queue.close();
+        assert!(!queue.pop_into(&mut batch, 8));
     }
 }
