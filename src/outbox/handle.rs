@@ -11,8 +11,10 @@ use tokio::time::timeout;
 
 use super::OutboxConfig;
 use super::inlet::{Command, Inlet};
+use super::memory::Memory;
 use super::reader::Reader;
 use super::record::{Draft, Kind};
+use super::store::{Formats, Site};
 use super::writer::Writer;
 use crate::event::{Ack, Decision, Name};
 use crate::task::Clock;
@@ -96,6 +98,17 @@ impl Outbox {
         clouds: Vec<Name>,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        Self::start_with(config, device, clouds, clock, Formats::Newest)
+    }
+
+    /// The same, in a format of one's choice: a program on probation writes what the one before it can read.
+    pub fn start_with(
+        config: &OutboxConfig,
+        device: Name,
+        clouds: Vec<Name>,
+        clock: Arc<dyn Clock>,
+        formats: Formats,
+    ) -> Self {
         let (newest_sender, newest) = watch::channel(0);
         let shared = Arc::new(Shared {
             inlet: Inlet::new(config),
@@ -106,7 +119,8 @@ impl Outbox {
         let outbox = Self { _last: Arc::new(Last(Arc::clone(&shared))), shared, newest };
         outbox.set_clouds(clouds);
         let shared = Arc::clone(&outbox.shared);
-        let writer = Writer::new(config.clone(), device, shared, newest_sender, clock);
+        let site = Site { config: config.clone(), device, clock, formats };
+        let writer = Writer::new(site, shared, newest_sender);
         let spawned = std::thread::Builder::new().name("outbox".to_owned()).spawn(|| writer.run());
         if let Err(error) = spawned {
             outbox.shared.inlet.end();
@@ -122,7 +136,25 @@ impl Outbox {
 
     /// Takes in a record; `ack` is settled when it is on disk, or given up by policy. Never waits.
     pub fn append(&self, draft: Draft, ack: Ack) {
-        self.shared.inlet.push(draft, ack);
+        self.shared.inlet.push(draft, self.shared.clock.uptime(), ack);
+    }
+
+    /// Keeps `body` under this name for [`recall`](super::recall) after a restart, in the place of what was kept
+    /// before; an empty one is forgotten. It is written with the next records. Never waits; false: it is longer than
+    /// [`Outbox::most_remembered`], and what was kept before stays.
+    pub fn remember(&self, name: &str, body: String) -> bool {
+        if body.len() > self.most_remembered() {
+            return false;
+        }
+        let clock = &self.shared.clock;
+        let memory = Memory { saved: clock.wall(), uptime: clock.uptime(), body };
+        self.shared.inlet.remember(name.to_owned(), memory);
+        true
+    }
+
+    /// How many bytes may be remembered under one name.
+    pub fn most_remembered(&self) -> usize {
+        self.shared.inlet.max_body()
     }
 
     /// With `when_unwritable = "hold"`: waits as long as too much memory waits for the disk, or until

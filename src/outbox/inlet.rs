@@ -7,8 +7,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::gap::{Losses, Lost, Reason};
-use super::{Batch, Draft, OutboxConfig, Record, WhenUnwritable};
+use super::store::Memories;
+use super::{Batch, Draft, Memory, OutboxConfig, Record, WhenUnwritable};
 use crate::event::{Ack, Name};
+use crate::task::Uptime;
 
 /// With `hold`, so many times `queue` may wait: pipelines stop taking messages at `queue`, and one message
 /// may make more than one record.
@@ -21,6 +23,8 @@ const LOOK: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Item {
     pub draft: Draft,
+    /// When it was made, for a board that may not know the time.
+    pub made: Option<Uptime>,
     pub ack: Ack,
 }
 
@@ -69,6 +73,7 @@ pub(super) struct Reply {
 pub(super) struct Taken {
     pub commands: VecDeque<Command>,
     pub losses: Losses,
+    pub memories: Memories,
     pub is_closing: bool,
 }
 
@@ -90,6 +95,8 @@ struct State {
     /// Few: a reader waits for each answer, and is done with each batch once.
     commands: VecDeque<Command>,
     losses: Losses,
+    /// The newest of each name.
+    memories: Memories,
     is_closing: bool,
     has_ended: bool,
 }
@@ -107,7 +114,7 @@ impl Inlet {
     }
 
     /// Takes a record in, or does what the policy says. Never waits.
-    pub(super) fn push(&self, draft: Draft, ack: Ack) {
+    pub(super) fn push(&self, draft: Draft, made: Option<Uptime>, ack: Ack) {
         let cost = draft.cost();
         let mut state = self.lock();
         let hold = self.when_unwritable == WhenUnwritable::Hold;
@@ -123,7 +130,7 @@ impl Inlet {
         };
         let Some(reason) = refused else {
             state.bytes += cost;
-            state.items.push_back(Item { draft, ack });
+            state.items.push_back(Item { draft, made, ack });
             drop(state);
             self.work.notify_one();
             return;
@@ -138,6 +145,21 @@ impl Inlet {
         drop(state);
         self.work.notify_one();
         ack.settle();
+    }
+
+    /// How long a body may be.
+    pub(super) const fn max_body(&self) -> usize {
+        self.max_body
+    }
+
+    /// Takes in what is to be remembered, in the place of what was not written yet.
+    pub(super) fn remember(&self, name: String, memory: Memory) {
+        let mut state = self.lock();
+        if !state.has_ended {
+            state.memories.insert(name, memory);
+        }
+        drop(state);
+        self.work.notify_one();
     }
 
     /// Waits, with `hold`, as long as more waits for the disk than may; until `is_given_up`.
@@ -168,13 +190,15 @@ impl Inlet {
     pub(super) fn wait(&self, timeout: Duration, with_items: bool) -> Taken {
         let idle = |state: &mut State| {
             let items = with_items && !state.items.is_empty();
-            !items && state.commands.is_empty() && state.losses.is_empty() && !state.is_closing
+            let told = state.losses.is_empty() && state.memories.is_empty();
+            !items && state.commands.is_empty() && told && !state.is_closing
         };
         let waited = self.work.wait_timeout_while(self.lock(), timeout, idle);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
         Taken {
             commands: std::mem::take(&mut state.commands),
             losses: std::mem::take(&mut state.losses),
+            memories: std::mem::take(&mut state.memories),
             is_closing: state.is_closing,
         }
     }
@@ -210,6 +234,7 @@ impl Inlet {
         state.has_ended = true;
         // Whoever waits for an answer gets none.
         state.commands.clear();
+        state.memories.clear();
         state.bytes = 0;
         let left = state.items.drain(..).collect();
         drop(state);

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::sequence::Sequence;
-use super::store::{self, Known, connect_to_read};
+use super::store::{self, Formats, Known, Origins, Site, connect_to_read};
 use super::{Amount, Kind, OutboxConfig, OutboxError, Record, writer};
 use crate::event::{ByteSize, Name};
-use crate::task::{Clock, SystemClock};
+use crate::task::SystemClock;
 
 /// Findings that are listed; more are counted.
 const MOST_FINDINGS: usize = 20;
@@ -22,7 +22,7 @@ const MOST_FINDINGS: usize = 20;
 pub struct Inspector {
     path: PathBuf,
     db: Connection,
-    devices: BTreeMap<u64, Name>,
+    origins: Origins,
 }
 
 /// What is in an outbox.
@@ -82,8 +82,8 @@ impl Inspector {
     /// Opens an outbox to read.
     pub fn open(path: &Path) -> Result<Self, OutboxError> {
         let db = connect_to_read(path)?;
-        let devices = store::devices(&db)?;
-        Ok(Self { path: path.to_owned(), db, devices })
+        let origins = Origins::load(&db)?;
+        Ok(Self { path: path.to_owned(), db, origins })
     }
 
     /// What there is.
@@ -119,7 +119,7 @@ impl Inspector {
         let page: u64 = store::pragma(&self.db, "page_size")?;
         Ok(Contents {
             format: store::pragma(&self.db, "user_version")?,
-            epoch: (epoch, self.devices.get(&epoch).cloned()),
+            epoch: (epoch, self.origins.devices.get(&epoch).cloned()),
             next_seq: next.max(last.unwrap_or(0) + 1),
             kinds,
             oldest_and_newest: at("ASC")?.zip(at("DESC")?),
@@ -137,7 +137,7 @@ impl Inspector {
     ) -> Result<Option<B>, OutboxError> {
         let mut broken = None;
         store::rows(&self.db, 0, |row| {
-            Ok(match each(row.record(&self.devices)?) {
+            Ok(match each(row.record(&self.origins)?) {
                 ControlFlow::Continue(()) => ControlFlow::Continue(()),
                 ControlFlow::Break(value) => {
                     broken = Some(value);
@@ -221,7 +221,8 @@ pub fn repair(path: &Path, device: &Name) -> Result<Option<Repaired>, OutboxErro
     // Everything that is there is to be kept, however much it is.
     let max = ByteSize(usize::MAX / 2);
     let config = OutboxConfig { path: path.to_owned(), max, ..OutboxConfig::default() };
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let done = store::salvage(&config, device, &clock, Known::default())?;
+    let clock = Arc::new(SystemClock);
+    let site = Site { config, device: device.clone(), clock, formats: Formats::Newest };
+    let done = store::salvage(&site, Known::default())?;
     Ok(Some(Repaired { aside: done.aside, records: done.records, missing: done.missing }))
 }

@@ -15,6 +15,9 @@
 //!   by a `gap` record ([`Gap`]), which is written in the same transaction as the deletion.
 //! - A database that is damaged is set aside as `….corrupt-N` once all that can still be read was copied
 //!   into a fresh one.
+//! - A record that was made while the clock of the board was not set has its time corrected on the way out, once
+//!   that is known ([`Unset`] says what is known until then).
+//! - What is kept for the next start ([`Outbox::remember`]) is written with the records that come next.
 //! - No trouble with the disk ends the process; [`Outbox::status`] says what it is, and it is tried again.
 //!
 //! Downsampling is not here yet: where there is no room, whole records go.
@@ -25,6 +28,7 @@ mod gap;
 mod handle;
 mod inlet;
 mod inspect;
+mod memory;
 mod progress;
 mod reader;
 mod record;
@@ -37,8 +41,10 @@ pub use error::OutboxError;
 pub use gap::{Gap, Reason};
 pub use handle::{Amount, Outbox, Status};
 pub use inspect::{CloudContents, Contents, Finding, Inspector, Repaired, repair, verify};
+pub use memory::{Memory, recall};
 pub use reader::Reader;
-pub use record::{Batch, Draft, Kind, Record};
+pub use record::{Batch, Draft, Kind, Record, Unset};
+pub use store::Formats;
 
 #[cfg(test)]
 mod tests;

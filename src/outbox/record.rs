@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::Gap;
@@ -13,6 +14,9 @@ use crate::event::Name;
 
 /// The version of the record's JSON.
 const FORMAT: u8 = 1;
+
+/// Where the body of a record tells a time.
+const TIMES: [&str; 4] = ["at", "from", "to", "started"];
 
 /// What a record tells of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -103,6 +107,9 @@ pub struct Record {
     pub seq: u64,
     /// When it happened.
     pub at: Timestamp,
+    /// The clock of the board was not set then, and nobody knows the right time yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Unset>,
     /// What it tells of.
     pub kind: Kind,
     /// What it says.
@@ -110,6 +117,21 @@ pub struct Record {
     /// Its place in the file; cursors are such places.
     #[serde(skip)]
     pub(super) pos: i64,
+}
+
+/// When something happened on a board whose clock was not set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unset {
+    /// Names the start of the board: records of the same start can be ordered, and dated by one that is.
+    pub boot: String,
+    /// Milliseconds since that start.
+    pub uptime_ms: i64,
+}
+
+impl Unset {
+    pub(super) fn new(boot: Option<&str>, uptime_ms: i64) -> Self {
+        Self { boot: boot.unwrap_or_default().to_owned(), uptime_ms }
+    }
 }
 
 /// Where a record stands.
@@ -124,7 +146,32 @@ impl Record {
     pub(super) fn new(draft: Draft, device: Name, place: Place) -> Self {
         let Draft { id, origin, at, kind, body } = draft;
         let Place { pos, epoch, seq } = place;
-        Self { v: FORMAT, id, origin, device, epoch, seq, at, kind, body, pos }
+        Self { v: FORMAT, id, origin, device, epoch, seq, at, clock: None, kind, body, pos }
+    }
+
+    pub(super) fn unset(self, clock: Unset) -> Self {
+        Self { clock: Some(clock), ..self }
+    }
+
+    /// The record as it would have been with a clock that was right: the times that its body tells at its top move
+    /// with its own.
+    pub(super) fn moved_to(mut self, at: Timestamp) -> Self {
+        let by = at.duration_since(self.at);
+        let moved = |text: &str| {
+            let told: Timestamp = text.parse().ok()?;
+            told.checked_add(by).ok().map(|right| right.to_string())
+        };
+        if let Ok(mut body) = serde_json::from_str::<Map<String, Value>>(self.body.get()) {
+            for key in TIMES {
+                if let Some(Value::String(text)) = body.get_mut(key)
+                    && let Some(right) = moved(text)
+                {
+                    *text = right;
+                }
+            }
+            self.body = to_raw_value(&body).unwrap_or(self.body);
+        }
+        Self { at, ..self }
     }
 
     /// What it says, where it tells of a gap.

@@ -1,6 +1,7 @@
 //! The room as a whole: a thread, a file, readers.
 
 mod damage;
+mod formats;
 mod kill;
 mod power;
 mod trouble;

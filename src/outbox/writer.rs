@@ -14,11 +14,10 @@ use self::serve::Read;
 use super::gap::{Losses, Lost, Reason};
 use super::handle::Shared;
 use super::inlet::{Command, Item, Refused};
-use super::store::{self, Clouds, Known, Store, Work};
-use super::{OutboxConfig, OutboxError, WhenUnwritable};
+use super::store::{self, Clouds, Known, Memories, Site, Store, Work};
+use super::{OutboxError, WhenUnwritable};
 use crate::disk;
-use crate::event::Name;
-use crate::task::{Backoff, Clock};
+use crate::task::Backoff;
 
 /// What one transaction takes at most, in bytes; a single record may be larger.
 const BATCH: usize = 1 << 20;
@@ -33,16 +32,16 @@ const TICK: Duration = Duration::from_mins(1);
 const MOST_REFUSED: usize = 64;
 
 pub(super) struct Writer {
-    config: OutboxConfig,
-    device: Name,
+    site: Site,
     shared: Arc<Shared>,
     newest: watch::Sender<i64>,
-    clock: Arc<dyn Clock>,
     lock: Option<File>,
     store: Option<Store>,
     clouds: Clouds,
     hand: Vec<Item>,
     losses: Losses,
+    /// Not written yet. What the disk refuses waits for a newer one, or until it is back.
+    memories: Memories,
     refused: VecDeque<Refused>,
     reads: Vec<Read>,
     /// Why the disk is not asked before a certain time.
@@ -57,25 +56,18 @@ struct Refusal {
 }
 
 impl Writer {
-    pub(super) fn new(
-        config: OutboxConfig,
-        device: Name,
-        shared: Arc<Shared>,
-        newest: watch::Sender<i64>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        let next_tick = clock.now() + TICK;
+    pub(super) fn new(site: Site, shared: Arc<Shared>, newest: watch::Sender<i64>) -> Self {
+        let next_tick = site.clock.now() + TICK;
         Self {
-            config,
-            device,
+            site,
             shared,
             newest,
-            clock,
             lock: None,
             store: None,
             clouds: Clouds::default(),
             hand: Vec::new(),
             losses: Losses::default(),
+            memories: Memories::new(),
             refused: VecDeque::new(),
             reads: Vec::new(),
             refusal: None,
@@ -89,15 +81,16 @@ impl Writer {
         self.attempt();
         self.report();
         loop {
-            let now = self.clock.now();
+            let now = self.site.clock.now();
             let wake_at = self.refusal.as_ref().map_or(self.next_tick, |refusal| refusal.retry_at);
             // With `hold`, what waits goes on waiting while the disk refuses.
             let with_items = self.refusal.is_none() || self.gives_up();
             let taken = self.shared.inlet.wait(wake_at.saturating_duration_since(now), with_items);
             self.shared.status().dropped += taken.losses.count();
             self.losses.merge(taken.losses);
+            self.memories.extend(taken.memories);
             self.obey(taken.commands);
-            let is_due = taken.is_closing || self.clock.now() >= wake_at;
+            let is_due = taken.is_closing || self.site.clock.now() >= wake_at;
             if is_due || self.refusal.is_none() {
                 self.attempt();
             }
@@ -114,7 +107,7 @@ impl Writer {
     }
 
     fn gives_up(&self) -> bool {
-        self.config.when_unwritable == WhenUnwritable::Continue
+        self.site.config.when_unwritable == WhenUnwritable::Continue
     }
 
     fn obey(&mut self, commands: VecDeque<Command>) {
@@ -141,19 +134,19 @@ impl Writer {
     /// Writes what waits. A disk that fails is tried once more at once, with the database opened anew;
     /// after that it refuses.
     fn attempt(&mut self) {
-        let most = BATCH.min(self.config.max.0 / 16);
+        let most = BATCH.min(self.site.config.max.0 / 16);
         self.shared.inlet.take_into(&mut self.hand, most);
         if self.has_nothing_to_do() {
             return;
         }
-        self.shared.status().busy_since = Some(self.clock.now());
+        self.shared.status().busy_since = Some(self.site.clock.now());
         let outcome = self.write().or_else(|error| self.recover(error));
         self.shared.status().busy_since = None;
         if let Err(error) = outcome {
             self.refuse(&error);
             return;
         }
-        self.next_tick = self.clock.now() + TICK;
+        self.next_tick = self.site.clock.now() + TICK;
         if let Some(refusal) = self.refusal.take() {
             tracing::info!(after = refusal.reason, "the outbox is written to again");
         }
@@ -165,9 +158,10 @@ impl Writer {
             && self.refusal.is_none()
             && self.hand.is_empty()
             && self.losses.is_empty()
+            && self.memories.is_empty()
             && self.refused.is_empty()
             && !self.clouds.has_changed()
-            && self.clock.now() < self.next_tick
+            && self.site.clock.now() < self.next_tick
     }
 
     fn write(&mut self) -> Result<(), OutboxError> {
@@ -178,9 +172,9 @@ impl Writer {
             None => self.open()?,
         }
         let Some(store) = &mut self.store else { return Ok(()) };
-        let drafts: Vec<_> = self.hand.iter().map(|item| &item.draft).collect();
         let mut work = Work {
-            drafts: &drafts,
+            items: &self.hand,
+            memories: &self.memories,
             losses: &self.losses,
             clouds: &mut self.clouds,
             refused: self.refused.make_contiguous(),
@@ -189,6 +183,7 @@ impl Writer {
         let newest = store.newest();
         self.report_stored(written.dropped);
         self.losses = Losses::default();
+        self.memories.clear();
         self.refused.clear();
         // Before anybody hears that it is written.
         self.newest.send_replace(newest);
@@ -204,7 +199,7 @@ impl Writer {
     }
 
     fn open(&mut self) -> Result<(), OutboxError> {
-        let path = &self.config.path;
+        let path = &self.site.config.path;
         if self.lock.is_none() {
             if let Some(directory) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
                 std::fs::create_dir_all(directory)
@@ -213,7 +208,7 @@ impl Writer {
             self.lock = Some(lock(path)?);
         }
         store::finish_salvage(path)?;
-        let mut store = Store::open(&self.config, &self.device, &self.clock, self.known())?;
+        let mut store = Store::open(&self.site, self.known())?;
         self.clouds.load(&store)?;
         store.probe()?;
         self.newest.send_replace(store.newest());
@@ -245,6 +240,7 @@ impl Writer {
         {
             // The commit had been complete, and now it is on disk.
             self.losses = Losses::default();
+            self.memories.clear();
             self.refused.clear();
             self.report_stored(0);
             self.settle();
@@ -253,7 +249,7 @@ impl Writer {
     }
 
     fn set_aside(&mut self, why: &OutboxError) -> Result<(), OutboxError> {
-        let done = store::salvage(&self.config, &self.device, &self.clock, self.known())?;
+        let done = store::salvage(&self.site, self.known())?;
         let (aside, records, missing) = (done.aside.display(), done.records, done.missing);
         tracing::error!(%aside, records, missing, "a fresh outbox goes on with what could be read: {why}");
         self.shared.status().set_aside += 1;
@@ -264,7 +260,7 @@ impl Writer {
         self.store = None;
         let reason = error.to_string();
         if self.refusal.as_ref().is_none_or(|before| before.reason != reason) {
-            let path = self.config.path.display();
+            let path = self.site.config.path.display();
             let meanwhile = if self.gives_up() {
                 "records are given up and counted"
             } else {
@@ -272,7 +268,7 @@ impl Writer {
             };
             tracing::error!(%path, "the outbox cannot be written to, {meanwhile}: {reason}");
         }
-        let retry_at = self.clock.now() + self.backoff.next_wait();
+        let retry_at = self.site.clock.now() + self.backoff.next_wait();
         self.refusal = Some(Refusal { reason, retry_at });
     }
 

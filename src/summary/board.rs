@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::sketch::short;
+use crate::task::clock_synced;
 
 /// Files of the kernel are short; what is longer is none.
 const MOST: u64 = 64 << 10;
@@ -140,22 +141,6 @@ fn disk(data: &Path) -> Option<Disk> {
         total_bytes: found.f_blocks * found.f_frsize,
         available_bytes: found.f_bavail * found.f_frsize,
     })
-}
-
-/// The kernel knows, whoever keeps the clock. Where it may not be asked (`ProtectClock=` of a systemd unit
-/// forbids it), systemd's own time service leaves a file.
-fn clock_synced() -> Option<bool> {
-    // SAFETY: all fields are integers, for which zero is a value; `modes` = 0 asks and changes nothing.
-    #[expect(unsafe_code, reason = "there is no safe call for it")]
-    let state = unsafe {
-        let mut asked: libc::timex = std::mem::zeroed();
-        libc::adjtimex(&raw mut asked)
-    };
-    if state >= 0 {
-        return Some(state != libc::TIME_ERROR);
-    }
-    let service = Path::new("/run/systemd/timesync");
-    service.is_dir().then(|| service.join("synchronized").exists())
 }
 
 #[cfg(test)]

@@ -8,6 +8,6 @@ mod queue;
 
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerEvent, BreakerState};
-pub use clock::{Clock, SystemClock};
+pub use clock::{Clock, SystemClock, Uptime, clock_synced};
 pub use group::{Group, Stop};
 pub use queue::{Pushed, Queue, WhenFull};

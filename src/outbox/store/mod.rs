@@ -3,7 +3,9 @@
 //! A [`Store`] that met an error is not used again: what it remembers (the next place, what is stored) is
 //! read anew from the file by the one that takes its place.
 
+mod boots;
 mod clouds;
+mod memories;
 mod open;
 mod read;
 mod room;
@@ -15,21 +17,23 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
 use uuid::Uuid;
 
+pub(super) use boots::Stamp;
 pub(super) use clouds::{Clouds, load as load_clouds};
-pub(super) use open::{beside, connect_to_read, pragma};
-pub(super) use read::{Row, devices, rows};
+pub(super) use memories::{Memories, load as load_memories};
+pub(super) use open::{Format, beside, connect_to_read, pragma};
+pub(super) use read::{Origins, Row, rows};
 pub(super) use salvage::{finish_salvage, salvage};
 pub(super) use tally::Tally;
 
 use super::gap::Losses;
-use super::inlet::Refused;
+use super::inlet::{Item, Refused};
 use super::record::Place;
 use super::{Draft, Kind, OutboxConfig, OutboxError};
 use crate::event::Name;
-use crate::task::Clock;
+use crate::task::{Clock, Uptime};
 
 /// After so many appends what is counted is written down, so that the next start need not count more.
 const COUNT_EVERY: i64 = 4096;
@@ -39,9 +43,10 @@ const COUNT_EVERY: i64 = 4096;
 pub(super) struct Store {
     db: Connection,
     clock: Arc<dyn Clock>,
+    format: Format,
     /// Newest epoch, which new records go into.
     epoch: u64,
-    devices: BTreeMap<u64, Name>,
+    origins: Origins,
     next_pos: i64,
     next_seq: u64,
     tally: Tally,
@@ -58,6 +63,26 @@ pub(super) struct Store {
     swept: i64,
 }
 
+/// Whose outbox it is, and how it is to be written.
+#[derive(Debug, Clone)]
+pub(super) struct Site {
+    pub config: OutboxConfig,
+    pub device: Name,
+    pub clock: Arc<dyn Clock>,
+    pub formats: Formats,
+}
+
+/// Which format a database is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Formats {
+    /// The newest; an older database is brought up to it.
+    #[default]
+    Newest,
+    /// The one before it, so that the program of before can go on with what this one wrote. A database that has
+    /// the newest already stays as it is.
+    Before,
+}
+
 /// What is known of the outbox that was there before: nothing of it is used again, even if the file is
 /// another one now.
 #[derive(Debug, Clone, Copy, Default)]
@@ -70,7 +95,8 @@ pub(super) struct Known {
 /// What is to be written at once.
 #[derive(Debug)]
 pub(super) struct Work<'a> {
-    pub drafts: &'a [&'a Draft],
+    pub items: &'a [Item],
+    pub memories: &'a Memories,
     pub losses: &'a Losses,
     pub clouds: &'a mut Clouds,
     pub refused: &'a [Refused],
@@ -94,28 +120,18 @@ struct Limits {
 
 impl Store {
     /// Opens the database, and makes it if it is not there.
-    pub(super) fn open(
-        config: &OutboxConfig,
-        device: &Name,
-        clock: &Arc<dyn Clock>,
-        known: Known,
-    ) -> Result<Self, OutboxError> {
-        Self::open_at(&config.path, config, device, clock, known)
+    pub(super) fn open(site: &Site, known: Known) -> Result<Self, OutboxError> {
+        Self::open_at(&site.config.path, site, known)
     }
 
-    fn open_at(
-        path: &Path,
-        config: &OutboxConfig,
-        device: &Name,
-        clock: &Arc<dyn Clock>,
-        known: Known,
-    ) -> Result<Self, OutboxError> {
+    fn open_at(path: &Path, site: &Site, known: Known) -> Result<Self, OutboxError> {
+        let Site { config, device, clock, .. } = site;
         // The log is emptied at a sixteenth of the room, or at 4 MiB, which is SQLite's own bound; the last
         // transaction before that makes it longer.
         let max = config.max.0 as u64;
         let wal = (max / 16).min(4 << 20);
         let db = open::connect(path, wal / 4096)?;
-        open::fill(&db, device, known.epoch, &**clock)?;
+        let format = open::bring_up(&db, site, known.epoch)?;
         let limits = Limits {
             page: pragma(&db, "page_size")?,
             used: max - (max / 4).min(16 << 20),
@@ -123,7 +139,8 @@ impl Store {
         };
         let mut store = Self {
             epoch: 0,
-            devices: BTreeMap::new(),
+            format,
+            origins: Origins::load(&db)?,
             next_pos: 1,
             next_seq: 1,
             tally: Tally::load(&db)?,
@@ -138,7 +155,7 @@ impl Store {
         };
         store.load()?;
         store.next_pos = store.next_pos.max(known.pos + 1);
-        if store.devices.get(&store.epoch) != Some(device) {
+        if store.origins.devices.get(&store.epoch) != Some(device) {
             store.change_device(device)?;
         }
         Ok(store)
@@ -158,7 +175,6 @@ impl Store {
                 ))
             },
         )?;
-        self.devices = devices(&self.db)?;
         (self.epoch, self.next_pos, self.next_seq, self.counted) =
             (epoch, next_pos, next_seq, counted);
         self.lived.0 = lived;
@@ -192,7 +208,7 @@ impl Store {
     fn change_device(&mut self, device: &Name) -> Result<(), OutboxError> {
         self.db.execute_batch("BEGIN IMMEDIATE")?;
         self.epoch = open::begin_epoch(&self.db, device, self.epoch, &*self.clock)?;
-        self.devices.insert(self.epoch, device.clone());
+        self.origins.devices.insert(self.epoch, device.clone());
         self.next_seq = 1;
         self.save_state()?;
         self.db.execute_batch("COMMIT")?;
@@ -203,18 +219,20 @@ impl Store {
     pub(super) fn write(&mut self, work: &mut Work<'_>) -> Result<Written, OutboxError> {
         self.db.execute_batch("BEGIN IMMEDIATE")?;
         let mut dropped = self.expire()?;
-        dropped.merge(self.make_room(work.drafts)?);
+        dropped.merge(self.make_room(work.items)?);
+        self.learn_when_it_began()?;
         let mut deleted = !dropped.is_empty();
         let at = self.clock.wall();
         for gap in dropped.gaps().chain(work.losses.gaps()) {
-            self.insert(&gap.draft(at))?;
+            self.insert(&gap.draft(at), self.clock.uptime().as_ref())?;
         }
-        for draft in work.drafts {
-            self.insert(draft)?;
+        for item in work.items {
+            self.insert(&item.draft, item.made.as_ref())?;
         }
         for refused in work.refused {
             self.keep_refused(refused)?;
         }
+        self.save_memories(work.memories)?;
         work.clouds.save(&self.db)?;
         deleted |= self.sweep(work.clouds.done_by_all())?;
         if deleted || self.next_pos - self.counted > COUNT_EVERY {
@@ -225,31 +243,50 @@ impl Store {
         Ok(Written { dropped: dropped.count() })
     }
 
-    fn insert(&mut self, draft: &Draft) -> Result<(), OutboxError> {
+    /// `made`: when that was, for a board that may not know the time.
+    fn insert(&mut self, draft: &Draft, made: Option<&Uptime>) -> Result<(), OutboxError> {
         let place = Place { pos: self.next_pos, epoch: self.epoch, seq: self.next_seq };
-        self.insert_at(place, self.lived(), draft)?;
+        let stamp = self.stamp(made)?;
+        self.insert_at(place, self.lived(), draft, stamp)?;
         self.next_pos += 1;
         self.next_seq += 1;
         Ok(())
     }
 
-    fn insert_at(&mut self, place: Place, lived: u64, draft: &Draft) -> Result<(), OutboxError> {
+    fn insert_at(
+        &mut self,
+        place: Place,
+        lived: u64,
+        draft: &Draft,
+        stamp: Option<Stamp>,
+    ) -> Result<(), OutboxError> {
         let bytes = draft.body.get().len() as u64;
-        let mut insert = self.db.prepare_cached(
-            "INSERT INTO record VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-        )?;
-        insert.execute(params![
-            place.pos,
-            place.epoch,
-            place.seq,
-            &draft.id.as_bytes()[..],
-            draft.kind.as_str(),
-            draft.at.to_string(),
-            lived,
-            bytes,
-            draft.origin,
-            draft.body.get(),
-        ])?;
+        let (boot, uptime) = stamp.map(|stamp| (stamp.boot, stamp.uptime)).unzip();
+        let (id, at) = (&draft.id.as_bytes()[..], draft.at.to_string());
+        let (kind, body) = (draft.kind.as_str(), draft.body.get());
+        let Place { pos, epoch, seq } = place;
+        let values: [&dyn ToSql; 12] = [
+            &pos,
+            &epoch,
+            &seq,
+            &id,
+            &kind,
+            &at,
+            &lived,
+            &bytes,
+            &draft.origin,
+            &body,
+            &boot,
+            &uptime,
+        ];
+        if self.format.has_memory() {
+            let insert = "INSERT INTO record (pos, epoch, seq, id, kind, at, lived, bytes, origin, \
+                          body, boot, uptime) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+            self.db.prepare_cached(insert)?.execute(&values[..])?;
+        } else {
+            let insert = "INSERT INTO record VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+            self.db.prepare_cached(insert)?.execute(&values[..10])?;
+        }
         self.tally.add(draft.kind, 1, bytes);
         Ok(())
     }

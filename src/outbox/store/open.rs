@@ -9,17 +9,18 @@ use rand::RngExt;
 use rusqlite::{Connection, OpenFlags, params};
 
 use super::super::OutboxError;
-use super::Tally;
+use super::{Formats, Site, Tally};
 use crate::event::Name;
 use crate::task::Clock;
 
-/// The format that is written.
-pub(super) const FORMAT: i64 = 1;
+/// The newest format.
+const FORMAT: i64 = STEPS.len() as i64;
 
 /// "eiro": says that a database is an outbox.
 const APPLICATION: i64 = 0x6569_726f;
 
-const SCHEMA: &str = include_str!("schema.sql");
+/// What each format adds to the one before.
+const STEPS: [&str; 2] = [include_str!("schema-1.sql"), include_str!("schema-2.sql")];
 
 /// How long another process that looks in may keep the writer waiting.
 const BUSY: Duration = Duration::from_secs(5);
@@ -132,27 +133,57 @@ fn judge(path: &Path, format: i64, application: i64, filled: bool) -> Result<(),
     Ok(())
 }
 
-/// Makes the tables and the first epoch of a database that has none; `epoch_before` is the newest epoch
-/// that is known from elsewhere.
-pub(super) fn fill(
+/// Makes the tables and the first epoch of a database that has none, and brings an older one up to the format
+/// that is to be written; that is returned. `epoch_before` is the newest epoch that is known from elsewhere.
+pub(super) fn bring_up(
     db: &Connection,
-    device: &Name,
+    site: &Site,
     epoch_before: u64,
-    clock: &dyn Clock,
-) -> Result<(), OutboxError> {
-    if pragma::<i64>(db, "user_version")? != 0 {
-        return Ok(());
+) -> Result<Format, OutboxError> {
+    let found: i64 = pragma(db, "user_version")?;
+    let wanted = match site.formats {
+        Formats::Newest => FORMAT,
+        // What is newer already stays: who wrote it has been committed to.
+        Formats::Before => FORMAT - 1,
+    };
+    if found >= wanted {
+        return Ok(Format(found));
     }
     db.execute_batch("BEGIN IMMEDIATE")?;
-    db.execute_batch(SCHEMA)?;
+    for (step, number) in STEPS.iter().zip(1..=wanted) {
+        if number > found {
+            db.execute_batch(step)?;
+        }
+    }
     db.pragma_update(None, "application_id", APPLICATION)?;
-    db.pragma_update(None, "user_version", FORMAT)?;
-    let epoch = begin_epoch(db, device, epoch_before, clock)?;
-    db.execute("INSERT INTO state VALUES (1, ?1, 1, 1, 0, 0)", params![epoch])?;
-    Tally::default().save(db)?;
+    db.pragma_update(None, "user_version", wanted)?;
+    if found == 0 {
+        let epoch = begin_epoch(db, &site.device, epoch_before, &*site.clock)?;
+        db.execute("INSERT INTO state VALUES (1, ?1, 1, 1, 0, 0)", params![epoch])?;
+        Tally::default().save(db)?;
+    }
     db.execute_batch("COMMIT")?;
     // From now on the file alone says what it is.
-    checkpoint(db)
+    checkpoint(db)?;
+    if found > 0 {
+        tracing::info!(from = found, to = wanted, "the outbox has a newer format now");
+    }
+    Ok(Format(wanted))
+}
+
+/// The format of an open database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::outbox) struct Format(i64);
+
+impl Format {
+    pub(in crate::outbox) fn of(db: &Connection) -> Result<Self, OutboxError> {
+        pragma(db, "user_version").map(Self)
+    }
+
+    /// It has a place for what eir remembers, and for when the board was started.
+    pub(in crate::outbox) const fn has_memory(self) -> bool {
+        self.0 >= 2
+    }
 }
 
 /// A new epoch, larger than the one before and below 2⁵³.

@@ -8,9 +8,10 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::super::inlet::Reply;
-use super::super::record::Place;
+use super::super::record::{Place, Unset};
 use super::super::{Batch, Draft, Gap, Kind, OutboxError, Record};
-use super::{Clouds, Store};
+use super::boots::{Boots, Stamp, stamp};
+use super::{Clouds, Format, Store};
 use crate::event::Name;
 
 /// Rows that a query fetches at a time.
@@ -22,9 +23,31 @@ pub(in crate::outbox) struct Row {
     pub place: Place,
     pub lived: u64,
     pub draft: Draft,
+    pub stamp: Option<Stamp>,
 }
 
-pub(super) const COLUMNS: &str = "pos, epoch, seq, lived, id, kind, at, origin, body";
+/// What [`Row::read`] reads.
+pub(super) const fn columns(format: Format) -> &'static str {
+    if format.has_memory() {
+        "pos, epoch, seq, lived, id, kind, at, origin, body, boot, uptime"
+    } else {
+        "pos, epoch, seq, lived, id, kind, at, origin, body, NULL, NULL"
+    }
+}
+
+/// Where and when records come from: what their rows only name.
+#[derive(Debug, Default)]
+pub(in crate::outbox) struct Origins {
+    /// The device of each epoch.
+    pub devices: BTreeMap<u64, Name>,
+    pub boots: Boots,
+}
+
+impl Origins {
+    pub(in crate::outbox) fn load(db: &Connection) -> Result<Self, OutboxError> {
+        Ok(Self { devices: devices(db)?, boots: Boots::load(db)? })
+    }
+}
 
 impl Row {
     pub(super) fn read(row: &rusqlite::Row<'_>) -> Result<Self, OutboxError> {
@@ -39,7 +62,7 @@ impl Row {
             origin: row.get(7)?,
             body: RawValue::from_string(row.get(8)?).map_err(|error| wrong(&error))?,
         };
-        Ok(Self { place, lived: row.get(3)?, draft })
+        Ok(Self { place, lived: row.get(3)?, draft, stamp: stamp(row, 9)? })
     }
 
     /// What a gap record says.
@@ -48,14 +71,17 @@ impl Row {
         is_gap.then(|| serde_json::from_str(self.draft.body.get()).ok()).flatten()
     }
 
-    pub(in crate::outbox) fn record(
-        self,
-        devices: &BTreeMap<u64, Name>,
-    ) -> Result<Record, OutboxError> {
+    /// The record as a cloud gets it: with the right time, if that is known by now.
+    pub(in crate::outbox) fn record(self, origins: &Origins) -> Result<Record, OutboxError> {
         let epoch = self.place.epoch;
-        let device = devices.get(&epoch).cloned();
+        let device = origins.devices.get(&epoch).cloned();
         let device = device.ok_or_else(|| OutboxError::Corrupt(format!("no epoch {epoch}")))?;
-        Ok(Record::new(self.draft, device, self.place))
+        let record = Record::new(self.draft, device, self.place);
+        let Some(stamp) = self.stamp else { return Ok(record) };
+        Ok(match (origins.boots.moment(stamp), origins.boots.id(stamp)) {
+            (Some(at), _) => record.moved_to(at),
+            (None, boot) => record.unset(Unset::new(boot, stamp.uptime)),
+        })
     }
 }
 
@@ -66,7 +92,8 @@ pub(in crate::outbox) fn rows(
     mut after: i64,
     mut each: impl FnMut(Row) -> Result<ControlFlow<()>, OutboxError>,
 ) -> Result<(), OutboxError> {
-    let query = format!("SELECT {COLUMNS} FROM record WHERE pos > ?1 ORDER BY pos LIMIT {PAGE}");
+    let columns = columns(Format::of(db)?);
+    let query = format!("SELECT {columns} FROM record WHERE pos > ?1 ORDER BY pos LIMIT {PAGE}");
     let mut select = db.prepare_cached(&query)?;
     loop {
         let mut found = select.query([after])?;
@@ -86,7 +113,7 @@ pub(in crate::outbox) fn rows(
 }
 
 /// The device of each epoch.
-pub(in crate::outbox) fn devices(db: &Connection) -> Result<BTreeMap<u64, Name>, OutboxError> {
+pub(super) fn devices(db: &Connection) -> Result<BTreeMap<u64, Name>, OutboxError> {
     let mut select = db.prepare("SELECT epoch, device FROM epoch")?;
     let rows = select.query_map([], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, String>(1)?)))?;
     let mut devices = BTreeMap::new();
@@ -119,7 +146,7 @@ impl Store {
                 return Ok(ControlFlow::Break(()));
             }
             if !progress.is_done(pos) {
-                let record = row.record(&self.devices)?;
+                let record = row.record(&self.origins)?;
                 bytes += record.bytes();
                 let more = records.len() < most_records && bytes <= most_bytes;
                 if !more && !records.is_empty() {

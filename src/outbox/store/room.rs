@@ -3,7 +3,8 @@
 use rusqlite::params;
 
 use super::super::gap::{Losses, Lost, Reason};
-use super::super::{Draft, Kind, OutboxError};
+use super::super::inlet::Item;
+use super::super::{Kind, OutboxError};
 use super::{Store, pragma};
 
 /// Rows looked at before the pages are counted again.
@@ -24,16 +25,16 @@ impl Store {
     }
 
     /// About the bytes of pages that these take, and the gap records that tell of what made way.
-    fn needed(&self, drafts: &[&Draft]) -> u64 {
-        let bodies = drafts.iter().map(|draft| draft.body.get().len() as u64 + ROW);
+    fn needed(&self, items: &[Item]) -> u64 {
+        let bodies = items.iter().map(|item| item.draft.body.get().len() as u64 + ROW);
         let bodies: u64 = bodies.sum();
-        bodies + bodies / 8 + (drafts.len() as u64 / 4 + 8) * self.limits.page / 4
+        bodies + bodies / 8 + (items.len() as u64 / 4 + 8) * self.limits.page / 4
     }
 
     /// Drops by kind, oldest first, until there is room.
-    pub(super) fn make_room(&mut self, drafts: &[&Draft]) -> Result<Losses, OutboxError> {
+    pub(super) fn make_room(&mut self, items: &[Item]) -> Result<Losses, OutboxError> {
         let mut losses = Losses::default();
-        let needed = self.needed(drafts);
+        let needed = self.needed(items);
         let mut used = self.used()?;
         if used + needed <= self.limits.used {
             return Ok(losses);

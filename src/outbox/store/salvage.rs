@@ -8,16 +8,14 @@ use std::fs;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags, params};
 
 use super::super::sequence::Sequence;
-use super::super::{Gap, OutboxConfig, OutboxError, Reason};
-use super::{Known, Row, Store, beside, clouds, read, rows};
+use super::super::{Gap, OutboxError, Reason};
+use super::{Format, Known, Row, Site, Store, beside, clouds, read, rows};
 use crate::disk;
 use crate::event::Name;
-use crate::task::Clock;
 
 /// So many damaged databases are kept; an older one is deleted.
 const MOST: u64 = 3;
@@ -40,13 +38,8 @@ pub(in crate::outbox) struct Salvaged {
 }
 
 /// Puts a fresh database with all that can be read in the place of a damaged one.
-pub(in crate::outbox) fn salvage(
-    config: &OutboxConfig,
-    device: &Name,
-    clock: &Arc<dyn Clock>,
-    known: Known,
-) -> Result<Salvaged, OutboxError> {
-    let path = &config.path;
+pub(in crate::outbox) fn salvage(site: &Site, known: Known) -> Result<Salvaged, OutboxError> {
+    let path = &site.config.path;
     let staged = beside(path, ".salvage");
     for ending in ["", "-wal", "-shm", "-journal"] {
         remove(&beside(&staged, ending))?;
@@ -56,7 +49,7 @@ pub(in crate::outbox) fn salvage(
     let damaged = Connection::open_with_flags(path, flags).ok();
     let before = damaged.as_ref().map_or(0, newest_epoch).max(known.epoch);
     let known = Known { epoch: before, ..known };
-    let mut fresh = Store::open_at(&staged, config, device, clock, known)?;
+    let mut fresh = Store::open_at(&staged, site, known)?;
     let records = match &damaged {
         Some(damaged) => fresh.adopt(damaged)?,
         None => 0,
@@ -133,7 +126,7 @@ fn newest_epoch(damaged: &Connection) -> u64 {
 impl Store {
     /// Copies everything that can be read; each row keeps its place, so that cursors stay right.
     fn adopt(&mut self, damaged: &Connection) -> Result<u64, OutboxError> {
-        let unknown = self.devices.get(&self.epoch).cloned();
+        let unknown = self.origins.devices.get(&self.epoch).cloned();
         for (epoch, device) in read::devices(damaged).unwrap_or_default() {
             self.add_epoch(epoch, &device)?;
         }
@@ -150,11 +143,15 @@ impl Store {
         next_pos = next_pos.max(state("next_pos").unwrap_or(1));
         let lived = state("lived").and_then(|lived| u64::try_from(lived).ok());
         self.lived.0 = self.lived.0.max(lived.unwrap_or(0));
+        if self.format.has_memory() {
+            self.adopt_boots(damaged)?;
+            self.adopt_memories(damaged)?;
+        }
         let mut copy = Copy { records: 0, open: false };
         let mut highest = 0;
         walk(damaged, |row| {
             highest = highest.max(row.place.pos);
-            if !self.devices.contains_key(&row.place.epoch)
+            if !self.origins.devices.contains_key(&row.place.epoch)
                 && let Some(device) = &unknown
             {
                 self.add_epoch(row.place.epoch, device)?;
@@ -174,7 +171,7 @@ impl Store {
             "INSERT OR IGNORE INTO epoch VALUES (?1, ?2, '')",
             params![epoch, device.as_str()],
         )?;
-        self.devices.entry(epoch).or_insert_with(|| device.clone());
+        self.origins.devices.entry(epoch).or_insert_with(|| device.clone());
         Ok(())
     }
 
@@ -211,7 +208,7 @@ impl Store {
                 to: None,
                 told: None,
             };
-            self.insert(&gap.draft(at))?;
+            self.insert(&gap.draft(at), self.clock.uptime().as_ref())?;
         }
         self.db.execute_batch("COMMIT")?;
         Ok(total)
@@ -236,7 +233,7 @@ impl Copy {
             into.db.execute_batch("BEGIN IMMEDIATE")?;
             self.open = true;
         }
-        into.insert_at(row.place, row.lived, &row.draft)?;
+        into.insert_at(row.place, row.lived, &row.draft, row.stamp)?;
         into.lived.0 = into.lived.0.max(row.lived);
         self.records += 1;
         if self.records.is_multiple_of(STEP) { self.finish(into) } else { Ok(()) }
@@ -285,7 +282,8 @@ fn walk(
 }
 
 fn one(damaged: &Connection, place: &str, value: i64) -> Option<Row> {
-    let query = format!("SELECT {} FROM record WHERE {place}", read::COLUMNS);
+    let columns = read::columns(Format::of(damaged).ok()?);
+    let query = format!("SELECT {columns} FROM record WHERE {place}");
     let mut select = damaged.prepare_cached(&query).ok()?;
     let mut rows = select.query([value]).ok()?;
     let row = rows.next().ok()??;

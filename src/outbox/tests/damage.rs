@@ -13,6 +13,14 @@ pub(super) fn corrupt(path: &Path, at: usize, length: usize) {
     crate::disk::replace(path, &bytes).expect("damage");
 }
 
+/// Damages the second page that holds these words: a leaf of the table of records, and not the first one.
+pub(super) fn corrupt_leaf(path: &Path, words: &str) {
+    let bytes = std::fs::read(path).expect("database");
+    let holds = |page: &[u8]| page.windows(words.len()).any(|found| found == words.as_bytes());
+    let mut leaves = (0..bytes.len() / 4096).filter(|n| holds(&bytes[n * 4096..(n + 1) * 4096]));
+    corrupt(path, leaves.nth(1).expect("a leaf") * 4096, 4096);
+}
+
 #[tokio::test]
 async fn a_newer_format_is_refused_and_not_touched() {
     let site = Site::new();

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
-use super::damage::corrupt;
+use super::damage::corrupt_leaf;
 use super::*;
 
 /// Tells the child where its outbox is; a test that is run without it does nothing.
@@ -48,6 +48,7 @@ async fn child() {
             let sender = sender.lock().expect("lock").take();
             sender.expect("once").send(()).expect("awaited");
         });
+        assert!(outbox.remember("a", id.to_string()));
         outbox.append(one, ack);
         acked.await.expect("an ack");
         let batch = reader.next(1, 1).await.expect("a batch");
@@ -127,7 +128,7 @@ async fn a_full_outbox_drops_and_tells_in_one_step() {
     let fill = async |directory: &Path| {
         let outbox = open(directory);
         let body = format!("\"{}\"", "y".repeat(30_000));
-        for _ in 0..24 {
+        for _ in 0..23 {
             append(&outbox, Kind::Sample, &[&body]).await;
         }
         assert_eq!(outbox.status().dropped, 0);
@@ -153,12 +154,26 @@ async fn a_salvage_is_done_again_until_it_is_done() {
         append(&outbox, Kind::Decision, &[&*format!("\"{}\"", "z".repeat(1000)); 40]).await;
         assert!(outbox.stop(SOON).await);
         // A leaf of the table of records; the child's reader meets it.
-        corrupt(&config(directory).path, 10 * 4096, 4096);
+        corrupt_leaf(&config(directory).path, "zzzzzzzz");
     };
     let calls = kill_everywhere(damage, |directory| {
         let (ids, _) = there(directory);
         assert!(ids.len() > 30, "{}", ids.len());
         assert!(acked(directory).iter().all(|id| ids.contains(id)));
+    });
+    assert!(calls.await > 15);
+}
+
+#[tokio::test]
+async fn an_older_format_is_brought_up_in_one_step() {
+    let old = async |directory: &Path| {
+        crate::disk::replace(&config(directory).path, formats::OLD).expect("written");
+    };
+    let calls = kill_everywhere(old, |directory| {
+        let (ids, told) = there(directory);
+        // The fourteen of before, of which a few may have been delivered, and the last one.
+        assert!(ids.len() >= 13, "{}", ids.len());
+        assert_eq!(told, 0);
     });
     assert!(calls.await > 15);
 }

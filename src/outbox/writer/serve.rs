@@ -66,7 +66,7 @@ impl Writer {
 
     fn reopen_to_read(&mut self) -> Result<(), OutboxError> {
         if self.store.is_none() && self.lock.is_some() {
-            let store = Store::open(&self.config, &self.device, &self.clock, self.known())?;
+            let store = Store::open(&self.site, self.known())?;
             self.clouds.load(&store)?;
             self.store = Some(store);
         }

@@ -1,4 +1,5 @@
--- Format 1 of the outbox. `PRAGMA user_version` holds the format, `PRAGMA application_id` the word "eiro".
+-- Format 1 of the outbox; each later one is what `schema-N.sql` adds. `PRAGMA user_version` holds the format,
+-- `PRAGMA application_id` the word "eiro".
 -- Reading it: select epoch, seq, lower(hex(id)), kind, at, origin, body from record order by pos;
 
 -- The outboxes that records were first written to; more than one after a salvage or a change of device.
