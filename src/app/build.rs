@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Observer;
 use super::config::{PipelineConfig, Problem, Problems, join};
+use super::recall::Recalled;
 use crate::event::{Device, Name};
 use crate::model::{Caller, ModelError, Models};
 use crate::outbox::Outbox;
@@ -21,6 +22,8 @@ pub(super) struct Workshop {
     pub models: Models,
     pub observer: Option<Observer>,
     pub outbox: Option<Outbox>,
+    /// What was there before the start, to be gone on with.
+    pub recalled: Recalled,
     /// What happens is told of in summaries.
     pub summaries: bool,
 }

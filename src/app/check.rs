@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::build::{BuildError, Workshop};
 use super::config::{Config, Problem, join};
+use super::recall::Recalled;
 use crate::model::Models;
 use crate::task::SystemClock;
 
@@ -25,6 +26,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
         models: Models::new(&config.models),
         observer: None,
         outbox: None,
+        recalled: Recalled::default(),
         summaries: false,
     };
     let pipelines = config.pipeline.iter();

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::counters::Counters;
 use super::key::Keyer;
+use super::recall::{Keeping, Resumed};
 use super::rules::Rules;
 use super::sampling::Sampling;
 use super::summaries::Gathering;
@@ -40,11 +41,15 @@ pub(super) struct Flow {
     pub id: Option<String>,
     pub window: Option<WindowConfig>,
     pub streams: Streams<StreamState>,
+    /// What of them was there before the start.
+    pub resumed: Option<Resumed>,
     pub caller: Caller,
     pub rules: Arc<ArcSwap<Rules>>,
     pub counters: Arc<Counters>,
     pub observer: Option<Observer>,
     pub outbox: Option<Outbox>,
+    /// How the streams are kept over a restart.
+    pub keeping: Keeping,
     /// What is counted for the summaries, where there are any.
     pub gathering: Option<Gathering>,
     pub sampling: Sampling,
@@ -58,16 +63,18 @@ pub(super) struct Flow {
 pub(super) struct Progress {
     /// Give up what is in hand: its messages come again.
     pub halted: AtomicBool,
+    /// The streams are to be kept as they are now, should they have changed.
+    pub keep: AtomicBool,
     /// Messages taken from the queue and not settled yet.
     pub in_hand: AtomicUsize,
     /// Messages decoded and batches run, ever: while messages are in hand, it must grow.
     pub steps: AtomicU64,
 }
 
-/// What is kept of one stream.
+/// What is known of one stream.
 pub(super) struct StreamState {
-    window: Option<Window>,
-    rules: StreamRules,
+    pub window: Option<Window>,
+    pub rules: StreamRules,
 }
 
 impl std::fmt::Debug for Flow {
@@ -77,7 +84,7 @@ impl std::fmt::Debug for Flow {
 }
 
 impl StreamState {
-    fn new(window: Option<&WindowConfig>) -> Self {
+    pub(super) fn new(window: Option<&WindowConfig>) -> Self {
         // The configuration was checked when the pipeline was built.
         let window = window.and_then(|config| Window::new(config).ok());
         Self { window, rules: StreamRules::default() }
@@ -124,7 +131,11 @@ impl Flow {
                 envelope.ack.settle();
             }
             self.progress.in_hand.store(0, Ordering::Relaxed);
+            if self.progress.keep.swap(false, Ordering::Relaxed) {
+                self.keeping.keep(&self.streams, self.clock.now());
+            }
         }
+        self.keeping.keep(&self.streams, self.clock.now());
     }
 
     /// Takes no more messages while their records would only pile up in memory; true.
@@ -136,6 +147,10 @@ impl Flow {
     }
 
     fn process(&mut self, envelopes: &[Envelope]) {
+        if envelopes.is_empty() {
+            return;
+        }
+        self.keeping.changed();
         let rules = self.rules.load_full();
         let arrivals: Vec<_> = envelopes.iter().map(Arrival::new).collect();
         self.streams.expire(self.clock.now());

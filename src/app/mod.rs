@@ -12,6 +12,7 @@ mod key;
 mod memory;
 mod movement;
 mod pipeline;
+mod recall;
 mod reload;
 mod rules;
 mod sampling;
@@ -22,7 +23,7 @@ mod view;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
@@ -34,6 +35,7 @@ use self::clouds::Clouds;
 use self::config::{Config, Problems};
 use self::connection::Connection;
 use self::pipeline::Pipeline;
+use self::recall::Recalled;
 use self::standing::Standing;
 use self::summaries::Summaries;
 use crate::action;
@@ -87,6 +89,8 @@ pub struct App {
     api: Option<Standing<Api>>,
     shown: Shown,
     stalled: Option<Stalled>,
+    /// When streams were last kept over a restart.
+    kept: Instant,
     clouds: Clouds,
     summaries: Option<Summaries>,
     connections: BTreeMap<Name, Connection>,
@@ -100,19 +104,22 @@ impl App {
     /// built again from time to time ([`App::heal`]); the others run. To be called within a runtime.
     pub fn start(config: Config, observer: Option<Observer>) -> Result<Self, StartError> {
         let device = Arc::new(config.device.resolve());
+        let recalled = config.outbox.as_ref().map(Recalled::read).unwrap_or_default();
         let outbox = config.outbox.as_ref().map(|outbox| {
             let clouds = config.cloud.keys().cloned().collect();
             Outbox::start(outbox, device.id.clone(), clouds, Arc::new(SystemClock))
         });
         let summaries = config.summary.as_ref().zip(outbox.clone());
-        let summaries =
-            summaries.map(|(summary, outbox)| Summaries::new(summary, outbox, &SystemClock));
+        let summaries = summaries.map(|(summary, outbox)| {
+            Summaries::new(summary, outbox, recalled.restarts(), &SystemClock)
+        });
         let workshop = Workshop {
             device,
             clock: Arc::new(SystemClock),
             models: Models::new(&config.models),
             observer,
             outbox,
+            recalled,
             summaries: summaries.is_some(),
         };
         let mut pipelines = BTreeMap::new();
@@ -136,6 +143,7 @@ impl App {
             api,
             shown,
             stalled: None,
+            kept: SystemClock.now(),
             clouds: Clouds::default(),
             summaries,
             connections,
@@ -143,6 +151,7 @@ impl App {
             retiring: Group::default(),
         };
         app.open_connections()?;
+        app.tell_of_the_start();
         app.start_pipelines();
         if let Some(outbox) = &app.workshop.outbox {
             let device = &app.workshop.device.id;
@@ -175,7 +184,7 @@ impl App {
                 Some(now) if now != before => tracing::error!(pipeline = %name, "degraded: {now}"),
                 Some(_) => continue,
             }
-            pipeline.start(name, &self.connections);
+            pipeline.start(&self.workshop, name, &self.connections);
         }
         self.route();
     }
@@ -230,6 +239,7 @@ impl App {
             // acknowledged.
             let rest = || end.saturating_duration_since(SystemClock.now()).max(GOODBYE);
             self.clouds.stop(rest()).await;
+            self.workshop.recalled.end(outbox);
             if !outbox.stop(rest()).await {
                 let records = outbox.status().waiting;
                 tracing::error!(records, "the disk did not take the last records in time");
@@ -309,7 +319,7 @@ impl App {
 
     fn start_pipelines(&mut self) {
         for (name, pipeline) in &mut self.pipelines {
-            pipeline.start(name, &self.connections);
+            pipeline.start(&self.workshop, name, &self.connections);
         }
     }
 

@@ -12,6 +12,7 @@ use super::connection::Connection;
 use super::counters::Counters;
 use super::flow::{Batch, Flow};
 use super::key::Keyer;
+use super::recall::{Keeping, Resumed};
 use super::rules::Rules;
 use super::sampling::Sampling;
 use super::summaries::{Gathering, Source};
@@ -150,6 +151,9 @@ impl Pipeline {
         });
         let package = parts.caller.model().package();
         let sampling = Sampling::new(&self.config, package, workshop.outbox.clone());
+        let mut streams = Streams::new(&self.config.streams);
+        let (window, clock) = (self.config.window.as_ref(), &*workshop.clock);
+        let resumed = workshop.recalled.resume(name, &mut streams, window, clock);
         Flow {
             name: name.clone(),
             device: Arc::clone(&workshop.device),
@@ -157,12 +161,14 @@ impl Pipeline {
             keyer: Keyer::new(self.config.key.as_ref(), input.topic.pattern()),
             id: input.id.clone(),
             window: self.config.window.clone(),
-            streams: Streams::new(&self.config.streams),
+            streams,
+            resumed,
             caller: parts.caller,
             rules: Arc::new(ArcSwap::from_pointee(nothing_done)),
             counters: Arc::clone(&self.counters),
             observer: workshop.observer.clone(),
             outbox: workshop.outbox.clone(),
+            keeping: Keeping::new(name, workshop.outbox.clone()),
             gathering,
             sampling,
             clock: Arc::clone(&workshop.clock),
@@ -172,11 +178,19 @@ impl Pipeline {
     }
 
     /// Starts the thread of a pipeline that is built; does nothing to any other.
-    pub(super) fn start(&mut self, name: &Name, connections: &BTreeMap<Name, Connection>) {
+    pub(super) fn start(
+        &mut self,
+        workshop: &Workshop,
+        name: &Name,
+        connections: &BTreeMap<Name, Connection>,
+    ) {
         let state = std::mem::replace(&mut self.state, State::Degraded(String::new()));
         self.state = match state {
             State::Built(flow) => match self.launch(*flow, name, connections) {
-                Ok(running) => State::Running(running),
+                Ok(running) => {
+                    workshop.recalled.taken(name);
+                    State::Running(running)
+                }
                 Err(problem) => State::Degraded(problem),
             },
             other => other,
@@ -198,6 +212,22 @@ impl Pipeline {
         let model = Arc::clone(flow.caller.model());
         let thread = Thread::spawn(name, flow, Arc::clone(&self.queue))?;
         Ok(Running { thread, model, device, outbox, rules, actions })
+    }
+
+    /// What it goes on with after the start, as long as it is not started.
+    pub(super) fn resumed(&self) -> Option<Resumed> {
+        match &self.state {
+            State::Built(flow) => flow.resumed,
+            State::Degraded(_) | State::Running(_) => None,
+        }
+    }
+
+    /// Has its streams kept as they are now.
+    pub(super) fn keep(&self) {
+        if let State::Running(running) = &self.state {
+            running.thread.keep();
+            self.queue.wake();
+        }
     }
 
     /// Why it is degraded.

@@ -132,6 +132,8 @@ struct Health<'a> {
     version: &'static str,
     /// When eir was started, by the clock of then.
     started: Timestamp,
+    /// How often it was started before with this outbox.
+    restarts: u64,
     #[serde(flatten)]
     board: Board,
     pipelines: BTreeMap<&'a Name, Option<&'a str>>,
@@ -152,14 +154,20 @@ pub(super) struct Summaries {
     schedule: Schedule,
     outbox: Outbox,
     started: Timestamp,
+    restarts: u64,
     sources: Vec<(Name, Source)>,
 }
 
 impl Summaries {
-    pub(super) fn new(config: &SummaryConfig, outbox: Outbox, clock: &dyn Clock) -> Self {
+    pub(super) fn new(
+        config: &SummaryConfig,
+        outbox: Outbox,
+        restarts: u64,
+        clock: &dyn Clock,
+    ) -> Self {
         let (now, wall) = (clock.now(), clock.wall());
         let schedule = Schedule::new(config.every.0, now, wall);
-        Self { schedule, outbox, started: wall, sources: Vec::new() }
+        Self { schedule, outbox, started: wall, restarts, sources: Vec::new() }
     }
 
     /// Takes in who is there now. Who has gone since speaks once more, at the end of the window.
@@ -180,7 +188,7 @@ impl Summaries {
         let (now, wall) = (clock.now(), clock.wall());
         if let Some(span) = self.schedule.tick(now, wall) {
             self.close(span, wall);
-            let health = Health::new(span, self.started, view, self.outbox.path());
+            let health = Health::new(span, (self.started, self.restarts), view, self.outbox.path());
             self.record(Kind::Health, wall, &health);
         }
     }
@@ -203,13 +211,18 @@ impl Summaries {
     }
 
     fn record(&self, kind: Kind, at: Timestamp, body: &impl Serialize) {
-        match to_raw_value(body) {
-            Ok(body) => {
-                let draft = Draft { id: Uuid::now_v7(), origin: None, at, kind, body };
-                self.outbox.append(draft, Ack::none());
-            }
-            Err(error) => tracing::error!("no {kind} could be written: {error}"),
+        record(&self.outbox, kind, at, body);
+    }
+}
+
+/// Puts a record into the outbox that no message is behind.
+pub(super) fn record(outbox: &Outbox, kind: Kind, at: Timestamp, body: &impl Serialize) {
+    match to_raw_value(body) {
+        Ok(body) => {
+            let draft = Draft { id: Uuid::now_v7(), origin: None, at, kind, body };
+            outbox.append(draft, Ack::none());
         }
+        Err(error) => tracing::error!("no {kind} could be written: {error}"),
     }
 }
 
@@ -220,7 +233,12 @@ impl Source {
 }
 
 impl<'a> Health<'a> {
-    fn new(span: Span, started: Timestamp, view: &'a View, data: &std::path::Path) -> Self {
+    fn new(
+        span: Span,
+        (started, restarts): (Timestamp, u64),
+        view: &'a View,
+        data: &std::path::Path,
+    ) -> Self {
         let pipelines = view.pipelines.iter();
         let connections = view.connections.iter();
         let clouds = view.clouds.iter().map(|(name, cloud)| {
@@ -235,6 +253,7 @@ impl<'a> Health<'a> {
             span,
             version: env!("CARGO_PKG_VERSION"),
             started,
+            restarts,
             board: Board::read(data),
             pipelines: pipelines.map(|p| (&p.name, p.problem.as_deref())).collect(),
             connections: connections

@@ -62,6 +62,11 @@ impl Thread {
         }
     }
 
+    /// Has it keep its streams; it is to be woken then.
+    pub(super) fn keep(&self) {
+        self.progress.keep.store(true, Ordering::Relaxed);
+    }
+
     /// The thread is gone, which none should be before it is told.
     fn has_ended(&self) -> bool {
         self.handle.is_finished()

@@ -17,14 +17,15 @@ pub(super) fn nothing(device: &Device) -> Shown {
 }
 
 impl App {
-    /// Shows the device as it is now, and closes the window of the summaries when it is over; to be called once a
-    /// second or so.
+    /// Shows the device as it is now, closes the window of the summaries when it is over, and has streams kept
+    /// over a restart when it is time; to be called once a second or so.
     pub fn tick(&mut self) {
         let view = self.view();
         if let Some(summaries) = &mut self.summaries {
             summaries.look(&self.pipelines);
             summaries.tick(&view, &SystemClock);
         }
+        self.keep_streams();
         self.shown.store(Arc::new(view));
     }
 

@@ -27,6 +27,9 @@ pub struct OutboxConfig {
     pub when_unwritable: WhenUnwritable,
     /// How much memory may wait for the disk.
     pub queue: ByteSize,
+    /// How often open windows and what rules remember are written down, where they have changed: after a kill
+    /// eir goes on with what is at most so old. What a stream left is forgotten after `streams.idle`.
+    pub state_every: HumanDuration,
 }
 
 /// What happens while the disk refuses.
@@ -49,6 +52,7 @@ impl Default for OutboxConfig {
             max_age: None,
             when_unwritable: WhenUnwritable::Continue,
             queue: ByteSize(8 << 20),
+            state_every: HumanDuration::from_secs(60),
         }
     }
 }
@@ -65,6 +69,9 @@ impl OutboxConfig {
         }
         if self.queue.0 < 64 << 10 {
             problems.push(("queue", "must be at least 64KiB".to_owned()));
+        }
+        if !(1..=3600).contains(&self.state_every.0.as_secs()) {
+            problems.push(("state_every", "must be 1s to 1h".to_owned()));
         }
         if self.max_age.is_some_and(|age| age.0.as_secs() < 60) {
             problems.push(("max_age", "must be at least 1m".to_owned()));
@@ -86,8 +93,8 @@ mod tests {
         assert_eq!(keys(""), Vec::<&str>::new());
         assert_eq!(keys("max = '1MiB'\nmax_age = '30days'"), Vec::<&str>::new());
         assert_eq!(
-            keys("path = '..'\nmax = '64KiB'\nqueue = '1KiB'\nmax_age = '5s'"),
-            ["path", "max", "queue", "max_age"]
+            keys("path = '..'\nmax = '64KiB'\nqueue = '1KiB'\nmax_age = '5s'\nstate_every = '0s'"),
+            ["path", "max", "queue", "state_every", "max_age"]
         );
         assert!(toml::from_str::<OutboxConfig>("when_unwritable = 'exit'").is_err());
     }

@@ -1,7 +1,9 @@
 //! Windows over the samples of a stream, and the bounded map that keeps one thing a stream.
 
+mod keep;
 mod streams;
 
+pub use keep::KeptWindow;
 pub use streams::{StreamLimits, Streams};
 
 use schemars::JsonSchema;
@@ -110,6 +112,35 @@ impl Window {
         Ok(Some(Samples { channels: self.channels, order: Order::Interleaved, values }))
     }
 
+    /// What is held, to be gone on with after a restart; `None`: nothing is.
+    pub fn keep(&self) -> Option<KeptWindow> {
+        let Self { samples, step, channels, skip, .. } = *self;
+        let is_new = self.values.is_empty() && skip == 0;
+        (!is_new).then(|| KeptWindow {
+            samples,
+            step,
+            channels,
+            skip,
+            values: keep::text(&self.values),
+        })
+    }
+
+    /// Goes on with what was kept; false: that is of another configuration, or not whole.
+    pub fn resume(&mut self, kept: &KeptWindow) -> bool {
+        let Some(values) = keep::values(&kept.values) else { return false };
+        let size = self.samples.saturating_mul(kept.channels);
+        let fits = (kept.samples, kept.step) == (self.samples, self.step)
+            && kept.channels > 0
+            && kept.skip <= self.step
+            && size <= MAX_VALUES
+            && values.len() < size
+            && values.len().is_multiple_of(kept.channels);
+        if fits {
+            (self.channels, self.skip, self.values) = (kept.channels, kept.skip, values);
+        }
+        fits
+    }
+
     fn check(&mut self, samples: &Samples) -> Result<(), WindowError> {
         let (found, wanted) = (samples.channels, self.channels);
         let size = self.samples.saturating_mul(found);
@@ -195,6 +226,27 @@ mod tests {
     }
 
     #[test]
+    fn what_was_kept_of_another_window_or_is_damaged_is_not_gone_on_with() {
+        let config = WindowConfig { samples: 4, step: None };
+        let mut window = Window::new(&config).expect("a window");
+        assert_eq!(window.keep(), None);
+        push(&mut window, &counted(0, 3, 1, Order::Interleaved), |_| ()).expect("fits");
+        let kept = window.keep().expect("three of four");
+        let full = KeptWindow { values: keep::text(&[0.0; 4]), ..kept.clone() };
+        let halved = KeptWindow { channels: 2, ..kept.clone() };
+        let none = KeptWindow { channels: 0, ..kept.clone() };
+        let torn = KeptWindow { values: "AAA".to_owned(), ..kept.clone() };
+        let skipped = KeptWindow { skip: 5, ..kept.clone() };
+        let other = KeptWindow { samples: 8, ..kept.clone() };
+        for wrong in [full, halved, none, torn, skipped, other] {
+            let mut fresh = Window::new(&config).expect("a window");
+            assert!(!fresh.resume(&wrong), "{wrong:?}");
+            assert_eq!(fresh.keep(), None);
+        }
+        assert!(Window::new(&config).expect("a window").resume(&kept));
+    }
+
+    #[test]
     fn another_number_of_channels_starts_anew() {
         let mut window = Window::new(&WindowConfig { samples: 2, step: None }).expect("a window");
         let mut full = Vec::new();
@@ -223,6 +275,28 @@ mod tests {
     }
 
     proptest! {
+        /// A restart between two messages makes no difference.
+        #[test]
+        fn a_window_that_was_kept_goes_on(
+            samples in 1_usize..9, step in 1_usize..13, cuts in prop::collection::vec(1_u16..20, 1..12)
+        ) {
+            let config = WindowConfig { samples, step: Some(step) };
+            let (mut whole, mut resumed) = (Vec::new(), Vec::new());
+            let mut never = Window::new(&config).expect("a window");
+            let mut always = never.clone();
+            for cut in cuts {
+                let message = counted(0, cut * 2, 2, Order::Interleaved);
+                push(&mut never, &message, |full| whole.push(full.values)).expect("fits");
+                push(&mut always, &message, |full| resumed.push(full.values)).expect("fits");
+                if let Some(kept) = always.keep() {
+                    let text = serde_json::to_string(&kept).expect("json");
+                    always = Window::new(&config).expect("a window");
+                    prop_assert!(always.resume(&serde_json::from_str(&text).expect("kept")));
+                }
+            }
+            prop_assert_eq!(whole, resumed);
+        }
+
         /// However the samples are cut into messages, the windows are those of the whole.
         #[test]
         fn windows_do_not_depend_on_messages(

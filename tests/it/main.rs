@@ -13,6 +13,7 @@ mod outbox;
 mod overload;
 mod process;
 mod reload;
+mod restart;
 mod service;
 mod summary;
 mod support;

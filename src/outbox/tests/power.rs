@@ -265,7 +265,7 @@ async fn the_log_of_a_damaged_database_is_not_taken_for_that_of_the_salvaged_one
 #[tokio::test]
 async fn an_older_format_is_brought_up_in_one_step() {
     let old = async |directory: &Path| {
-        let path = &super::kill::config(directory).path;
+        let path = &config(directory).path;
         crate::disk::replace(path, formats::OLD).expect("written");
     };
     lose_power_everywhere(&Story::tell(old, |_| {}).await).await;

@@ -16,9 +16,10 @@ mod value;
 use std::fmt;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cel::{Context, Env, Program, Value};
+use serde::{Deserialize, Serialize};
 
 use self::check::KNOWN_ARE;
 use self::compile::{STACK, blame, compile};
@@ -27,7 +28,7 @@ use self::error::describe;
 pub use self::error::{EvaluationError, Excerpt, RuleError};
 pub use self::facts::Facts;
 use self::facts::View;
-use self::state::{RuleState, Verdict};
+use self::state::{KeptState, RuleState, Verdict};
 use crate::event::Name;
 use crate::package::Task;
 
@@ -157,7 +158,24 @@ impl fmt::Debug for RuleSet {
     }
 }
 
+/// What the rules remember of one stream, as it is kept over a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptRules(Vec<(u64, KeptState)>);
+
 impl StreamRules {
+    /// What is to be kept; `None`: nothing happened.
+    pub fn keep(&self, now: Instant) -> Option<KeptRules> {
+        let kept = self.0.iter().filter_map(|(mark, state)| Some((*mark, state.keep(now)?)));
+        let kept: Vec<_> = kept.collect();
+        (!kept.is_empty()).then_some(KeptRules(kept))
+    }
+
+    /// What was kept, `away` later. Rules that have changed since begin anew.
+    pub fn resume(kept: &KeptRules, away: Duration, now: Instant) -> Self {
+        let resume = |(mark, state): &_| (*mark, RuleState::resume(state, away, now));
+        Self(kept.0.iter().map(resume).collect())
+    }
+
     /// Lines the states up with the rules; only a reload makes a difference.
     fn fit(&mut self, rules: &[Rule]) {
         let fits = self.0.len() == rules.len()

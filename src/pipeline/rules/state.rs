@@ -15,6 +15,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::condition::{Condition, Hits};
 
 /// What a rule remembers of one stream: a few dozen bytes, whatever the traffic.
@@ -26,8 +28,20 @@ pub(super) struct RuleState {
     fired_at: Option<Instant>,
 }
 
+/// What a rule remembers, as it is kept over a restart: moments are milliseconds ago.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct KeptState {
+    hits: u64,
+    phase: Phase,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    met: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fired: Option<u64>,
+}
+
 /// Where a rule stands in one stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 enum Phase {
     /// Nothing to see.
     #[default]
@@ -78,6 +92,28 @@ const fn step(phase: Phase, event: Event, released: bool) -> (Phase, Verdict) {
 }
 
 impl RuleState {
+    /// What is to be kept; `None`: nothing happened.
+    pub(super) fn keep(&self, now: Instant) -> Option<KeptState> {
+        let Self { window, phase, met_since, fired_at } = self;
+        let ago = |at: &Instant| {
+            u64::try_from(now.saturating_duration_since(*at).as_millis()).unwrap_or(u64::MAX)
+        };
+        let (met, fired) = (met_since.as_ref().map(ago), fired_at.as_ref().map(ago));
+        let is_new = window.0 == 0 && *phase == Phase::Idle && fired.is_none();
+        (!is_new).then_some(KeptState { hits: window.0, phase: *phase, met, fired })
+    }
+
+    /// What was kept, `away` later. A cooldown went on meanwhile; a hold did not: nobody looked.
+    pub(super) fn resume(kept: &KeptState, away: Duration, now: Instant) -> Self {
+        let before = |ago: Duration| now.checked_sub(ago).unwrap_or(now);
+        Self {
+            window: Window(kept.hits),
+            phase: kept.phase,
+            met_since: kept.met.map(|ago| before(Duration::from_millis(ago))),
+            fired_at: kept.fired.map(|ago| before(Duration::from_millis(ago).saturating_add(away))),
+        }
+    }
+
     /// Whether `until` has a say in this phase; it need not be evaluated otherwise.
     pub(super) const fn asks_for_release(&self) -> bool {
         matches!(self.phase, Phase::Cooling | Phase::Active)
@@ -176,6 +212,13 @@ mod tests {
 
     /// Runs evaluations at one a second and tells at which ones the rule fired and was suppressed.
     fn run(rule: &Condition, when: &str, until: Option<&str>) -> String {
+        let straight = evaluate(rule, when, until, false);
+        assert_eq!(straight, evaluate(rule, when, until, true), "restarts make no difference");
+        straight
+    }
+
+    /// With a restart after each evaluation, or without.
+    fn evaluate(rule: &Condition, when: &str, until: Option<&str>, restarts: bool) -> String {
         #[expect(clippy::disallowed_methods, reason = "any instant will do to count from")]
         let start = Instant::now();
         let mut state = RuleState::default();
@@ -185,6 +228,9 @@ mod tests {
             .map(|(second, when)| {
                 let release = usize::try_from(second).ok().and_then(|n| until.get(n));
                 let now = start + Duration::from_secs(second);
+                if restarts && let Some(kept) = state.keep(now) {
+                    state = RuleState::resume(&kept, Duration::ZERO, now);
+                }
                 match state.evaluate(rule, when == 'x', release.map(|c| *c == 'x'), now) {
                     Verdict::Nothing => '.',
                     Verdict::Fire => 'F',
@@ -199,6 +245,29 @@ mod tests {
         let rule = Condition::new("");
         assert_eq!(run(&rule, "..xxx.xx.", None), "..F...F..");
         assert_eq!(run(&rule, "x.x.xx", Some("...x..")), "F...F.");
+    }
+
+    #[test]
+    fn a_cooldown_goes_on_while_eir_is_away_and_a_hold_does_not() {
+        #[expect(clippy::disallowed_methods, reason = "any instant will do to count from")]
+        let now = Instant::now();
+        let mut rule = Condition::new("");
+        rule.hold = HumanDuration::from_secs(10);
+        let mut state = RuleState::default();
+        assert_eq!(state.evaluate(&rule, true, None, now), Verdict::Nothing);
+        let kept = state.keep(now + Duration::from_secs(4)).expect("it was met");
+        let away = Duration::from_mins(1);
+        let mut state = RuleState::resume(&kept, away, now);
+        let at = |seconds| now + Duration::from_secs(seconds);
+        assert_eq!(state.evaluate(&rule, true, None, at(5)), Verdict::Nothing);
+        assert_eq!(state.evaluate(&rule, true, None, at(6)), Verdict::Fire);
+        let mut rule = Condition::new("");
+        rule.cooldown = HumanDuration::from_secs(50);
+        let kept = state.keep(at(6)).expect("it fired");
+        let mut state = RuleState::resume(&kept, Duration::from_secs(20), now);
+        assert_eq!(state.evaluate(&rule, false, None, at(1)), Verdict::Nothing);
+        assert_eq!(state.evaluate(&rule, true, None, at(29)), Verdict::Suppress);
+        assert_eq!(state.evaluate(&rule, true, None, at(30)), Verdict::Fire);
     }
 
     #[test]

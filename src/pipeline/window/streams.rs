@@ -103,9 +103,19 @@ impl<T> Streams<T> {
         }
     }
 
-    /// Every stream with its thing, in no particular order.
-    pub fn iter(&self) -> impl Iterator<Item = (&StreamKey, &T)> {
-        self.slots.iter().map(|slot| (&slot.key, &slot.value))
+    /// Every stream with its thing and when it was touched, from the one touched last to the one touched first.
+    pub fn iter(&self) -> impl Iterator<Item = (&StreamKey, &T, Instant)> {
+        let mut place = self.newest;
+        std::iter::from_fn(move || {
+            let slot = self.slots.get(place)?;
+            place = slot.older;
+            Some((&slot.key, &slot.value, slot.touched))
+        })
+    }
+
+    /// How long a stream may be silent.
+    pub const fn idle(&self) -> Duration {
+        self.idle
     }
 
     /// How many streams are remembered.
@@ -210,11 +220,9 @@ mod tests {
                     key
                 });
                 prop_assert_eq!((value, made), (key, !known));
-                let mut found: Vec<_> = streams.iter().map(|(_, v)| *v).collect();
-                let mut wanted: Vec<_> = model.iter().map(|(k, _)| *k).collect();
-                found.sort_unstable();
-                wanted.sort_unstable();
-                prop_assert_eq!(found, wanted);
+                let found: Vec<_> = streams.iter().map(|(_, value, touched)| (*value, touched)).collect();
+                let wanted = model.iter().rev().map(|(k, at)| (*k, start + Duration::from_secs(*at)));
+                prop_assert_eq!(found, wanted.collect::<Vec<_>>());
                 prop_assert!(streams.get(&key.to_string()).is_some());
             }
         }

@@ -160,6 +160,25 @@ impl Cloud {
         within("requests", wait).await.expect("the cloud");
     }
 
+    /// Waits until it said yes to so many decisions.
+    pub(crate) async fn decisions(&self, count: usize) {
+        let mut requests = self.requests.clone();
+        let enough = |_: &usize| {
+            let (accepted, asked) = (self.accepted(), self.asked());
+            let sent = asked.iter().flat_map(|asked| &asked.records);
+            let mut ids: Vec<_> = sent
+                .filter(|record| record["kind"] == "decision")
+                .filter_map(|record| record["id"].as_str())
+                .filter(|id| accepted.iter().any(|accepted| accepted == id))
+                .collect();
+            ids.sort_unstable();
+            ids.dedup();
+            ids.len() >= count
+        };
+        let wait = requests.wait_for(enough);
+        within("decisions at the cloud", wait).await.expect("the cloud");
+    }
+
     /// Waits until it said yes to so many records.
     pub(crate) async fn accepts(&self, count: usize) {
         let mut requests = self.requests.clone();

@@ -45,8 +45,10 @@ async fn a_decision_reaches_the_cloud_and_the_last_one_before_the_end() {
     let app = site::start(site::BEARING, broker.port(), &text(&set)).await;
     let mut peer = Peer::connect("peer", broker.port()).await;
     peer.publish("plant/a/vibration", site::window("outer_race", 1)).await;
-    cloud.accepts(1).await;
-    let record = cloud.asked()[0].records[0].clone();
+    cloud.decisions(1).await;
+    let records: Vec<_> = cloud.asked().into_iter().flat_map(|asked| asked.records).collect();
+    assert_eq!(records[0]["body"]["start"]["before"], serde_json::Value::Null, "the first one");
+    let record = &records[1];
     assert_eq!((&record["device"], &record["kind"]), (&"test".into(), &"decision".into()));
     assert_eq!((&record["body"]["rule"], &record["body"]["id"]), (&"fault".into(), &record["id"]));
     assert_eq!(app.clouds()[0].1.problem, None);
@@ -79,12 +81,12 @@ async fn clouds_come_and_go_and_change_and_miss_nothing() {
         peer.publish("plant/a/vibration", site::window("outer_race", number)).await;
     };
     publish(1).await;
-    first.accepts(1).await;
+    first.decisions(1).await;
 
     let both = settings(&directory, &[("main", &moved), ("spare", &spare)]);
     reload(&mut app, port, &both).await;
     publish(2).await;
-    moved.accepts(1).await;
+    moved.decisions(1).await;
     spare.requests(1).await;
     let problem = async {
         loop {
@@ -102,7 +104,7 @@ async fn clouds_come_and_go_and_change_and_miss_nothing() {
     // The same again: the cloud that stopped is asked again at once, long before it would be by itself.
     spare.change(|_| OK);
     reload(&mut app, port, &both).await;
-    spare.accepts(1).await;
+    spare.decisions(1).await;
     let left = within("an empty outbox", async {
         loop {
             let stored = app.outbox().expect("an outbox").stored;
@@ -117,7 +119,7 @@ async fn clouds_come_and_go_and_change_and_miss_nothing() {
     reload(&mut app, port, &settings(&directory, &[("main", &moved)])).await;
     let asked = spare.asked().len();
     publish(3).await;
-    moved.accepts(2).await;
+    moved.decisions(2).await;
     assert_eq!(spare.asked().len(), asked);
     assert_eq!(app.clouds().len(), 1);
     app.drain().await;

@@ -79,6 +79,8 @@ async fn a_device_may_have_its_own_broker_for_a_cloud() {
     peer.subscribe("eir/test/records").await;
     peer.publish("plant/a/vibration", site::window("outer_race", 1)).await;
     let (_, record) = peer.next_json().await;
+    assert_eq!(record["kind"], "health", "of the start");
+    let (_, record) = peer.next_json().await;
     assert_eq!((&record["kind"], &record["body"]["rule"]), (&"decision".into(), &"fault".into()));
 
     // The connection is another one after this; the cloud goes with it.

@@ -263,8 +263,10 @@ async fn a_device_tells_an_otlp_receiver_of_its_decisions_and_its_windows() {
     let app: App = site::start(site::BEARING, broker.port(), &set).await;
     let mut peer = Peer::connect("peer", broker.port()).await;
     peer.publish("plant/a/vibration", site::window("outer_race", 1)).await;
-    cloud.requests(1).await;
-    let log = cloud.asked().iter().flat_map(logs).find(|log| log.event_name == "eir.decision");
+    let decision =
+        || cloud.asked().iter().flat_map(logs).find(|log| log.event_name == "eir.decision");
+    crate::outbox::until("a decision", || decision().is_some()).await;
+    let log = decision();
     assert_eq!(attribute(&log.expect("a decision").attributes, "eir.origin"), "1:bearing:fault");
     within("the end", app.drain()).await;
     // The window that the end cut short.
