@@ -13,7 +13,7 @@ use super::summaries::record;
 use crate::event::{Name, StreamKey};
 use crate::outbox::{self, Kind, Memory, Outbox, OutboxConfig};
 use crate::pipeline::rules::{KeptRules, StreamRules};
-use crate::pipeline::window::{KeptWindow, Streams, WindowConfig};
+use crate::pipeline::window::{KeptWindow, Streams, Window, WindowConfig};
 use crate::task::{Clock, SystemClock};
 
 /// What pipelines keep is named so, with their own name behind it.
@@ -61,7 +61,7 @@ impl Keeping {
         let mut body = String::from("[");
         for (key, state, touched) in streams.iter() {
             let silent = now.saturating_duration_since(touched).as_millis();
-            let window = state.window.as_ref().and_then(|window| window.keep());
+            let window = state.window.as_ref().and_then(Window::keep);
             let rules = state.rules.keep(now);
             if window.is_none() && rules.is_none() {
                 continue;

@@ -129,7 +129,7 @@ async fn what_a_rule_counted_goes_on_and_a_stream_that_was_silent_for_too_long_i
     let text = std::fs::read_to_string(&file).expect("config");
     let text =
         text.replace("[pipeline.bearing]\n", "[pipeline.bearing]\nstreams = { idle = \"1ms\" }\n");
-    std::fs::write(&file, text).expect("config");
+    eir::disk::replace(&file, text.as_bytes()).expect("config");
     let mut process = Process::run(&file);
     process.says("started").await;
     assert_eq!(start(&path, 2).await["state"]["bearing"], Value::Null);

@@ -21,7 +21,7 @@ async fn all(outbox: &Outbox) -> Vec<Record> {
 #[tokio::test]
 async fn an_outbox_of_an_older_format_is_brought_up_and_loses_nothing() {
     let site = Site::new();
-    std::fs::write(site.path(), OLD).expect("write");
+    crate::disk::replace(site.path(), OLD).expect("write");
     assert_eq!(format(site.path()), 1);
     let outbox = site.start(&["main"]);
     append(&outbox, Kind::Decision, &["\"new\""]).await;
@@ -47,7 +47,7 @@ async fn on_probation_the_format_of_before_is_written() {
     site.clock = board.clone();
     for old in [None, Some(OLD)] {
         if let Some(old) = old {
-            std::fs::write(site.path(), old).expect("write");
+            crate::disk::replace(site.path(), old).expect("write");
         }
         let outbox = start(&site);
         assert!(outbox.remember("a", "kept".to_owned()));
