@@ -46,6 +46,7 @@ use crate::ingest::Route;
 use crate::model::Models;
 use crate::mqtt::{MqttError, QoS};
 use crate::outbox::{self, Outbox};
+use crate::summary::{merge, mergeable};
 use crate::sync::CloudStatus;
 use crate::task::{Clock, Group, SystemClock};
 
@@ -107,7 +108,9 @@ impl App {
         let recalled = config.outbox.as_ref().map(Recalled::read).unwrap_or_default();
         let outbox = config.outbox.as_ref().map(|outbox| {
             let clouds = config.cloud.keys().cloned().collect();
-            Outbox::start(outbox, device.id.clone(), clouds, Arc::new(SystemClock))
+            let thinning = outbox::Thinning { mergeable, merge };
+            let options = outbox::Options { thinning: Some(thinning), ..Default::default() };
+            Outbox::start_with(outbox, device.id.clone(), clouds, Arc::new(SystemClock), options)
         });
         let summaries = config.summary.as_ref().zip(outbox.clone());
         let summaries = summaries.map(|(summary, outbox)| {

@@ -18,7 +18,7 @@ pub struct OutboxConfig {
     /// depended on who may write where would hide the records of the service from `eir outbox`.
     pub path: PathBuf,
     /// How much of the disk it may take, its write-ahead log included. When full, the oldest samples
-    /// are dropped, then summaries, then the rest, and a `gap` record tells of each.
+    /// are dropped, then summaries are made into hourly ones, then dropped, then the rest, and a `gap` record tells of each.
     pub max: ByteSize,
     /// Records older than this are dropped and told of. Counted is the time that eir runs, so that a
     /// clock that jumps drops nothing. By default they are kept as long as there is room.

@@ -15,6 +15,8 @@ use super::{Draft, Kind};
 pub enum Reason {
     /// The outbox had no room: `max`.
     Full,
+    /// The outbox had no room: those of one hour were made into one.
+    Downsampled,
     /// They were too old: `max_age`.
     Age,
     /// The disk refused, and `when_unwritable` is `continue`.

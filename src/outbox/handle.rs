@@ -14,13 +14,22 @@ use super::inlet::{Command, Inlet};
 use super::memory::Memory;
 use super::reader::Reader;
 use super::record::{Draft, Kind};
-use super::store::{Formats, Site};
+use super::store::{Formats, Site, Thinning};
 use super::writer::Writer;
 use crate::event::{Ack, Decision, Name};
 use crate::task::Clock;
 
 /// A disk that takes longer than this over one transaction is told of as a problem.
 const SLOW: Duration = Duration::from_secs(10);
+
+/// What the program knows of its outbox.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// The format that is written: a program on probation writes what the one before it can read.
+    pub formats: Formats,
+    /// How summaries are made into fewer where there is no room for all; without it, whole records go.
+    pub thinning: Option<Thinning>,
+}
 
 /// The durable queue towards the clouds. Clones share it; one thread writes.
 #[derive(Debug, Clone)]
@@ -98,16 +107,16 @@ impl Outbox {
         clouds: Vec<Name>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self::start_with(config, device, clouds, clock, Formats::Newest)
+        Self::start_with(config, device, clouds, clock, Options::default())
     }
 
-    /// The same, in a format of one's choice: a program on probation writes what the one before it can read.
+    /// The same, with what is not the user's to choose.
     pub fn start_with(
         config: &OutboxConfig,
         device: Name,
         clouds: Vec<Name>,
         clock: Arc<dyn Clock>,
-        formats: Formats,
+        options: Options,
     ) -> Self {
         let (newest_sender, newest) = watch::channel(0);
         let shared = Arc::new(Shared {
@@ -119,7 +128,8 @@ impl Outbox {
         let outbox = Self { _last: Arc::new(Last(Arc::clone(&shared))), shared, newest };
         outbox.set_clouds(clouds);
         let shared = Arc::clone(&outbox.shared);
-        let site = Site { config: config.clone(), device, clock, formats };
+        let Options { formats, thinning } = options;
+        let site = Site { config: config.clone(), device, clock, formats, thinning };
         let writer = Writer::new(site, shared, newest_sender);
         let spawned = std::thread::Builder::new().name("outbox".to_owned()).spawn(|| writer.run());
         if let Err(error) = spawned {

@@ -222,7 +222,8 @@ pub fn repair(path: &Path, device: &Name) -> Result<Option<Repaired>, OutboxErro
     let max = ByteSize(usize::MAX / 2);
     let config = OutboxConfig { path: path.to_owned(), max, ..OutboxConfig::default() };
     let clock = Arc::new(SystemClock);
-    let site = Site { config, device: device.clone(), clock, formats: Formats::Newest };
+    let site =
+        Site { config, device: device.clone(), clock, formats: Formats::Newest, thinning: None };
     let done = store::salvage(&site, Known::default())?;
     Ok(Some(Repaired { aside: done.aside, records: done.records, missing: done.missing }))
 }

@@ -13,14 +13,14 @@
 //!   earlier epoch is known (a damaged database that was set aside), the new one is larger.
 //! - What is dropped, for want of room ([`OutboxConfig::max`]), for age or while the disk refuses, is told
 //!   by a `gap` record ([`Gap`]), which is written in the same transaction as the deletion.
+//! - Before a summary is dropped for want of room, those of one hour are made into one ([`Thinning`]); what some cloud
+//!   may have already is left out of that, so that nothing counts twice.
 //! - A database that is damaged is set aside as `….corrupt-N` once all that can still be read was copied
 //!   into a fresh one.
 //! - A record that was made while the clock of the board was not set has its time corrected on the way out, once
 //!   that is known ([`Unset`] says what is known until then).
 //! - What is kept for the next start ([`Outbox::remember`]) is written with the records that come next.
 //! - No trouble with the disk ends the process; [`Outbox::status`] says what it is, and it is tried again.
-//!
-//! Downsampling is not here yet: where there is no room, whole records go.
 
 mod config;
 mod error;
@@ -39,12 +39,12 @@ mod writer;
 pub use config::{OutboxConfig, WhenUnwritable};
 pub use error::OutboxError;
 pub use gap::{Gap, Reason};
-pub use handle::{Amount, Outbox, Status};
+pub use handle::{Amount, Options, Outbox, Status};
 pub use inspect::{CloudContents, Contents, Finding, Inspector, Repaired, repair, verify};
 pub use memory::{Memory, recall};
 pub use reader::Reader;
 pub use record::{Batch, Draft, Kind, Record, Unset};
-pub use store::Formats;
+pub use store::{Formats, Thinning};
 
 #[cfg(test)]
 mod tests;

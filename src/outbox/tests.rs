@@ -4,6 +4,7 @@ mod damage;
 mod formats;
 mod kill;
 mod power;
+mod thin;
 mod trouble;
 
 use std::collections::BTreeSet;

@@ -25,6 +25,9 @@
 //!
 //! Records with the same `pipeline`, `from` and `to` are parts of one window, before and after a restart: they add up.
 //!
+//! Where there is no room for all of them, those of one hour are made into one ([`merge`]): it has the same fields, and
+//! `merged` says of how many it is made; drift does not add up and is `null`.
+//!
 //! Windows are those of the wall clock, so that the summaries of many devices, and those before and after a
 //! restart, tell of the same minutes. The thread only counts; whoever closes the window does the rest.
 
@@ -32,6 +35,7 @@ mod board;
 mod config;
 mod drift;
 mod gather;
+mod merge;
 mod sample;
 mod schedule;
 mod sketch;
@@ -40,6 +44,7 @@ pub use board::{Board, Disk, Memory};
 pub use config::{GroupConfig, SummaryConfig};
 pub use drift::{Baseline, ChannelDrift, Drift, Reading, Shift};
 pub use gather::{Contents, Gatherer, Part, Seen};
+pub use merge::{merge, mergeable};
 pub use sample::{Archive, ArchiveConfig, Origin, Quota, Sample, SampleConfig, Sampler};
 pub use schedule::{Schedule, Span};
 pub use sketch::Spread;

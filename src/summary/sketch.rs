@@ -2,11 +2,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sketches_ddsketch::DDSketch;
 
 /// A few quantiles for people, and a sketch that adds up with others.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// How many values.
     pub count: usize,
@@ -33,12 +33,27 @@ impl Spread {
     /// `None` without values.
     pub fn of(sketch: &DDSketch) -> Option<Self> {
         let (min, max, count) = (sketch.min()?, sketch.max()?, sketch.count());
+        Self::with(sketch, (min, max), sketch.sum()? / count as f64)
+    }
+
+    /// What both tell of together; `None`: a sketch is none, or of another kind.
+    pub(super) fn merge(&self, other: &Self) -> Option<Self> {
+        let read =
+            |spread: &Self| DDSketch::from_java_bytes(&STANDARD.decode(&spread.sketch).ok()?).ok();
+        let mut sketch = read(self)?;
+        sketch.merge(&read(other)?).ok()?;
+        let sum = |spread: &Self| spread.mean * spread.count as f64;
+        let mean = (sum(self) + sum(other)) / (self.count + other.count) as f64;
+        Self::with(&sketch, (self.min.min(other.min), self.max.max(other.max)), mean)
+    }
+
+    fn with(sketch: &DDSketch, (min, max): (f64, f64), mean: f64) -> Option<Self> {
         let quantile = |q| sketch.quantile(q).ok().flatten().map(|v| short(v.clamp(min, max)));
         Some(Self {
-            count,
+            count: sketch.count(),
             min: short(min),
             max: short(max),
-            mean: short(sketch.sum()? / count as f64),
+            mean: short(mean),
             p05: quantile(0.05)?,
             p50: quantile(0.5)?,
             p95: quantile(0.95)?,

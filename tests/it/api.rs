@@ -83,7 +83,10 @@ async fn metrics_tell_what_a_pipeline_did() {
     peer.publish("plant/a/vibration", site::window("outer_race", 1)).await;
     peer.publish("plant/a/vibration", "this is no json").await;
     peer.next_json().await;
-    site::until(&app, "bearing", |counts| counts.messages == 2).await;
+    site::until(&app, "bearing", |counts| {
+        counts.messages == 2 && !counts.errors.is_empty() && counts.p50.is_some()
+    })
+    .await;
     app.tick();
 
     let reply = get(app.api_address().expect("it listens"), "/metrics").await;

@@ -19,6 +19,8 @@ pub(in crate::outbox) struct Clouds {
     configured: BTreeSet<Name>,
     progress: BTreeMap<Name, Progress>,
     changed: BTreeSet<Name>,
+    /// What was handed out since the start: it may have arrived, though nobody said so yet.
+    handed: BTreeMap<Name, Progress>,
 }
 
 impl Clouds {
@@ -34,6 +36,16 @@ impl Clouds {
     pub(in crate::outbox) fn mark(&mut self, cloud: &Name, after: i64, upto: i64) {
         self.progress.entry(cloud.clone()).or_default().mark(after, upto);
         self.changed.insert(cloud.clone());
+    }
+
+    /// A reader got everything behind `after` up to `upto`.
+    pub(in crate::outbox) fn hand_out(&mut self, cloud: &Name, after: i64, upto: i64) {
+        self.handed.entry(cloud.clone()).or_default().mark(after, upto);
+    }
+
+    /// Some cloud has the record at this place, or may have it.
+    pub(super) fn may_have(&self, pos: i64) -> bool {
+        self.progress.values().chain(self.handed.values()).any(|progress| progress.is_done(pos))
     }
 
     /// The highest place that a cloud has.

@@ -11,6 +11,7 @@ mod read;
 mod room;
 mod salvage;
 mod tally;
+mod thin;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,6 +28,7 @@ pub(super) use open::{Format, beside, connect_to_read, pragma};
 pub(super) use read::{Origins, Row, rows};
 pub(super) use salvage::{finish_salvage, salvage};
 pub(super) use tally::Tally;
+pub use thin::Thinning;
 
 use super::gap::Losses;
 use super::inlet::{Item, Refused};
@@ -59,6 +61,9 @@ pub(super) struct Store {
     oldest: BTreeMap<Kind, i64>,
     /// Nothing up to here is young enough to become too old.
     aged: i64,
+    thinning: Option<Thinning>,
+    /// Summaries up to here were looked at, whether they can be made into fewer.
+    thinned: i64,
     /// Everything up to here was deleted because every cloud has it.
     swept: i64,
 }
@@ -70,6 +75,7 @@ pub(super) struct Site {
     pub device: Name,
     pub clock: Arc<dyn Clock>,
     pub formats: Formats,
+    pub thinning: Option<Thinning>,
 }
 
 /// Which format a database is written in.
@@ -150,6 +156,8 @@ impl Store {
             oldest: BTreeMap::new(),
             aged: 0,
             swept: 0,
+            thinning: site.thinning,
+            thinned: 0,
             clock: Arc::clone(clock),
             db,
         };
@@ -219,7 +227,7 @@ impl Store {
     pub(super) fn write(&mut self, work: &mut Work<'_>) -> Result<Written, OutboxError> {
         self.db.execute_batch("BEGIN IMMEDIATE")?;
         let mut dropped = self.expire()?;
-        dropped.merge(self.make_room(work.items)?);
+        dropped.merge(self.make_room(work.items, work.clouds)?);
         self.learn_when_it_began()?;
         let mut deleted = !dropped.is_empty();
         let at = self.clock.wall();
@@ -245,8 +253,12 @@ impl Store {
 
     /// `made`: when that was, for a board that may not know the time.
     fn insert(&mut self, draft: &Draft, made: Option<&Uptime>) -> Result<(), OutboxError> {
-        let place = Place { pos: self.next_pos, epoch: self.epoch, seq: self.next_seq };
         let stamp = self.stamp(made)?;
+        self.insert_stamped(draft, stamp)
+    }
+
+    fn insert_stamped(&mut self, draft: &Draft, stamp: Option<Stamp>) -> Result<(), OutboxError> {
+        let place = Place { pos: self.next_pos, epoch: self.epoch, seq: self.next_seq };
         self.insert_at(place, self.lived(), draft, stamp)?;
         self.next_pos += 1;
         self.next_seq += 1;

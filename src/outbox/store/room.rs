@@ -5,7 +5,7 @@ use rusqlite::params;
 use super::super::gap::{Losses, Lost, Reason};
 use super::super::inlet::Item;
 use super::super::{Kind, OutboxError};
-use super::{Store, pragma};
+use super::{Clouds, Row, Store, pragma};
 
 /// Rows looked at before the pages are counted again.
 const STEP: i64 = 64;
@@ -31,8 +31,12 @@ impl Store {
         bodies + bodies / 8 + (items.len() as u64 / 4 + 8) * self.limits.page / 4
     }
 
-    /// Drops by kind, oldest first, until there is room.
-    pub(super) fn make_room(&mut self, items: &[Item]) -> Result<Losses, OutboxError> {
+    /// Drops by kind, oldest first, until there is room; summaries are made into fewer before.
+    pub(super) fn make_room(
+        &mut self,
+        items: &[Item],
+        clouds: &Clouds,
+    ) -> Result<Losses, OutboxError> {
         let mut losses = Losses::default();
         let needed = self.needed(items);
         let mut used = self.used()?;
@@ -41,6 +45,9 @@ impl Store {
         }
         let wanted = self.limits.used.saturating_sub(needed.max(self.limits.used / PART));
         for kind in Kind::ALL {
+            while kind == Kind::Summary && used > wanted && self.thin(clouds, &mut losses)? {
+                used = self.used()?;
+            }
             while used > wanted {
                 let from = self.oldest.get(&kind).copied().unwrap_or(0);
                 let query = "SELECT pos, kind, epoch, seq, at, bytes, \
@@ -108,7 +115,7 @@ impl Store {
         Ok(found)
     }
 
-    fn drop_rows(
+    pub(super) fn drop_rows(
         &mut self,
         found: &[Doomed],
         reason: Reason,
@@ -127,7 +134,7 @@ impl Store {
 
 /// A row that may have to be dropped.
 #[derive(Debug, Clone)]
-struct Doomed {
+pub(super) struct Doomed {
     pos: i64,
     kind: Kind,
     place: (u64, u64),
@@ -135,4 +142,18 @@ struct Doomed {
     bytes: usize,
     gap: Option<String>,
     lived: u64,
+}
+
+impl Doomed {
+    pub(super) fn of(row: &Row) -> Self {
+        Self {
+            pos: row.place.pos,
+            kind: row.draft.kind,
+            place: (row.place.epoch, row.place.seq),
+            at: row.draft.at,
+            bytes: row.draft.body.get().len(),
+            gap: None,
+            lived: row.lived,
+        }
+    }
 }

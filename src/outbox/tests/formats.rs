@@ -41,7 +41,8 @@ async fn on_probation_the_format_of_before_is_written() {
     let start = |site: &Site| {
         let clock = Arc::clone(&site.clock);
         let clouds = vec![name("main")];
-        Outbox::start_with(&site.config, name("press-07"), clouds, clock, Formats::Before)
+        let options = Options { formats: Formats::Before, ..Options::default() };
+        Outbox::start_with(&site.config, name("press-07"), clouds, clock, options)
     };
     let board = Board::new();
     site.clock = board.clone();

@@ -45,7 +45,9 @@ impl Writer {
         while let Some(read) = self.reads.pop() {
             match store.next(&self.clouds, &read.cloud, (read.after, read.upto), read.most) {
                 Ok(reply) => {
-                    if reply.batch.is_none() {
+                    if let Some(batch) = &reply.batch {
+                        self.clouds.hand_out(&read.cloud, batch.after, batch.upto);
+                    } else {
                         // Nothing is left there for this cloud. Unmarked, a place that was swept before it
                         // came would keep its cursor, and so every later record, for good.
                         let cursor = self.clouds.progress(&read.cloud).cursor();
