@@ -25,7 +25,7 @@
 //!
 //! Records with the same `pipeline`, `from` and `to` are parts of one window, before and after a restart: they add up.
 //!
-//! Where there is no room for all of them, those of one hour are made into one ([`merge`]): it has the same fields, and
+//! Where there is no room for all of them, those of one hour are made into one ([`merge()`]): it has the same fields, and
 //! `merged` says of how many it is made; drift does not add up and is `null`.
 //!
 //! Windows are those of the wall clock, so that the summaries of many devices, and those before and after a
