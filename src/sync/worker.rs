@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Zoned;
 use jiff::tz::TimeZone;
 use tokio::sync::{Notify, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::allowance::Allowance;
 use super::pace::Pace;
@@ -19,6 +19,9 @@ use crate::task::{Clock, Stop, SystemClock};
 
 /// So many records that were rejected alone are in hand at most; further ones stay in the outbox.
 const MOST_SUSPECTS: usize = 1000;
+
+/// How long the end waits for a cloud that was away.
+const LAST_TRY: Duration = Duration::from_secs(1);
 
 /// What one cloud's task works with.
 #[derive(Debug)]
@@ -241,18 +244,26 @@ impl<U: Uplink> Worker<U> {
         });
     }
 
-    /// Sends what there is, as long as that works: what does not leave now is on disk.
+    /// Sends what there is, as long as that works: what does not leave now is on disk. A cloud that was away
+    /// is asked once more, and not for long: it may be back, and the next start far away.
     async fn flush(&mut self) {
-        while self.status.borrow().problem.is_none() {
-            if self.plan.wants_more() {
-                self.read().await;
-            }
-            if self.held_back().is_some() {
-                return;
-            }
-            let Some(tried) = self.plan.take(false) else { return };
-            self.send(tried).await;
+        if self.status.borrow().problem.is_some() {
+            let _in_time = timeout(LAST_TRY, self.flush_one()).await.is_ok();
         }
+        while self.status.borrow().problem.is_none() && self.flush_one().await {}
+    }
+
+    /// False: there is nothing that may leave.
+    async fn flush_one(&mut self) -> bool {
+        if self.plan.wants_more() {
+            self.read().await;
+        }
+        if self.held_back().is_some() {
+            return false;
+        }
+        let Some(tried) = self.plan.take(false) else { return false };
+        self.send(tried).await;
+        true
     }
 }
 

@@ -124,3 +124,28 @@ async fn clouds_come_and_go_and_change_and_miss_nothing() {
     assert_eq!(app.clouds().len(), 1);
     app.drain().await;
 }
+
+/// A short run whose network was gone ended with its records on disk, though the cloud was back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cloud_that_is_back_is_asked_once_more_at_the_end() {
+    let broker = Mosquitto::start();
+    let directory = tempfile::tempdir().expect("tempdir");
+    let is_back = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let back = std::sync::Arc::clone(&is_back);
+    let cloud = Cloud::start(move |_| {
+        if back.load(std::sync::atomic::Ordering::Relaxed) { OK } else { Answer::Reset }
+    })
+    .await;
+    let mut set = settings(&directory, &[("main", &cloud)]);
+    set.push("cloud.main.backoff={first=\"1h\",max=\"1h\"}".to_owned());
+    let app = site::start(site::BEARING, broker.port(), &text(&set)).await;
+    let mut peer = Peer::connect("peer", broker.port()).await;
+    peer.subscribe("plant/+/alarm").await;
+    peer.publish("plant/a/vibration", site::window("outer_race", 1)).await;
+    peer.next_json().await;
+    let is_away = || app.clouds()[0].1.problem.is_some();
+    crate::outbox::until("the cloud to be away", is_away).await;
+    is_back.store(true, std::sync::atomic::Ordering::Relaxed);
+    within("the end", app.drain()).await;
+    assert_eq!(origins(&cloud), expected(1..=1));
+}
