@@ -130,8 +130,8 @@ async fn clouds_come_and_go_and_change_and_miss_nothing() {
 async fn a_cloud_that_is_back_is_asked_once_more_at_the_end() {
     let broker = Mosquitto::start();
     let directory = tempfile::tempdir().expect("tempdir");
-    let is_back = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let back = std::sync::Arc::clone(&is_back);
+    let is_back = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let back = Arc::clone(&is_back);
     let cloud = Cloud::start(move |_| {
         if back.load(std::sync::atomic::Ordering::Relaxed) { OK } else { Answer::Reset }
     })
