@@ -156,7 +156,10 @@ async fn serve(
                     return;
                 }
                 if *gate.borrow() {
-                    open = TcpListener::bind(address).await.ok();
+                    // It is told so every second: the port of a listener that is there is taken, by itself.
+                    if open.is_none() {
+                        open = TcpListener::bind(address).await.ok();
+                    }
                 } else {
                     open = None;
                     connections = Group::default();
