@@ -3,10 +3,16 @@
 //! broker acknowledged to the publisher is at the cloud, nothing else is, and in order.
 //!
 //! `EIR_TORTURE_SECONDS` sets how long (20 by default; `make torture` takes ten minutes), `EIR_TORTURE_SEED` which way. Only
-//! where the time is set the disk is filled, too.
+//! where the time is set the disk is filled, too. Where the system lets it, all of it happens in namespaces of its own
+//! ([`place`]), in which the network is cut, names are lost and the disk is read-only now and then.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+mod door;
+mod ledger;
+mod place;
+mod torment;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,54 +24,24 @@ use eir::task::{Clock, Group, SystemClock};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::outbox::{subscribed, verify, with_outbox};
+use self::door::Door;
+use self::ledger::Ledger;
+use self::place::{BROKER, CLOUD, CLOUD_NAME, Place, Way};
+use self::torment::Tormentor;
+use super::outbox::{subscribes, verify, with_outbox};
 use super::support::cloud::{Answer, Asked, Cloud, OK};
+use super::support::mosquitto::write;
 use super::support::mqtt::{self, Client};
 use super::support::{Mosquitto, Peer, Process, site, within};
+
+/// The name of the test below, by which the program runs it again.
+const NAME: &str = "oracle::nothing_that_was_acknowledged_is_lost_and_nothing_invented";
 
 /// The number of the messages that only look whether the device has subscribed.
 const PROBE: u64 = 1_000_000;
 
-/// What the cloud has seen.
-#[derive(Default)]
-struct Ledger {
-    /// By place, of the records that it said yes to: kind, and number of the message.
-    yes: BTreeMap<(u64, u64), (String, Option<u64>)>,
-    /// The numbers in all that it was ever sent.
-    sent: BTreeSet<u64>,
-    /// Gaps that tell of decisions.
-    gaps: Vec<serde_json::Value>,
-}
-
-impl Ledger {
-    fn note(&mut self, asked: &Asked, yes: bool) {
-        for record in &asked.records {
-            let number = |record: &serde_json::Value| {
-                record["origin"].as_str()?.strip_suffix(":bearing:fault")?.parse().ok()
-            };
-            let (kind, number) = (record["kind"].as_str().expect("kind"), number(record));
-            self.sent.extend(number);
-            if kind == "gap" && record["body"]["kind"] == "decision" {
-                self.gaps.push(record["body"].clone());
-            }
-            if yes {
-                let part = |key: &str| record[key].as_u64().expect(key);
-                self.yes.insert((part("epoch"), part("seq")), (kind.to_owned(), number));
-            }
-        }
-    }
-
-    fn arrived(&self) -> BTreeSet<u64> {
-        self.yes.values().filter_map(|(_, number)| *number).collect()
-    }
-
-    /// The number of each message where it came first, in the order of the records.
-    fn in_order(&self) -> Vec<u64> {
-        let mut seen = BTreeSet::new();
-        let numbers = self.yes.values().filter_map(|(_, number)| *number);
-        numbers.filter(|number| *number != PROBE && seen.insert(*number)).collect()
-    }
-}
+/// From here on a run is long: everything that can be done is done.
+const LONG: u64 = 60;
 
 fn setting(name: &str, usual: u64) -> u64 {
     std::env::var(name).map_or(usual, |text| text.parse().expect("a number"))
@@ -89,59 +65,110 @@ fn answer(rng: &mut StdRng, asked: &Asked) -> (Answer, bool) {
     }
 }
 
-/// Starts the service; where a file may not grow, that is an error and no signal.
-fn run(file: &Path) -> Process {
-    let mut command = Command::new("sh");
+/// Starts the service by a command that takes a shell's arguments; where a file may not grow, that is an error
+/// and no signal.
+fn run(mut shell: Command, file: &Path) -> Process {
+    for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with("EIR_")) {
+        shell.env_remove(name);
+    }
     let script = "trap '' XFSZ; exec \"$0\" run --config \"$1\"";
-    command.args(["-c", script, env!("CARGO_BIN_EXE_eir")]).arg(file);
-    Process::spawn(command)
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_eir")]).arg(file);
+    Process::spawn(shell)
 }
 
-/// How large a file of the process may grow: with 64 KiB the disk is as good as full.
-fn limit_files(process: &Process, bytes: &str) {
-    let pid = process.id().to_string();
-    // It may have just been killed.
-    let _done = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}")]).output();
+#[test]
+fn nothing_that_was_acknowledged_is_lost_and_nothing_invented() {
+    let inside = match Way::find() {
+        Way::Inside => true,
+        Way::Without(why) => {
+            eprintln!("no namespaces, so network, names and mounts are left alone: {why}");
+            false
+        }
+        Way::Through(mut command) => {
+            let output = command.output().expect("unshare");
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            eprintln!("{}", text(&output.stderr));
+            let passed = output.status.success() && text(&output.stdout).contains("1 passed");
+            assert!(passed, "{}: {}", output.status, text(&output.stdout));
+            return;
+        }
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(torture(inside));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_that_was_acknowledged_is_lost_and_nothing_invented() {
-    let seconds = setting("EIR_TORTURE_SECONDS", 20);
-    let seed = setting("EIR_TORTURE_SEED", 1);
-    let mut rng = StdRng::seed_from_u64(seed);
-    let directory = tempfile::tempdir().expect("tempdir");
-    let kept = directory.path().join("broker");
-    std::fs::create_dir(&kept).expect("directory");
-    // A broker that is ended in order keeps the sessions of its clients.
-    let lines = format!(
+/// The configuration's file, and the outbox.
+fn configured(
+    directory: &Path,
+    (host, port): (&str, u16),
+    cloud: &str,
+    ca: &str,
+) -> (PathBuf, PathBuf) {
+    let authority = directory.join("ca.pem");
+    write(&authority, ca);
+    let more = format!(
+        "when_unwritable = \"hold\"\n[summary]\nevery = \"1s\"\n[cloud.main]\nurl = \"{cloud}\"\n\
+         ca_file = \"{}\"\nmax_records = 50\nmax_delay = \"10ms\"\ntimeout = \"300ms\"\n\
+         recheck = \"1s\"\nbackoff = {{ first = \"5ms\", max = \"100ms\" }}",
+        authority.display()
+    );
+    let (file, path) = with_outbox(directory, port, &more);
+    // A connection into the void is given up after seconds, so that there is something to be seen of that.
+    let text = std::fs::read_to_string(&file).expect("the configuration");
+    let there = format!(
+        "\"mqtt://{host}:{port}\"\nkeep_alive = \"1s\"\nconnect_timeout = \"1s\""
+    );
+    write(&file, &text.replace(&format!("\"mqtt://127.0.0.1:{port}\""), &there));
+    (file, path)
+}
+
+/// A broker that is ended in order keeps the sessions of its clients.
+fn broker(kept: &Path, inside: bool) -> Mosquitto {
+    std::fs::create_dir(kept).expect("directory");
+    let mut lines = format!(
         "allow_anonymous true\nuser root\npersistence true\npersistence_location {}/\n",
         kept.display()
     );
-    let mut broker = Mosquitto::with(&lines);
+    if inside {
+        let (host, port) = BROKER;
+        lines += &format!("listener {port} {host}\nset_tcp_nodelay true\n");
+    }
+    Mosquitto::with(&lines)
+}
+
+async fn torture(inside: bool) {
+    let seconds = setting("EIR_TORTURE_SECONDS", 20);
+    let seed = setting("EIR_TORTURE_SEED", 1);
+    let directory = tempfile::tempdir().expect("tempdir");
+    let place = inside.then(|| Place::make(directory.path(), &directory.path().join("data")));
+    let mut broker = broker(&directory.path().join("broker"), inside);
 
     let (ledger, calm) =
         (Arc::new(Mutex::new(Ledger::default())), Arc::new(AtomicBool::new(false)));
     let (book, peace) = (Arc::clone(&ledger), Arc::clone(&calm));
     let mut whims = StdRng::seed_from_u64(seed + 1);
-    let cloud = Cloud::start(move |asked| {
+    let (address, name) = if inside { (CLOUD, CLOUD_NAME) } else { ("127.0.0.1", "localhost") };
+    let (door, ca) = Door::of(name);
+    let door = Arc::new(door);
+    let doorman = Arc::clone(&door);
+    let script = move |asked: &Asked| {
         let (answer, yes) =
             if peace.load(Ordering::Relaxed) { (OK, true) } else { answer(&mut whims, asked) };
         book.lock().expect("ledger").note(asked, yes);
         answer
-    })
-    .await;
+    };
+    let cloud = Cloud::listen(address, script, Some(Box::new(move || doorman.meet()))).await;
 
-    let more = format!(
-        "when_unwritable = \"hold\"\n[summary]\nevery = \"1s\"\n[cloud.main]\nurl = \"{}\"\n\
-         max_records = 50\nmax_delay = \"10ms\"\ntimeout = \"300ms\"\nrecheck = \"1s\"\n\
-         backoff = {{ first = \"5ms\", max = \"100ms\" }}",
-        cloud.url()
-    );
-    let (file, path) = with_outbox(directory.path(), broker.port(), &more);
+    let url = format!("https://{name}:{}/v1/eir", cloud.port());
+    let there = if inside { BROKER } else { ("127.0.0.1", broker.port()) };
+    let (file, path) = configured(directory.path(), there, &url, &ca);
+    let with_full_disk = std::env::var_os("EIR_TORTURE_SECONDS").is_some();
+    let rng = StdRng::seed_from_u64(seed);
+    let mut tormentor = Tormentor::new(rng, file, place, Arc::clone(&door), with_full_disk);
     let mut peer = Peer::connect("peer", broker.port()).await;
     peer.subscribe("plant/+/alarm").await;
-    subscribed(&file, &mut peer).await.signal("TERM");
-    let mut process = run(&file);
+    let mut process = tormentor.run();
+    subscribes(&mut process, &mut peer).await;
     drop(peer);
 
     let stop = Arc::new(AtomicBool::new(false));
@@ -154,15 +181,13 @@ async fn nothing_that_was_acknowledged_is_lost_and_nothing_invented() {
         count.send(publish(client, stopped).await).expect("somebody wants to know");
     });
     let end = SystemClock.now() + Duration::from_secs(seconds);
-    let mut torments = BTreeMap::<&str, u32>::new();
-    while SystemClock.now() < end {
-        tokio::time::sleep(Duration::from_millis(rng.random_range(200..2200))).await;
+    while SystemClock.now() < end || (seconds >= LONG && !tormentor.has_done_all()) {
+        tormentor.rest(2200).await;
         cloud.forget();
-        let torment;
-        (process, torment) = self::torment(&mut rng, process, &mut broker, &file).await;
-        *torments.entry(torment).or_default() += 1;
+        process = tormentor.torment(process, &mut broker).await;
     }
-    limit_files(&process, "unlimited");
+    tormentor.rest(1000).await;
+    tormentor.relent(&process);
     calm.store(true, Ordering::Relaxed);
     stop.store(true, Ordering::Relaxed);
     let published = within("the last word of the broker", published).await.expect("publisher");
@@ -175,7 +200,7 @@ async fn nothing_that_was_acknowledged_is_lost_and_nothing_invented() {
     while !missing().is_empty() && SystemClock.now() < patience {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let missing = missing();
+    let (missing, torments) = (missing(), tormentor.done());
     let outbox = Inspector::open(&path).expect("outbox").contents().expect("contents");
     if !missing.is_empty() {
         process.signal("TERM");
@@ -183,45 +208,15 @@ async fn nothing_that_was_acknowledged_is_lost_and_nothing_invented() {
         panic!("lost of {published} after {torments:?}: {missing:?}; {outbox:?}\n{status}\n{log}");
     }
     assert_eq!(outbox.dead, 0, "{outbox:?}");
-    judge(&ledger.lock().expect("ledger"), published);
+    ledger.lock().expect("ledger").judge(published);
     process.signal("TERM");
     let (status, log) = process.ended().await;
     assert_eq!(status.code(), Some(0), "{log}");
     verify(&path);
-    let records = ledger.lock().expect("ledger").yes.len();
+    let records = ledger.lock().expect("ledger").records();
     eprintln!("{published} messages, {records} records; {torments:?}; 0 lost, 0 invented");
-}
-
-/// Does something bad, and says what. The process may be another one then.
-async fn torment(
-    rng: &mut StdRng,
-    process: Process,
-    broker: &mut Mosquitto,
-    file: &Path,
-) -> (Process, &'static str) {
-    let kinds = if std::env::var_os("EIR_TORTURE_SECONDS").is_some() { 10 } else { 8 };
-    match rng.random_range(0..kinds) {
-        kind @ (0..6 | 7) => {
-            let (signal, word) = if kind == 7 { ("TERM", "restart") } else { ("KILL", "kill") };
-            process.signal(signal);
-            process.ended().await;
-            (run(file), word)
-        }
-        6 => {
-            broker.end();
-            tokio::time::sleep(Duration::from_millis(rng.random_range(0..1000))).await;
-            broker.start_again();
-            (process, "broker")
-        }
-        8 => {
-            limit_files(&process, "65536");
-            (process, "full disk")
-        }
-        _ => {
-            limit_files(&process, "unlimited");
-            (process, "room again")
-        }
-    }
+    let missing = tormentor.missing();
+    assert!(seconds < LONG || missing.is_empty(), "never done: {missing:?}");
 }
 
 /// Publishes one number after the other, each until the broker has acknowledged it; how many that were.
@@ -237,29 +232,4 @@ async fn publish(client: Client, stop: Arc<AtomicBool>) -> u64 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     number
-}
-
-fn judge(ledger: &Ledger, published: u64) {
-    // The last one may be with the broker although its word did not come.
-    let invented: Vec<_> =
-        ledger.sent.iter().filter(|number| **number > published && **number != PROBE).collect();
-    assert!(invented.is_empty(), "invented: {invented:?}");
-    assert!(ledger.gaps.is_empty(), "given up: {:?}", ledger.gaps);
-    let order = ledger.in_order();
-    assert!(order.is_sorted(), "out of order: {order:?}");
-}
-
-#[test]
-fn the_ledger_knows_first_from_again() {
-    let record = |seq: u64, number: u64| {
-        serde_json::json!({ "kind": "decision", "epoch": 1, "seq": seq,
-                            "origin": format!("{number}:bearing:fault") })
-    };
-    let records = vec![record(2, 7), record(1, 6), record(3, 6), record(4, 8)];
-    let asked =
-        Asked { number: 0, head: String::new(), key: String::new(), body: Vec::new(), records };
-    let mut ledger = Ledger::default();
-    ledger.note(&asked, true);
-    assert_eq!(ledger.in_order(), [6, 7, 8]);
-    assert_eq!(ledger.arrived(), BTreeSet::from([6, 7, 8]));
 }

@@ -60,12 +60,17 @@ async fn send(peer: &mut Peer, number: u64) {
 /// Starts the service and waits until its subscription is there: the broker keeps it from then on.
 pub(super) async fn subscribed(file: &Path, peer: &mut Peer) -> Process {
     let mut process = Process::run(file);
+    subscribes(&mut process, peer).await;
+    process
+}
+
+/// Waits until the subscription of a service that was just started is there.
+pub(super) async fn subscribes(process: &mut Process, peer: &mut Peer) {
     process.says("started").await;
     let soon = Duration::from_millis(500);
     while peer.next_json_within(soon).await.is_none() {
         send(peer, 1_000_000).await;
     }
-    process
 }
 
 fn outbox(arguments: &[&str], path: &Path) -> (i32, String, String) {

@@ -57,6 +57,9 @@ pub(crate) const OK: Answer = Answer::Status(200, "", "{}");
 
 type Script = Box<dyn FnMut(&Asked) -> Answer + Send>;
 
+/// Says how the next connection is to be met; `None`: it is hung up on when it has said hello.
+pub(crate) type Doorman = Box<dyn FnMut() -> Option<TlsAcceptor> + Send>;
+
 /// The cloud; gone when it is dropped.
 pub(crate) struct Cloud {
     port: u16,
@@ -74,32 +77,25 @@ struct State {
 
 impl Cloud {
     pub(crate) async fn start(script: impl FnMut(&Asked) -> Answer + Send + 'static) -> Self {
-        Self::listen(script, None).await
+        Self::listen("127.0.0.1", script, None).await
     }
 
     /// Speaks TLS as `localhost`; the certificate of the authority that vouches for it is returned.
     pub(crate) async fn start_tls(
         script: impl FnMut(&Asked) -> Answer + Send + 'static,
     ) -> (Self, String) {
-        let names = vec!["localhost".to_owned()];
-        let made = rcgen::generate_simple_self_signed(names).expect("certificate");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-        let serving = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key.into())
-            .expect("certificate");
-        let acceptor = TlsAcceptor::from(Arc::new(serving));
-        (Self::listen(script, Some(acceptor)).await, made.cert.pem())
+        let (acceptor, ca) = identity("localhost");
+        let doorman: Doorman = Box::new(move || Some(acceptor.clone()));
+        (Self::listen("127.0.0.1", script, Some(doorman)).await, ca)
     }
 
-    async fn listen(
+    /// Listens at an address; without a doorman it speaks no TLS.
+    pub(crate) async fn listen(
+        address: &str,
         script: impl FnMut(&Asked) -> Answer + Send + 'static,
-        tls: Option<TlsAcceptor>,
+        mut doorman: Option<Doorman>,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = TcpListener::bind((address, 0)).await.expect("a port");
         let port = listener.local_addr().expect("address").port();
         let script: Script = Box::new(script);
         let (asked, accepted) = (Vec::new(), BTreeMap::new());
@@ -109,12 +105,16 @@ impl Cloud {
         let shared = Arc::clone(&state);
         group.spawn("cloud", async move {
             let mut connections = Group::default();
-            while let Ok((stream, _)) = listener.accept().await {
-                let (state, count, tls) = (Arc::clone(&shared), count.clone(), tls.clone());
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (state, count) = (Arc::clone(&shared), count.clone());
+                let tls = doorman.as_mut().map(|doorman| doorman());
                 connections.spawn("connection", async move {
                     match tls {
                         None => serve(stream, &state, &count).await,
-                        Some(tls) => {
+                        Some(None) => {
+                            let _hello = stream.read(&mut [0; 16]).await;
+                        }
+                        Some(Some(tls)) => {
                             let Ok(stream) = tls.accept(stream).await else { return };
                             serve(stream, &state, &count).await;
                         }
@@ -131,6 +131,10 @@ impl Cloud {
 
     pub(crate) fn tls_url(&self) -> String {
         format!("https://localhost:{}/v1/eir", self.port)
+    }
+
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
     }
 
     /// From now on it does this.
@@ -185,6 +189,20 @@ impl Cloud {
         let wait = requests.wait_for(|_| self.accepted().len() >= count);
         within("records at the cloud", wait).await.expect("the cloud");
     }
+}
+
+/// A server of that name, and the certificate of the authority that vouches for it.
+pub(crate) fn identity(name: &str) -> (TlsAcceptor, String) {
+    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).expect("certificate");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let serving = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .expect("certificate");
+    (TlsAcceptor::from(Arc::new(serving)), made.cert.pem())
 }
 
 async fn serve(
