@@ -107,7 +107,7 @@ fn configured(
     let authority = directory.join("ca.pem");
     write(&authority, ca);
     let more = format!(
-        "when_unwritable = \"hold\"\n[summary]\nevery = \"1s\"\n[cloud.main]\nurl = \"{cloud}\"\n\
+        "when_unwritable = \"hold\"\n[log]\nlevel = \"debug\"\n[summary]\nevery = \"1s\"\n[cloud.main]\nurl = \"{cloud}\"\n\
          ca_file = \"{}\"\nmax_records = 50\nmax_delay = \"10ms\"\ntimeout = \"300ms\"\n\
          recheck = \"1s\"\nbackoff = {{ first = \"5ms\", max = \"100ms\" }}",
         authority.display()
@@ -115,9 +115,7 @@ fn configured(
     let (file, path) = with_outbox(directory, port, &more);
     // A connection into the void is given up after seconds, so that there is something to be seen of that.
     let text = std::fs::read_to_string(&file).expect("the configuration");
-    let there = format!(
-        "\"mqtt://{host}:{port}\"\nkeep_alive = \"1s\"\nconnect_timeout = \"1s\""
-    );
+    let there = format!("\"mqtt://{host}:{port}\"\nkeep_alive = \"1s\"\nconnect_timeout = \"1s\"");
     write(&file, &text.replace(&format!("\"mqtt://127.0.0.1:{port}\""), &there));
     (file, path)
 }
@@ -200,18 +198,17 @@ async fn torture(inside: bool) {
     while !missing().is_empty() && SystemClock.now() < patience {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let (missing, torments) = (missing(), tormentor.done());
+    let (missing, torments) = (missing(), tormentor.done().clone());
     let outbox = Inspector::open(&path).expect("outbox").contents().expect("contents");
     if !missing.is_empty() {
-        process.signal("TERM");
-        let (status, log) = process.ended().await;
+        let status = tormentor.ends(process, "TERM").await;
+        let log = tormentor.log();
         panic!("lost of {published} after {torments:?}: {missing:?}; {outbox:?}\n{status}\n{log}");
     }
     assert_eq!(outbox.dead, 0, "{outbox:?}");
     ledger.lock().expect("ledger").judge(published);
-    process.signal("TERM");
-    let (status, log) = process.ended().await;
-    assert_eq!(status.code(), Some(0), "{log}");
+    let status = tormentor.ends(process, "TERM").await;
+    assert_eq!(status.code(), Some(0), "{}", tormentor.log());
     verify(&path);
     let records = ledger.lock().expect("ledger").records();
     eprintln!("{published} messages, {records} records; {torments:?}; 0 lost, 0 invented");

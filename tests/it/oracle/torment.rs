@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,6 +92,8 @@ pub(super) struct Tormentor {
     going_on: Vec<Card>,
     done: BTreeMap<&'static str, u32>,
     rounds: u32,
+    /// What the processes that have ended said.
+    log: String,
 }
 
 impl Tormentor {
@@ -107,7 +109,7 @@ impl Tormentor {
         deck.extend(place.iter().flat_map(|_| INSIDE));
         deck.extend(with_full_disk.then_some(Card::FullDisk));
         let (left, going_on, done) = (Vec::new(), Vec::new(), BTreeMap::new());
-        Self { rng, file, place, door, deck, left, going_on, done, rounds: 0 }
+        Self { rng, file, place, door, deck, left, going_on, done, rounds: 0, log: String::new() }
     }
 
     /// Starts the service where it belongs.
@@ -121,6 +123,11 @@ impl Tormentor {
     /// How often each thing was done.
     pub(super) const fn done(&self) -> &BTreeMap<&'static str, u32> {
         &self.done
+    }
+
+    /// What the processes that have ended said.
+    pub(super) fn log(&self) -> &str {
+        &self.log
     }
 
     /// Everything that it can do was done.
@@ -144,7 +151,11 @@ impl Tormentor {
     }
 
     /// Does something bad. The process may be another one then.
-    pub(super) async fn torment(&mut self, process: Process, broker: &mut Mosquitto) -> Process {
+    pub(super) async fn torment(
+        &mut self,
+        mut process: Process,
+        broker: &mut Mosquitto,
+    ) -> Process {
         // Troubles meet each other, but not so many that nothing ever works.
         if self.rng.random_bool(0.5) || self.going_on.len() > 2 {
             self.relent(&process);
@@ -160,10 +171,11 @@ impl Tormentor {
             Card::Kill => self.again(process, "KILL").await,
             Card::Restart => self.again(process, "TERM").await,
             Card::ReadOnlyDisk => {
-                process.signal("KILL");
-                process.ended().await;
+                self.ends(process, "KILL").await;
                 self.start(card);
-                self.run()
+                let mut process = self.run();
+                process.says("Read-only file system").await;
+                process
             }
             Card::Broker => {
                 broker.end();
@@ -183,17 +195,31 @@ impl Tormentor {
                 self.is_felt(manner).await;
                 process
             }
-            Card::Cut(..) | Card::NoName => {
+            Card::NoName => {
+                // Only who looks it up notices, and nothing else may be in the way of that.
+                self.relent(&process);
+                self.start(card);
+                process.says("failed to lookup").await;
+                process
+            }
+            Card::Cut(..) => {
                 self.start(card);
                 process
             }
         }
     }
 
-    async fn again(&self, process: Process, signal: &str) -> Process {
-        process.signal(signal);
-        process.ended().await;
+    async fn again(&mut self, process: Process, signal: &str) -> Process {
+        self.ends(process, signal).await;
         self.run()
+    }
+
+    /// Ends the process, and says how it ended.
+    pub(super) async fn ends(&mut self, process: Process, signal: &str) -> ExitStatus {
+        process.signal(signal);
+        let (status, log) = process.ended().await;
+        self.log += &log;
+        status
     }
 
     async fn is_felt(&self, manner: Manner) {
