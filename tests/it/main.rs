@@ -7,6 +7,7 @@ mod demo;
 mod device;
 mod models;
 mod mqtt;
+mod offline;
 mod oracle;
 mod outage;
 mod outbox;

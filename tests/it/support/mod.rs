@@ -1,6 +1,7 @@
 //! What the tests stand on.
 
 pub(crate) mod broker;
+pub(crate) mod clock;
 pub(crate) mod cloud;
 pub(crate) mod mosquitto;
 pub(crate) mod mqtt;
