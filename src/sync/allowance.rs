@@ -205,6 +205,8 @@ as_text!(Rate, "^.+/s *$", "64KiB/s");
 
 #[cfg(test)]
 mod tests {
+    use jiff::Span;
+
     use super::*;
     use crate::task::{Clock, SystemClock};
 
@@ -272,6 +274,42 @@ mod tests {
         let tomorrow: Zoned = "2026-03-02T00:00:01+01:00[+01:00]".parse().expect("a time");
         assert_eq!(allowance.wait(now, &tomorrow), None);
         assert_eq!(allowance.most(1 << 20, &tomorrow), 10 << 10);
+    }
+
+    /// A day in which the clock is set ten years forth and back, again and again.
+    #[test]
+    fn no_jump_of_the_clock_freezes_a_cloud() {
+        const JUMPS: [i64; 4] = [10, -10, -10, 10];
+        let mut allowance = allowance("daily = '10KiB'\nrate = '1KiB/s'\nallow = '00:00-23:00'");
+        let (mut now, mut wall) = (SystemClock.now(), local("00:00"));
+        let (mut sent, mut jumps, mut waited) = (0, JUMPS.iter().cycle(), Duration::ZERO);
+        for step in 0..24 * 60 - 1 {
+            let minute = Duration::from_mins(1);
+            (now, wall) = (now + minute, wall.checked_add(minute).expect("in range"));
+            let jumps_now = step % 97 == 96;
+            if jumps_now {
+                let years = jumps.next().expect("for ever");
+                wall = wall.checked_add(Span::new().years(*years)).expect("in range");
+            }
+            match allowance.wait(now, &wall) {
+                Some((wait, _)) => {
+                    assert!(wait <= LOOK_AGAIN.max(Duration::from_secs(10)), "{wait:?}");
+                    waited += minute;
+                }
+                None => {
+                    let bytes = allowance.most(5 << 10, &wall);
+                    assert!(bytes > 0);
+                    allowance.sent(bytes, now, &wall);
+                    sent += bytes;
+                    waited = Duration::ZERO;
+                }
+            }
+            // The day that it was set to is another one, with an allowance of its own.
+            let is_open = wall.hour() < 23;
+            assert!(!(jumps_now && is_open) || waited.is_zero(), "frozen at {wall}");
+        }
+        // The day it began on, and one for each time that the clock was set.
+        assert_eq!(sent, (1 + 24 * 60 / 97) * (10 << 10));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod bad_input;
 mod cli;
 mod demo;
 mod device;
+mod jumps;
 mod models;
 mod mqtt;
 mod offline;

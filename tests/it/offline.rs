@@ -135,7 +135,8 @@ async fn returns(outbox: &Outbox, link: &Link, records: u64) {
     assert!(first.0 - up <= Duration::from_secs(5), "asked after {:?}", first.0 - up);
     let sizes: Vec<_> = seen.batches.iter().map(|(_, size)| *size).collect();
     eprintln!("{left} left, first after {:?}: {sizes:?}", first.0 - up);
-    // What is in hand since the first day goes first, then a sixteenth of the largest, then twice as many each time.
+    // What was in hand since the first day is the probe. After it a batch may be twice as large each time, from a
+    // sixteenth of the largest on.
     let most = CloudConfig::new("https://c.example").max_records;
     let mut limit = most / 16;
     for (_, size) in rest {
