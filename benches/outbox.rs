@@ -1,16 +1,23 @@
 //! What it costs that nothing is lost: durable appends beside the disk's own sync, bytes on disk and on the wire,
-//! CPU time, and how fast a backlog leaves for a cloud on this machine.
+//! CPU time, how fast a backlog leaves for a cloud on this machine, and what a day of one sensor writes and sends.
 //!
-//! `cargo bench --bench outbox`. The directory for files is `EIR_BENCH_DIR`, or the system's for temporary ones: on a
+//! `cargo bench --bench outbox`, and `-- day` for the last part alone. The directory for files is `EIR_BENCH_DIR`, or the system's for temporary ones: on a
 //! device, name one on the card that counts.
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a bench prints and measures")]
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
+
+#[expect(dead_code, reason = "here no clock jumps")]
+#[path = "../tests/it/support/clock.rs"]
+mod clock;
+#[path = "outbox/day.rs"]
+mod day;
 
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -32,10 +39,13 @@ fn main() {
     let directory =
         std::env::var_os("EIR_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
     let directory = tempfile::tempdir_in(directory).expect("a directory");
-    let sync = sync_time(directory.path());
-    println!("\nthe disk's own sync of 4 KiB: {:.3} ms", sync * 1e3);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let _inside = runtime.enter();
+    if std::env::args().any(|argument| argument == "day") {
+        return day::run(&runtime, directory.path());
+    }
+    let sync = sync_time(directory.path());
+    println!("\nthe disk's own sync of 4 KiB: {:.3} ms", sync * 1e3);
     for in_flight in [1, IN_FLIGHT, 1000] {
         let path = directory.path().join(format!("{in_flight}.db"));
         let outbox = open(&path);
@@ -57,6 +67,7 @@ fn main() {
         bytes as f64 / RECORDS as f64
     );
     drain(&runtime, &outbox, before + written);
+    day::run(&runtime, directory.path());
 }
 
 fn open(path: &Path) -> Outbox {
@@ -145,7 +156,7 @@ fn append_all(outbox: &Outbox, records: usize) {
 }
 
 fn drain(runtime: &tokio::runtime::Runtime, outbox: &Outbox, before: f64) {
-    let port = cloud();
+    let port = cloud(Arc::default());
     let mut config = CloudConfig::new(&format!("http://127.0.0.1:{port}/records"));
     config.max_delay = Duration::ZERO;
     let uplink = HttpsUplink::new(&config).expect("an uplink");
@@ -164,19 +175,21 @@ fn drain(runtime: &tokio::runtime::Runtime, outbox: &Outbox, before: f64) {
     );
 }
 
-/// Says yes to everything.
-fn cloud() -> u16 {
+/// Says yes to everything, and counts the bytes that come and go.
+fn cloud(count: Arc<AtomicU64>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || serve(stream));
+            let count = Arc::clone(&count);
+            std::thread::spawn(move || serve(stream, &count));
         }
     });
     port
 }
 
-fn serve(mut stream: TcpStream) -> Option<()> {
+fn serve(mut stream: TcpStream, bytes_seen: &AtomicU64) -> Option<()> {
+    const YES: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     let mut bytes = Vec::new();
     let mut more = [0; 16 << 10];
     loop {
@@ -185,6 +198,7 @@ fn serve(mut stream: TcpStream) -> Option<()> {
                 break end + 4;
             }
             let count = stream.read(&mut more).ok().filter(|count| *count > 0)?;
+            bytes_seen.fetch_add(count as u64, Ordering::Relaxed);
             bytes.extend_from_slice(&more[..count]);
         };
         let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
@@ -192,10 +206,12 @@ fn serve(mut stream: TcpStream) -> Option<()> {
         let mut missing = (end + length.parse::<usize>().ok()?).saturating_sub(bytes.len());
         while missing > 0 {
             let count = stream.read(&mut more).ok().filter(|count| *count > 0)?;
+            bytes_seen.fetch_add(count as u64, Ordering::Relaxed);
             missing = missing.saturating_sub(count);
         }
         bytes.clear();
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").ok()?;
+        stream.write_all(YES).ok()?;
+        bytes_seen.fetch_add(YES.len() as u64, Ordering::Relaxed);
     }
 }
 
