@@ -31,7 +31,7 @@ test:
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	    $(CARGO) nextest run $(ARGS); else $(CARGO) test $(ARGS); fi
 
-# Ten minutes of kills, outages and full disks, and nothing acknowledged lost (tests/it/oracle.rs).
+# Ten minutes of kills, outages, cut networks and failing disks, and nothing acknowledged lost (tests/it/oracle.rs).
 torture:
 	@cross/setup.sh test
 	@cross/onnxruntime.sh --optional
