@@ -291,18 +291,15 @@ mod tests {
                 let years = jumps.next().expect("for ever");
                 wall = wall.checked_add(Span::new().years(*years)).expect("in range");
             }
-            match allowance.wait(now, &wall) {
-                Some((wait, _)) => {
-                    assert!(wait <= LOOK_AGAIN.max(Duration::from_secs(10)), "{wait:?}");
-                    waited += minute;
-                }
-                None => {
-                    let bytes = allowance.most(5 << 10, &wall);
-                    assert!(bytes > 0);
-                    allowance.sent(bytes, now, &wall);
-                    sent += bytes;
-                    waited = Duration::ZERO;
-                }
+            if let Some((wait, _)) = allowance.wait(now, &wall) {
+                assert!(wait <= LOOK_AGAIN.max(Duration::from_secs(10)), "{wait:?}");
+                waited += minute;
+            } else {
+                let bytes = allowance.most(5 << 10, &wall);
+                assert!(bytes > 0);
+                allowance.sent(bytes, now, &wall);
+                sent += bytes;
+                waited = Duration::ZERO;
             }
             // The day that it was set to is another one, with an allowance of its own.
             let is_open = wall.hour() < 23;

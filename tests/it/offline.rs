@@ -131,7 +131,7 @@ async fn returns(outbox: &Outbox, link: &Link, records: u64) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let seen = link.seen.lock().expect("seen");
-    let [first, rest @ ..] = &*seen.batches else { panic!("nothing came") };
+    let (first, rest) = seen.batches.split_first().expect("something came");
     assert!(first.0 - up <= Duration::from_secs(5), "asked after {:?}", first.0 - up);
     let sizes: Vec<_> = seen.batches.iter().map(|(_, size)| *size).collect();
     eprintln!("{left} left, first after {:?}: {sizes:?}", first.0 - up);

@@ -123,14 +123,13 @@ fn configured(
 /// A broker that is ended in order keeps the sessions of its clients.
 fn broker(kept: &Path, inside: bool) -> Mosquitto {
     std::fs::create_dir(kept).expect("directory");
-    let mut lines = format!(
-        "allow_anonymous true\nuser root\npersistence true\npersistence_location {}/\n",
-        kept.display()
+    let (host, port) = BROKER;
+    let listener = format!("listener {port} {host}\nset_tcp_nodelay true\n");
+    let lines = format!(
+        "allow_anonymous true\nuser root\npersistence true\npersistence_location {}/\n{}",
+        kept.display(),
+        if inside { listener.as_str() } else { "" }
     );
-    if inside {
-        let (host, port) = BROKER;
-        lines += &format!("listener {port} {host}\nset_tcp_nodelay true\n");
-    }
     Mosquitto::with(&lines)
 }
 
@@ -200,15 +199,13 @@ async fn torture(inside: bool) {
     }
     let (missing, torments) = (missing(), tormentor.done().clone());
     let outbox = Inspector::open(&path).expect("outbox").contents().expect("contents");
-    if !missing.is_empty() {
-        let status = tormentor.ends(process, "TERM").await;
-        let log = tormentor.log();
-        panic!("lost of {published} after {torments:?}: {missing:?}; {outbox:?}\n{status}\n{log}");
-    }
+    let status = tormentor.ends(process, "TERM").await;
+    let log = tormentor.log();
+    let what = || format!("{missing:?}; {outbox:?}\n{status}\n{log}");
+    assert!(missing.is_empty(), "lost of {published} after {torments:?}: {}", what());
     assert_eq!(outbox.dead, 0, "{outbox:?}");
     ledger.lock().expect("ledger").judge(published);
-    let status = tormentor.ends(process, "TERM").await;
-    assert_eq!(status.code(), Some(0), "{}", tormentor.log());
+    assert_eq!(status.code(), Some(0), "{log}");
     verify(&path);
     let records = ledger.lock().expect("ledger").records();
     eprintln!("{published} messages, {records} records; {torments:?}; 0 lost, 0 invented");
