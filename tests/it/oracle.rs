@@ -189,6 +189,21 @@ async fn torture(inside: bool) {
     stop.store(true, Ordering::Relaxed);
     let published = within("the last word of the broker", published).await.expect("publisher");
 
+    in_the_end(&mut tormentor, process, &ledger, &path, published).await;
+    let (records, torments) = (ledger.lock().expect("ledger").records(), tormentor.done());
+    eprintln!("{published} messages, {records} records; {torments:?}; 0 lost, 0 invented");
+    let missing = tormentor.missing();
+    assert!(seconds < LONG || missing.is_empty(), "never done: {missing:?}");
+}
+
+/// Nothing is in anybody's way any more: what was acknowledged arrives, and is all that does.
+async fn in_the_end(
+    tormentor: &mut Tormentor,
+    process: Process,
+    ledger: &Mutex<Ledger>,
+    path: &Path,
+    published: u64,
+) {
     let patience = SystemClock.now() + Duration::from_secs(setting("EIR_TORTURE_PATIENCE", 120));
     let missing = || -> BTreeSet<u64> {
         let arrived = ledger.lock().expect("ledger").arrived();
@@ -198,7 +213,7 @@ async fn torture(inside: bool) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let (missing, torments) = (missing(), tormentor.done().clone());
-    let outbox = Inspector::open(&path).expect("outbox").contents().expect("contents");
+    let outbox = Inspector::open(path).expect("outbox").contents().expect("contents");
     let status = tormentor.ends(process, "TERM").await;
     let log = tormentor.log();
     let what = || format!("{missing:?}; {outbox:?}\n{status}\n{log}");
@@ -206,11 +221,7 @@ async fn torture(inside: bool) {
     assert_eq!(outbox.dead, 0, "{outbox:?}");
     ledger.lock().expect("ledger").judge(published);
     assert_eq!(status.code(), Some(0), "{log}");
-    verify(&path);
-    let records = ledger.lock().expect("ledger").records();
-    eprintln!("{published} messages, {records} records; {torments:?}; 0 lost, 0 invented");
-    let missing = tormentor.missing();
-    assert!(seconds < LONG || missing.is_empty(), "never done: {missing:?}");
+    verify(path);
 }
 
 /// Publishes one number after the other, each until the broker has acknowledged it; how many that were.
