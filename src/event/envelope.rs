@@ -47,6 +47,13 @@ impl Envelope {
         (rest, ack)
     }
 
+    /// What is left of it for what comes later: where it came from and what is handed on, without its bytes,
+    /// and with nobody waiting.
+    #[must_use]
+    pub fn trace(&self) -> Self {
+        Self { payload: Arc::default(), ack: Ack::none(), ..self.share() }
+    }
+
     /// The same message for one more pipeline.
     #[must_use]
     pub fn share(&self) -> Self {

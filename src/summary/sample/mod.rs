@@ -20,7 +20,7 @@ pub use config::{ArchiveConfig, Quota, SampleConfig};
 use self::config::Strategy;
 use self::quota::Meter;
 use self::redact::redacted;
-use super::drift::{Baseline, scores};
+use super::drift::Baseline;
 use super::gather::Seen;
 use crate::event::{Input, ModelName, Name, Prediction, StreamKey};
 
@@ -144,9 +144,7 @@ impl Sampler {
 
     fn wants(&self, seen: &Seen<'_>, baseline: Option<&Arc<Baseline>>) -> bool {
         match &self.strategy {
-            Strategy::Uncertain([low, high]) => {
-                scores(seen.prediction).any(|score| (*low..=*high).contains(&score))
-            }
+            Strategy::Uncertain(band) => seen.prediction.is_uncertain(*band),
             Strategy::Random(part) => rand::rng().random_bool(*part),
             Strategy::Rule(rule) => seen.fired.contains(rule),
             Strategy::Novel(part) => {
