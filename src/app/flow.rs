@@ -299,6 +299,7 @@ impl Flow {
                 engine: self.caller.model().status().kind.as_str(),
                 latency_us: u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
                 redelivered: envelope.redelivered && id.is_none(),
+                amendment: None,
             });
             self.counters.decision();
             if let Err(error) = rules.dispatch(&decision, envelope) {

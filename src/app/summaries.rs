@@ -42,6 +42,12 @@ impl Gathering {
         let group = self.group.as_ref().and_then(|group| group.key(topic, device).ok());
         self.gatherer.add(group.as_ref(), self.baseline.as_ref(), seen);
     }
+
+    /// A rule fired on an earlier message of this topic.
+    pub(super) fn fired_late(&self, topic: &Topic, device: &Device, rule: &Name) {
+        let group = self.group.as_ref().and_then(|group| group.key(topic, device).ok());
+        self.gatherer.fired_late(group.as_ref(), rule);
+    }
 }
 
 /// What the summaries of one pipeline are made from.

@@ -70,7 +70,7 @@ mod tests {
             redelivered: false,
             amendment: None,
         };
-        let json = |decision| serde_json::to_string(decision).expect("json");
+        let json = |decision: &Decision| serde_json::to_string(decision).expect("json");
         let plain = "{\"id\":\"00000000-0000-0000-0000-000000000000\",\"origin\":null,\
                      \"pipeline\":\"p\",\"rule\":\"r\",\"stream\":\"7\",\
                      \"at\":\"1970-01-01T00:00:00Z\",\

@@ -236,7 +236,7 @@ impl HttpClient {
         *request.uri_mut() = if self.proxy.is_some() && !url.is_tls() {
             url.uri().clone()
         } else {
-            url.path().parse().unwrap_or_default()
+            url.path_and_query().parse().unwrap_or_default()
         };
         *request.headers_mut() = headers;
         if let Ok(host) = HeaderValue::from_str(url.authority()) {
