@@ -117,6 +117,11 @@ impl RemoteError {
         status.is_redirection() || matches!(status.as_u16(), 401 | 403..=405 | 410)
     }
 
+    /// The time was over first.
+    pub const fn is_late(&self) -> bool {
+        matches!(self, Self::Http(HttpError::Timeout { .. }))
+    }
+
     /// How long the remote wants to be left alone.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -243,10 +248,13 @@ fn words(body: &[u8]) -> String {
         error: String,
     }
     let told = serde_json::from_slice(body).map(|Failed { error }| error);
-    told.map_or_else(|_| String::new(), |error| {
-        let shown = error.chars().filter(|c| !c.is_control()).take(MAX_WORDS);
-        std::iter::once(": ".to_owned()).chain(shown.map(String::from)).collect()
-    })
+    told.map_or_else(
+        |_| String::new(),
+        |error| {
+            let shown = error.chars().filter(|c| !c.is_control()).take(MAX_WORDS);
+            std::iter::once(": ".to_owned()).chain(shown.map(String::from)).collect()
+        },
+    )
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::recall::Recalled;
 use crate::event::{Device, Name};
 use crate::model::{Caller, ModelError, Models};
 use crate::outbox::Outbox;
-use crate::package::ModelRef;
+use crate::package::{ModelRef, Task};
 use crate::pipeline::decode::Decoder;
 use crate::pipeline::rules::{Condition, RuleSet};
 use crate::task::Clock;
@@ -79,6 +79,11 @@ impl Workshop {
             let found = found.into_iter();
             problems.extend(found.map(|(part, what)| Problem::new(&format!("{key}.{part}"), what)));
         }
+        if config.escalate.is_some() && !gives_scores(package.spec.task) {
+            let what =
+                "asks for a score, and the model gives none; remove [pipeline.NAME.escalate]";
+            problems.push(wrong("escalate.uncertain", what.to_owned()));
+        }
         match rules {
             Ok(rules) if problems.is_empty() => {
                 return Ok(Parts { decoder, caller, rules: Arc::new(rules) });
@@ -92,6 +97,11 @@ impl Workshop {
         }
         Err(BuildError::Config(Problems(problems)))
     }
+}
+
+/// Predictions of this task have a score that can be uncertain.
+const fn gives_scores(task: Task) -> bool {
+    matches!(task, Task::Classification | Task::Detection | Task::Anomaly)
 }
 
 impl std::fmt::Debug for Workshop {

@@ -16,7 +16,7 @@ use crate::model::Model;
 use crate::outbox::{Draft, Kind, Outbox};
 use crate::package::Package;
 use crate::summary::{Baseline, Board, Contents, Gatherer, Schedule, Seen, Span, SummaryConfig};
-use crate::task::{BreakerState, Clock, WhenFull};
+use crate::task::{Clock, WhenFull};
 
 /// What a pipeline's thread counts with.
 #[derive(Debug)]
@@ -248,11 +248,7 @@ impl<'a> Health<'a> {
         let pipelines = view.pipelines.iter();
         let connections = view.connections.iter();
         let clouds = view.clouds.iter().map(|(name, cloud)| {
-            let breaker = match cloud.breaker {
-                BreakerState::Closed => "closed",
-                BreakerState::Open => "open",
-                BreakerState::HalfOpen => "half_open",
-            };
+            let breaker = cloud.breaker.as_str();
             (name, CloudHealth { breaker, problem: cloud.problem.as_deref() })
         });
         Self {

@@ -51,9 +51,7 @@ impl Prediction {
     /// The scores that it has: of the best class, of the whole input, or of each detection.
     pub fn scores(&self) -> impl Iterator<Item = f32> {
         let (one, many) = match self {
-            Self::Classification { score, .. } | Self::Anomaly { score } => {
-                (Some(*score), &[][..])
-            }
+            Self::Classification { score, .. } | Self::Anomaly { score } => (Some(*score), &[][..]),
             Self::Detection { detections } => (None, &detections[..]),
             Self::Regression { .. } | Self::Embedding { .. } | Self::Tensor { .. } => {
                 (None, &[][..])

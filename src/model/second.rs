@@ -59,7 +59,11 @@ impl Reader {
             let shape = tensor.shape();
             let fits = info.dtype == tensor.dtype()
                 && info.shape.len() == shape.len()
-                && info.shape.iter().zip(shape).all(|(want, is)| want.is_none_or(|want| want == *is));
+                && info
+                    .shape
+                    .iter()
+                    .zip(shape)
+                    .all(|(want, is)| want.is_none_or(|want| want == *is));
             if !fits {
                 return Err(PredictError::Interpret(InterpretError::Shape {
                     output: info.name.clone(),
@@ -79,7 +83,8 @@ impl Reader {
             return Err(format!("it does {task:?}, the model here {:?}", self.task));
         }
         let labels = self.interpreter.labels();
-        let unknown = |label: &str| !labels.is_empty() && labels.iter().all(|known| **known != *label);
+        let unknown =
+            |label: &str| !labels.is_empty() && labels.iter().all(|known| **known != *label);
         let (mut named, mut numbers) = (Vec::new(), Vec::new());
         match said {
             Prediction::Classification { label, score, scores } => {
@@ -156,7 +161,8 @@ mod tests {
     #[test]
     fn what_is_kept_of_a_batch_reads_as_the_answer_it_belongs_to() {
         let model = bearing();
-        let (mut caller, reader) = (model.caller().expect("caller"), model.reader().expect("reader"));
+        let (mut caller, reader) =
+            (model.caller().expect("caller"), model.reader().expect("reader"));
         let input = |n: f32| {
             let values = (0..256 * 3).map(|i| (i as f32 * n).sin() * n).collect();
             Input::Samples(Samples { channels: 3, order: Order::Interleaved, values })
@@ -171,8 +177,10 @@ mod tests {
             let tensor = std::slice::from_ref(&prepared.tensor);
             model.port().infer(tensor, &mut outputs).expect("outputs");
             let again = reader.read(prepared, &outputs).expect("a meaning");
-            let (Prediction::Classification { scores: a, .. }, Ok(Prediction::Classification { scores: b, .. })) =
-                (&again, answer)
+            let (
+                Prediction::Classification { scores: a, .. },
+                Ok(Prediction::Classification { scores: b, .. }),
+            ) = (&again, answer)
             else {
                 panic!("{again:?} {answer:?}")
             };
@@ -206,8 +214,10 @@ mod tests {
         let reader = bearing().reader().expect("reader");
         let labels = reader.interpreter.labels().to_vec();
         let all = |score: f32| labels.iter().map(|l| (l.clone(), score)).collect::<Vec<_>>();
-        let classified = |label: &str, score: f32, scores: Vec<_>| {
-            Prediction::Classification { label: label.into(), score, scores }
+        let classified = |label: &str, score: f32, scores: Vec<_>| Prediction::Classification {
+            label: label.into(),
+            score,
+            scores,
         };
         let first = &labels[0];
         reader.check(&classified(first, 0.2, all(0.2))).expect("right");

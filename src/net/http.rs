@@ -248,7 +248,8 @@ impl HttpClient {
         let sent = timeout_at(deadline, self.send(url, request));
         let (mut live, response) = sent.await.map_err(|_| late())??;
         let (head, body) = response.into_parts();
-        let body = timeout_at(deadline, live.driver.alongside(read(url, body, self.max_reply))).await;
+        let body =
+            timeout_at(deadline, live.driver.alongside(read(url, body, self.max_reply))).await;
         let body = body.unwrap_or_else(|_| Err(late()));
         if body.is_ok() && live.driver.0.is_some() {
             *self.idle.lock().unwrap_or_else(PoisonError::into_inner) =

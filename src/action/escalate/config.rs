@@ -129,7 +129,8 @@ impl EscalateConfig {
             let message = "is the version of `model`, which is missing; name it or remove this";
             problems.push(Problem::new("version", message));
         }
-        let within = |value: HumanDuration, range: RangeInclusive<Duration>| range.contains(&value.0);
+        let within =
+            |value: HumanDuration, range: RangeInclusive<Duration>| range.contains(&value.0);
         let day = Duration::from_hours(24);
         let wrong = [
             (

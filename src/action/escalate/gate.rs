@@ -99,7 +99,8 @@ impl Bucket {
     fn take(&mut self, now: Instant) -> bool {
         let full = f64::from(self.rate.count());
         let (left, since) = self.tokens.unwrap_or((full, now));
-        let parts = now.saturating_duration_since(since).as_secs_f64() / self.rate.per().as_secs_f64();
+        let parts =
+            now.saturating_duration_since(since).as_secs_f64() / self.rate.per().as_secs_f64();
         let tokens = (left + parts * full).min(full);
         let enough = tokens >= 1.0;
         self.tokens = Some((if enough { tokens - 1.0 } else { tokens }, now.max(since)));

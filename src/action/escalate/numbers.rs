@@ -77,10 +77,7 @@ struct Flat<'a, T> {
 }
 
 impl<T: DeserializeOwned> Flat<'_, T> {
-    fn take<'de, E: Error>(
-        self,
-        element: impl IntoDeserializer<'de, ValueError>,
-    ) -> Result<(), E> {
+    fn take<'de, E: Error>(self, element: impl IntoDeserializer<'de, ValueError>) -> Result<(), E> {
         if self.values.len() >= self.most {
             return Err(E::custom(format_args!("more than {} elements", self.most)));
         }

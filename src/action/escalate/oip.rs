@@ -216,9 +216,8 @@ pub(super) fn answer(
         return Err(OipError::Left(rest.len()));
     }
     let tensors = wanted.iter().zip(found);
-    let tensors = tensors.map(|(name, tensor)| {
-        tensor.ok_or_else(|| OipError::Missing((*name).to_owned()))
-    });
+    let tensors =
+        tensors.map(|(name, tensor)| tensor.ok_or_else(|| OipError::Missing((*name).to_owned())));
     Ok(Outputs {
         tensors: tensors.collect::<Result<_, _>>()?,
         model: answer.model_name,

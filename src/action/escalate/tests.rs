@@ -69,7 +69,8 @@ fn http(status: &str, headers: &str, body: &str) -> String {
 async fn tensors_are_posted_where_the_protocol_says_and_read_in_either_form() {
     let json = r#"{"model_name":"big","model_version":"9","outputs":[
         {"name":"y","shape":[1,1],"datatype":"FP32","data":[0.25]}]}"#;
-    let (asked, said) = ask("model = \"m\"\nversion = 2", tensors(), http("200 OK", "", json)).await;
+    let (asked, said) =
+        ask("model = \"m\"\nversion = 2", tensors(), http("200 OK", "", json)).await;
     assert!(asked.starts_with("post /base/v2/models/m/versions/2/infer http/1.1\r\n"), "{asked}");
     let length = tensors().json.expect("json");
     for header in [
