@@ -220,3 +220,87 @@ impl Escalating {
         &self.tally
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Ack, Topic};
+    use crate::task::{Clock, SystemClock};
+
+    fn occasion(now: std::time::Instant) -> Occasion {
+        let rules = RuleSet::compile(&[], crate::package::Task::Anomaly, &[]).expect("no rules");
+        Occasion {
+            trace: Envelope {
+                topic: Topic::new("a"),
+                payload: Arc::default(),
+                received_at: now,
+                id: None,
+                correlation: None,
+                traceparent: None,
+                redelivered: false,
+                ack: Ack::none(),
+            },
+            id: None,
+            stream: StreamKey::new("a"),
+            at: Timestamp::UNIX_EPOCH,
+            prediction: Arc::new(Prediction::Anomaly { score: 0.5 }),
+            rules: Arc::new(rules),
+            fired: vec![],
+        }
+    }
+
+    /// The pipeline's thread may have been busy when the answer came.
+    #[test]
+    fn an_answer_that_is_looked_at_too_late_counts_for_nothing() {
+        let (tally, places) = (Arc::new(Tally::default()), Arc::new(Semaphore::new(4)));
+        let now = SystemClock.now();
+        let opinion = |cached| Opinion {
+            occasion: occasion(now),
+            answer: Answer {
+                prediction: Arc::new(Prediction::Anomaly { score: 0.9 }),
+                model: Name::near("big"),
+                version: 1,
+            },
+            cached,
+            until: Instant::from_std(now) + Duration::from_secs(2),
+            case: tally.case(),
+            _place: Arc::clone(&places).try_acquire_owned().expect("a place"),
+        };
+        assert!(opinion(false).in_time(now + Duration::from_secs(2)).is_some());
+        assert!(opinion(true).in_time(now).is_some());
+        assert!(opinion(false).in_time(now + Duration::from_secs(3)).is_none());
+        let status = tally.status();
+        let counts = ["answered", "cached", "dropped_late"].map(|name| status.count(name));
+        assert_eq!((counts, places.available_permits()), ([1, 1, 1], 4));
+    }
+
+    #[test]
+    fn without_room_a_case_is_dropped_before_anything_is_copied() {
+        let tally = Arc::new(Tally::default());
+        let places = Arc::new(Semaphore::new(1));
+        let (cases, mut sent) = mpsc::channel(1);
+        let (_answered, opinions) = mpsc::channel(1);
+        let escalation = Escalation {
+            band: [0.3, 0.7],
+            tensors: false,
+            deadline: Duration::from_secs(1),
+            places: Arc::clone(&places),
+            cases,
+            opinions,
+            tally: Arc::clone(&tally),
+        };
+        let now = SystemClock.now();
+        let told = || Some(Told::Samples { channels: 1, interleaved: true, values: vec![0.5] });
+        escalation.ask(None, told, || occasion(now), now);
+        let never = || panic!("there is no room");
+        escalation.ask(None, never, || occasion(now), now);
+        assert_eq!(tally.status().count("dropped_queue"), 1);
+        drop(sent.try_recv().expect("one is on its way"));
+        escalation.ask(None, || None, || occasion(now), now);
+        let status = tally.status();
+        assert_eq!((status.escalated, places.available_permits()), (3, 1));
+        assert_eq!((status.count("dropped_abandoned"), status.count("dropped_failed")), (1, 1));
+        assert!(escalation.wants(&Prediction::Anomaly { score: 0.7 }));
+        assert!(!escalation.wants(&Prediction::Anomaly { score: 0.71 }));
+    }
+}
