@@ -9,8 +9,8 @@ mod cache;
 mod config;
 mod gate;
 mod numbers;
-mod oip;
-mod plain;
+pub mod oip;
+pub mod plain;
 mod tally;
 
 use std::path::PathBuf;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::decide::Voice;
-use super::escalation::{Occasion, Opinion};
+use super::escalation::{Escalation, Occasion, Opinion};
 use super::flow::{Flow, StreamState};
 use super::rules::Rules;
 use crate::action::escalate::{Answer, Tally, Verdict};
@@ -25,8 +25,7 @@ const AMENDED: &str = "amended";
 impl Flow {
     /// Judges the second opinions that have come.
     pub(super) fn amend(&mut self) {
-        while let Some(opinion) = self.escalation.as_mut().and_then(|escalation| escalation.next())
-        {
+        while let Some(opinion) = self.escalation.as_mut().and_then(Escalation::next) {
             self.take_in(opinion);
         }
     }

@@ -109,3 +109,34 @@ impl std::fmt::Debug for Workshop {
         f.debug_struct("Workshop").field("device", &self.device).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::app::check;
+    use crate::app::config::{Sources, load};
+
+    /// A bare model serves tensors, and of those none is uncertain.
+    #[test]
+    fn a_model_that_gives_no_score_has_nothing_to_escalate() {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/bearing/1/model.onnx");
+        let models = tempfile::tempdir().expect("tempdir");
+        let version = models.path().join("bare/1");
+        std::fs::create_dir_all(&version).expect("directory");
+        std::fs::copy(shipped, version.join("model.onnx")).expect("copy");
+        let text = format!(
+            "[models]\ndir = {:?}\nengine = \"tract\"\n\
+             [mqtt.local]\nurl = \"mqtt://127.0.0.1:1\"\n\
+             [pipeline.p]\ninput = {{ mqtt = {{ broker = \"local\", topic = \"a/b\", qos = 1 }} }}\n\
+             decode = {{ json = {{}} }}\nmodel = \"bare\"\n\
+             [pipeline.p.escalate]\nuncertain = [0.3, 0.7]\nurl = \"http://127.0.0.1:1\"\n",
+            models.path()
+        );
+        let text = Some(("eir.toml".to_owned(), text));
+        let config = load(&Sources { text, ..Sources::default() }).expect("a configuration");
+        let found = check(&config).remove(0).outcome.expect_err("no score");
+        let told = found.iter().find(|p| p.key == "pipeline.p.escalate.uncertain").expect("told");
+        assert!(told.message.contains("the model gives none"), "{found:?}");
+    }
+}

@@ -13,7 +13,7 @@ use super::numbers;
 use crate::event::{DType, Tensor};
 
 /// Tells how long the JSON before the tensors is, in bytes.
-pub(super) const HEADER_LENGTH: &str = "inference-header-content-length";
+pub const HEADER_LENGTH: &str = "inference-header-content-length";
 
 /// No tensor has more dimensions.
 const MAX_RANK: usize = 16;
@@ -78,18 +78,22 @@ fn names() -> String {
 
 /// A request: its body, and how much of that is JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Request {
-    pub(super) json: usize,
-    pub(super) body: Vec<u8>,
+pub struct Request {
+    /// How much of the body is JSON; the tensors follow.
+    pub json: usize,
+    /// The body.
+    pub body: Vec<u8>,
 }
 
 /// What an answer holds.
 #[derive(Debug, PartialEq)]
-pub(super) struct Outputs {
-    pub(super) model: Option<String>,
-    pub(super) version: Option<String>,
+pub struct Outputs {
+    /// The model, as the server calls it.
+    pub model: Option<String>,
+    /// Its version, likewise.
+    pub version: Option<String>,
     /// In the order in which they were asked for.
-    pub(super) tensors: Vec<Tensor>,
+    pub tensors: Vec<Tensor>,
 }
 
 #[derive(Serialize)]
@@ -123,7 +127,7 @@ struct Binary {
 }
 
 /// Asks for `outputs` of `inputs`. Without an `id`: the same content makes the same body.
-pub(super) fn request(inputs: &[(&str, &Tensor)], outputs: &[&str]) -> Request {
+pub fn request(inputs: &[(&str, &Tensor)], outputs: &[&str]) -> Request {
     let asking = Asking {
         inputs: inputs.iter().map(|(name, tensor)| asked(name, tensor)).collect(),
         outputs: outputs
@@ -180,11 +184,7 @@ struct Parameters {
 }
 
 /// Reads an answer; `header` is its [`HEADER_LENGTH`], `wanted` are the outputs that were asked for.
-pub(super) fn answer(
-    header: Option<&str>,
-    body: &[u8],
-    wanted: &[&str],
-) -> Result<Outputs, OipError> {
+pub fn answer(header: Option<&str>, body: &[u8], wanted: &[&str]) -> Result<Outputs, OipError> {
     let json = match header {
         None => body.len(),
         Some(told) => {

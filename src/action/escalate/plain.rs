@@ -24,10 +24,13 @@ pub struct Inquiry<'a> {
 
 /// What an answer holds: a prediction, bare or under `prediction`, and who made it, if it says so.
 #[derive(Debug, PartialEq)]
-pub(super) struct Told {
-    pub(super) prediction: Prediction,
-    pub(super) model: Option<String>,
-    pub(super) version: Option<u64>,
+pub struct Told {
+    /// What it says.
+    pub prediction: Prediction,
+    /// Who said it.
+    pub model: Option<String>,
+    /// In which version.
+    pub version: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -41,7 +44,7 @@ struct Around<'a> {
 }
 
 /// Reads an answer.
-pub(super) fn answer(body: &[u8]) -> Result<Told, serde_json::Error> {
+pub fn answer(body: &[u8]) -> Result<Told, serde_json::Error> {
     let Around { prediction, model, version } = serde_json::from_slice(body)?;
     let prediction = match prediction {
         Some(inside) => serde_json::from_str(inside.get())?,

@@ -129,7 +129,7 @@ impl Desk {
                 model: &self.model,
                 version: self.version,
                 prediction: &sent.occasion.prediction,
-                input: &*to_raw_value(told)?,
+                input: &to_raw_value(told)?,
             }),
         }
     }

@@ -2,12 +2,15 @@
 
 use super::*;
 
+/// What is set for it, how it answers, and what it calls itself.
+type Form = (&'static [&'static str], fn(&'static str) -> Answer, &'static str, u64);
+
 /// Over either protocol, and in either form of the Open Inference Protocol's.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_decision_is_confirmed_withdrawn_or_made_after_all() {
     let as_bytes = |label| tensors(label, true);
     let as_json = |label| tensors(label, false);
-    let forms: [(&[&str], fn(&'static str) -> Answer, &str, u64); 3] =
+    let forms: [Form; 3] =
         [(&[OIP], as_bytes, "big", 3), (&[OIP], as_json, "big", 3), (&[], plain, "larger", 7)];
     for (more, answer, model, version) in forms {
         let broker = Mosquitto::start();
