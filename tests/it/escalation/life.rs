@@ -112,3 +112,32 @@ async fn the_metrics_tell_of_it() {
     }
     app.drain().await;
 }
+
+/// A token and a certificate that come later are used when they are there: nothing has to be started again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_remote_is_spoken_to_over_tls_and_with_a_token() {
+    let broker = Mosquitto::start();
+    let (remote, ca) = Cloud::start_tls(|_| plain("healthy")).await;
+    let directory = tempfile::tempdir().expect("tempdir");
+    let (ca_file, token_file) = (directory.path().join("ca.pem"), directory.path().join("token"));
+    let set = [
+        format!("pipeline.bearing.escalate.url={}", remote.tls_url()),
+        format!("pipeline.bearing.escalate.ca_file={}", ca_file.display()),
+        format!("pipeline.bearing.escalate.token_file={}", token_file.display()),
+    ];
+    let set: Vec<_> = set.iter().map(String::as_str).collect();
+    let app = site::start(&text(""), broker.port(), &set).await;
+    let mut peer = peer(&broker).await;
+    publish(&mut peer, "outer_race", 1).await;
+    until(&app, "dropped_failed", 1).await;
+    eir::disk::replace(&token_file, b"s3cret\n").expect("token");
+    publish(&mut peer, "outer_race", 2).await;
+    until(&app, "dropped_failed", 2).await;
+    eir::disk::replace(&ca_file, ca.as_bytes()).expect("certificate");
+    publish(&mut peer, "outer_race", 3).await;
+    until(&app, "answered", 1).await;
+    let asked = remote.asked();
+    assert_eq!(asked.len(), 1, "nothing was sent before");
+    assert!(asked[0].head.contains("authorization: bearer s3cret\r\n"), "{}", asked[0].head);
+    app.drain().await;
+}
