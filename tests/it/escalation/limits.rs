@@ -1,5 +1,7 @@
 //! A remote that is late, busy, away, or talks nonsense: the local decision stands.
 
+use eir::action::escalate::EscalationStatus;
+
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -28,7 +30,12 @@ async fn without_an_answer_in_time_the_local_decision_stands_and_nothing_else_ha
 async fn nothing_waits_for_a_remote_that_does_not_answer() {
     let broker = Mosquitto::start();
     let remote = Cloud::start(|_| Answer::Silence).await;
-    let set = [&*url(&remote), "pipeline.bearing.escalate.queue=2", "mqtt.local.receive_maximum=4"];
+    let set = [
+        &*url(&remote),
+        "pipeline.bearing.escalate.queue=2",
+        "pipeline.bearing.escalate.deadline=5m",
+        "mqtt.local.receive_maximum=4",
+    ];
     let app = site::start(&text("\n[shutdown]\ndrain = \"1s\"\n"), broker.port(), &set).await;
     let mut peer = peer(&broker).await;
     for seq in 1..=50 {
@@ -39,7 +46,7 @@ async fn nothing_waits_for_a_remote_that_does_not_answer() {
     }
     let status = site::until_escalated(&app, "bearing", |s| s.count("dropped_queue") == 48).await;
     assert_eq!(status.escalated, 50);
-    // Two are on their way for another 20 s; the end does not wait for that.
+    // Two are on their way for another five minutes; the end does not wait for that.
     let begun = tokio::time::Instant::now();
     app.drain().await;
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
@@ -78,12 +85,16 @@ async fn a_remote_that_fails_is_left_alone_and_tried_again() {
         2..=4 => Answer::Reset,
         _ => plain("outer_race"),
     });
-    let mut seq = 3;
+    let mut asked = 0;
     let wait = async {
         loop {
-            seq += 1;
-            publish(&mut peer, "outer_race", seq).await;
-            let status = app.pipelines()[0].escalation.clone().expect("it escalates");
+            asked += 1;
+            publish(&mut peer, "outer_race", 3 + asked).await;
+            // One after the other, so that none overtakes the breaker.
+            let ended = |status: &EscalationStatus| {
+                status.fates.iter().map(|(_, count)| count).sum::<u64>() == asked
+            };
+            let status = site::until_escalated(&app, "bearing", ended).await;
             if status.count("answered") > 0 {
                 return status;
             }
