@@ -114,6 +114,7 @@ fn draft(number: usize) -> Draft {
         engine: "ort",
         latency_us: 380 + number as u64 % 100,
         redelivered: false,
+        amendment: None,
     };
     Draft::decision(&decision).expect("a record")
 }

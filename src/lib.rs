@@ -21,6 +21,8 @@
 //!  pipeline::rules ──► Decision
 //!    ▼
 //!    ├──► action   publish, webhook, log     (now; waits for nothing)
+//!    ├──► action::escalate   a remote model's second opinion, where this one was not sure; what comes back in
+//!    │                       time amends the decision on the pipeline's thread
 //!    ├──► summary  counts, quantiles, drift, a window of time at once
 //!    │       ▼
 //!    └──► outbox   on disk, bounded in bytes ──► sync ──► cloud

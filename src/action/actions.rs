@@ -28,15 +28,16 @@ const JSON: &str = "application/json";
 pub struct Actions {
     device: Arc<Device>,
     rules: BTreeMap<Name, Vec<Action>>,
+    amendments: Vec<Action>,
     meters: Vec<Arc<Meter>>,
 }
 
 /// An action that cannot be built.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("rule `{rule}`, `do[{index}]`: {problem}")]
+#[error("{whose}, `do[{index}]`: {problem}")]
 pub struct ActionError {
-    /// The rule.
-    pub rule: Name,
+    /// ``rule `NAME` `` or `escalate`.
+    pub whose: String,
     /// The place in its `do`, from 0.
     pub index: usize,
     /// What is wrong and what would be right.
@@ -51,39 +52,67 @@ enum Action {
 }
 
 impl Actions {
-    /// Builds the actions of a pipeline's rules and the tasks that carry them out. Publishes to one
+    /// Builds the actions of a pipeline's rules and of the amendments of their decisions, and the tasks that carry
+    /// them out. Publishes to one
     /// broker share a queue of `queue` orders and keep their order; each webhook has its own.
     pub fn build<P: Publisher + Clone>(
         rules: &[(Name, Vec<ActionConfig>)],
+        amendments: &[ActionConfig],
         device: Arc<Device>,
         brokers: &BTreeMap<Name, P>,
         queue: usize,
     ) -> Result<(Self, Couriers), Vec<ActionError>> {
         let mut builder = Builder::new(&device, brokers, queue);
-        let (mut built, mut errors) = (BTreeMap::new(), Vec::new());
-        for (rule, configs) in rules {
+        let mut errors = Vec::new();
+        let mut all = |whose: String, place: &str, configs: &[ActionConfig]| {
             let mut actions = Vec::new();
             for (index, config) in configs.iter().enumerate() {
-                match builder.action(rule, index, config) {
+                match builder.action(place, index, config) {
                     Ok(action) => actions.push(action),
-                    Err(problem) => errors.push(ActionError { rule: rule.clone(), index, problem }),
+                    Err(problem) => {
+                        errors.push(ActionError { whose: whose.clone(), index, problem });
+                    }
                 }
             }
-            built.insert(rule.clone(), actions);
+            actions
+        };
+        let mut built = BTreeMap::new();
+        for (rule, configs) in rules {
+            built.insert(rule.clone(), all(format!("rule `{rule}`"), rule.as_str(), configs));
         }
+        let amendments = all("escalate".to_owned(), "escalate.do", amendments);
         if !errors.is_empty() {
             return Err(errors);
         }
         let couriers = builder.finish();
         let meters = couriers.meters().to_vec();
-        Ok((Self { device, rules: built, meters }, couriers))
+        Ok((Self { device, rules: built, amendments, meters }, couriers))
     }
 
     /// Queues what the decision's rule does. Never waits; what cannot be rendered is counted, the
     /// others are queued all the same, and the last error is returned.
     pub fn dispatch(&self, decision: &Arc<Decision>, by: Cause<'_>) -> Result<(), RenderError> {
+        let actions = self.rules.get(&decision.rule).map_or(&[][..], Vec::as_slice);
+        self.queue(actions, decision, by)
+    }
+
+    /// Queues what is done with an amendment, as [`Actions::dispatch`] does.
+    pub fn dispatch_amendment(
+        &self,
+        amendment: &Arc<Decision>,
+        by: Cause<'_>,
+    ) -> Result<(), RenderError> {
+        self.queue(&self.amendments, amendment, by)
+    }
+
+    fn queue(
+        &self,
+        actions: &[Action],
+        decision: &Arc<Decision>,
+        by: Cause<'_>,
+    ) -> Result<(), RenderError> {
         let mut outcome = Ok(());
-        for action in self.rules.get(&decision.rule).into_iter().flatten() {
+        for action in actions {
             if let Err(error) = self.order(action, decision, by) {
                 action.meter().unrendered();
                 outcome = Err(error);
@@ -168,11 +197,11 @@ impl<'a, P: Publisher + Clone> Builder<'a, P> {
 
     fn action(
         &mut self,
-        rule: &Name,
+        place: &str,
         index: usize,
         config: &ActionConfig,
     ) -> Result<Action, String> {
-        if let Some(label) = missing_label(config, self.device) {
+        if let Some(label) = config.missing_label(self.device) {
             let known: Vec<_> = self.device.labels.keys().map(String::as_str).collect();
             let known = known.join(", ");
             return Err(format!("the device has no label `{label}`; known are {known}"));
@@ -190,7 +219,7 @@ impl<'a, P: Publisher + Clone> Builder<'a, P> {
                 *age = config.max_age.0.max(*age);
                 Action::Publish(Box::new(config.clone()), Arc::clone(line))
             }
-            ActionConfig::Webhook(config) => self.webhook(&format!("{rule}[{index}]"), config)?,
+            ActionConfig::Webhook(config) => self.webhook(&format!("{place}[{index}]"), config)?,
             ActionConfig::Log(config) => {
                 let line = self.log.get_or_insert_with(|| Line::new("log".to_owned(), self.queue));
                 Action::Log(config.clone(), Arc::clone(line))
@@ -221,180 +250,5 @@ impl<'a, P: Publisher + Clone> Builder<'a, P> {
     }
 }
 
-/// A device's label that a template asks for in vain.
-fn missing_label<'a>(config: &'a ActionConfig, device: &Device) -> Option<&'a str> {
-    let (topic, text) = match config {
-        ActionConfig::Publish(config) => (Some(&config.topic), config.payload.as_ref()),
-        ActionConfig::Webhook(config) => (None, config.payload.as_ref()),
-        ActionConfig::Log(config) => (None, config.message.as_ref()),
-    };
-    let missing = topic.and_then(|topic| topic.missing_label(device));
-    missing.or_else(|| text.and_then(|text| text.missing_label(device)))
-}
-
 #[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use uuid::Uuid;
-
-    use super::*;
-    use crate::action::Failure;
-    use crate::event::{Prediction, StreamKey, Topic};
-
-    /// Keeps what is published; a broker that takes everything.
-    #[derive(Debug, Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<Publish>>>);
-
-    impl Publisher for Kept {
-        async fn publish(&self, message: Publish) -> Result<(), Failure> {
-            self.0.lock().expect("lock").push(message);
-            Ok(())
-        }
-    }
-
-    fn name(text: &str) -> Name {
-        text.parse().expect("name")
-    }
-
-    fn decision(rule: &str) -> Arc<Decision> {
-        Arc::new(Decision {
-            id: Uuid::nil(),
-            origin: None,
-            pipeline: name("bearing"),
-            rule: name(rule),
-            stream: StreamKey::new("7"),
-            at: "2026-03-01T10:00:00Z".parse().expect("time"),
-            prediction: Arc::new(Prediction::Anomaly { score: 2.5 }),
-            model: name("bearing"),
-            version: 3,
-            engine: "tract",
-            latency_us: 1,
-            redelivered: false,
-        })
-    }
-
-    /// The actions of rule `fault`, as they are written.
-    fn build(source: &str) -> Result<(Actions, Couriers, Kept), String> {
-        #[derive(serde::Deserialize)]
-        struct Rule {
-            r#do: Vec<ActionConfig>,
-        }
-        let rule: Rule = toml::from_str(source).map_err(|error| error.to_string())?;
-        let device = Arc::new(Device { id: name("press"), labels: BTreeMap::new() });
-        let kept = Kept::default();
-        let brokers = BTreeMap::from([(name("local"), kept.clone())]);
-        let rules = [(name("fault"), rule.r#do)];
-        let (actions, couriers) =
-            Actions::build(&rules, device, &brokers, 4).map_err(|errors| {
-                errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-            })?;
-        Ok((actions, couriers, kept))
-    }
-
-    #[tokio::test]
-    async fn a_decision_is_published_with_what_came_with_its_message() {
-        let (actions, couriers, kept) = build(
-            r#"do = [
-                { publish = { broker = "local", topic = "plant/{key}/alarm", qos = 2, retain = true } },
-                { publish = { broker = "local", topic = "a/{topic.1}", payload = "{score} on {device}" } },
-                { log = { level = "debug", message = "{rule}" } },
-            ]"#,
-        )
-        .expect("actions");
-        let cause = Cause {
-            topic: &Topic::new("plant/7"),
-            correlation: Some(&Arc::from(*b"\x01\x02")),
-            traceparent: Some(&Arc::from("00-ab-cd-01")),
-        };
-        actions.dispatch(&decision("fault"), cause).expect("rendered");
-        actions.dispatch(&decision("another"), cause).expect("nothing to do");
-        assert_eq!(couriers.start().drain(Duration::from_secs(5)).await, 0);
-        let published = kept.0.lock().expect("lock").clone();
-        let [first, second] = &*published else { panic!("{published:?}") };
-        assert_eq!(
-            (first.topic.as_str(), u8::from(first.qos), first.retain),
-            ("plant/7/alarm", 2, true)
-        );
-        assert_eq!(first.content_type.as_deref(), Some(JSON));
-        assert_eq!(first.correlation.as_deref(), Some(&[1, 2][..]));
-        assert_eq!(first.user_properties, [("traceparent".to_owned(), "00-ab-cd-01".to_owned())]);
-        let json: serde_json::Value = serde_json::from_slice(&first.payload).expect("JSON");
-        assert_eq!((&json["rule"], &json["prediction"]["score"]), (&"fault".into(), &2.5.into()));
-        assert_eq!((second.topic.as_str(), u8::from(second.qos), second.retain), ("a/7", 1, false));
-        assert_eq!((&*second.payload, &second.content_type), (&b"2.5 on press"[..], &None));
-        let sent: Vec<_> = actions.counts().into_iter().map(|c| (c.name, c.sent)).collect();
-        assert_eq!(sent, [("publish local".to_owned(), 2), ("log".to_owned(), 1)]);
-    }
-
-    #[tokio::test]
-    async fn what_cannot_be_rendered_is_counted_and_the_rest_is_done() {
-        let (actions, couriers, kept) = build(
-            r#"do = [
-                { publish = { broker = "local", topic = "a/{topic.9}" } },
-                { publish = { broker = "local", topic = "a/{topic.0}" } },
-            ]"#,
-        )
-        .expect("actions");
-        let topic = Topic::new("plant");
-        let cause = Cause { topic: &topic, correlation: None, traceparent: None };
-        for _ in 0..6 {
-            assert!(actions.dispatch(&decision("fault"), cause).is_err());
-        }
-        let counts = &actions.counts()[0];
-        assert_eq!((counts.unrendered, counts.dropped, counts.waiting), (6, 2, 4));
-        assert_eq!(couriers.start().drain(Duration::from_secs(5)).await, 0);
-        assert_eq!(kept.0.lock().expect("lock").len(), 4);
-    }
-
-    #[test]
-    fn a_mistake_says_what_would_be_right() {
-        for (source, problem) in [
-            (
-                r#"{ publish = { broker = "far", topic = "a" } }"#,
-                "no broker `far`; known are local",
-            ),
-            (
-                r#"{ publish = { broker = "local", topic = "a/#" } }"#,
-                "'#' at character 3 cannot be in",
-            ),
-            (
-                r#"{ publish = { broker = "local", topic = "{kye}" } }"#,
-                "unknown `{kye}` at character 1",
-            ),
-            (r#"{ publish = { broker = "local", topic = "a", qos = 3 } }"#, "use 0, 1 or 2"),
-            (
-                r#"{ publish = { broker = "local", topic = "a", qoss = 1 } }"#,
-                "unknown field `qoss`",
-            ),
-            (
-                r#"{ log = { message = "{device.site}" } }"#,
-                "the device has no label `site`; known are",
-            ),
-            (r#"{ email = { to = "me" } }"#, "unknown variant `email`"),
-            (
-                r#"{ webhook = { url = "http://example.com/" } }"#,
-                "do[0]`: url: http:// to example.com",
-            ),
-            (
-                r#"{ webhook = { url = "https://10.0.0.1/", headers = { "a b" = "c" } } }"#,
-                "no header",
-            ),
-            (
-                r#"{ webhook = { url = "https://10.0.0.1/", ca_file = "/none" } }"#,
-                "/none: cannot be read",
-            ),
-        ] {
-            let found = build(&format!("do = [{source}]")).map(|_| ()).expect_err(source);
-            assert!(found.contains(problem), "{source}: {found}");
-        }
-    }
-
-    #[test]
-    fn the_schema_names_every_action() {
-        let schema = serde_json::to_string(&schemars::schema_for!(ActionConfig)).expect("JSON");
-        for word in ["publish", "webhook", "log", "token_file", "retain", "x-placeholders"] {
-            assert!(schema.contains(word), "{word}: {schema}");
-        }
-    }
-}
+mod tests;

@@ -1,10 +1,12 @@
-//! Carrying decisions out: publish, call a webhook, write to the log.
+//! Carrying decisions out: publish, call a webhook, write to the log. And having them looked at again by a remote
+//! model ([`escalate`]).
 //!
 //! A pipeline's thread renders what is to be done and puts it into a bounded queue ([`Actions`]); a
 //! task per broker link or webhook takes it out, tries again within a bound, and counts what became
 //! of it ([`Couriers`]). So an action that fails stalls nobody: the oldest in its own queue is dropped.
 
 mod actions;
+pub mod escalate;
 mod line;
 mod log;
 mod payload;

@@ -124,7 +124,43 @@ impl Page {
         for pipeline in all {
             self.add(pipeline.latency.clone())?;
         }
-        self.actions(all)
+        self.actions(all)?;
+        self.escalations(all)
+    }
+
+    fn escalations(&self, all: &[PipelineStatus]) -> Outcome {
+        let escalating =
+            || all.iter().filter_map(|p| Some((p.name.as_str(), p.escalation.as_ref()?)));
+        self.counter(
+            "eir_escalated_total",
+            "Cases that were not certain.",
+            ["pipeline"],
+            escalating().map(|(pipeline, status)| ([pipeline], status.escalated)),
+        )?;
+        self.counter(
+            "eir_escalations_total",
+            "What became of the cases that were not certain: answered, from the cache, or dropped and why.",
+            ["pipeline", "outcome"],
+            escalating().flat_map(|(pipeline, status)| {
+                status.fates.iter().map(move |(name, count)| ([pipeline, *name], *count))
+            }),
+        )?;
+        self.counter(
+            "eir_amendments_total",
+            "What second opinions did: decisions confirmed, withdrawn, or made after all.",
+            ["pipeline", "verdict"],
+            escalating().flat_map(|(pipeline, status)| {
+                status.verdicts.iter().map(move |(name, count)| ([pipeline, *name], *count))
+            }),
+        )?;
+        self.gauge(
+            "eir_escalation_breaker",
+            "Where the circuit breaker of the remote stands: 1 at the state it is in.",
+            ["pipeline", "state"],
+            escalating().flat_map(|(pipeline, status)| {
+                breaker(status.breaker).map(|(word, is)| ([pipeline, word], is))
+            }),
+        )
     }
 
     fn actions(&self, all: &[PipelineStatus]) -> Outcome {
@@ -205,17 +241,12 @@ impl Page {
             ["cloud"],
             all.iter().map(|(name, status)| ([name.as_str()], flag(status.problem.is_none()))),
         )?;
-        let states = [
-            ("closed", BreakerState::Closed),
-            ("open", BreakerState::Open),
-            ("half_open", BreakerState::HalfOpen),
-        ];
         self.gauge(
             "eir_cloud_breaker",
             "Where the circuit breaker stands: 1 at the state it is in.",
             ["cloud", "state"],
             all.iter().flat_map(|(name, status)| {
-                states.map(|(word, state)| ([name.as_str(), word], flag(status.breaker == state)))
+                breaker(status.breaker).map(|(word, is)| ([name.as_str(), word], is))
             }),
         )?;
         let counters: [(&str, &str, Count<CloudStatus>); 6] = [
@@ -232,6 +263,11 @@ impl Page {
         }
         Ok(())
     }
+}
+
+/// Each state of a breaker, and 1 at the one that it is in.
+fn breaker(stands: BreakerState) -> [(&'static str, f64); 3] {
+    BreakerState::ALL.map(|state| (state.as_str(), flag(state == stands)))
 }
 
 /// 1 for yes.

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use prometheus::Histogram;
 
 use crate::action::ActionCounts;
+use crate::action::escalate::EscalationStatus;
 use crate::event::Name;
 use crate::outbox;
 use crate::sync::CloudStatus;
@@ -59,6 +60,8 @@ pub struct PipelineStatus {
     pub latency: Histogram,
     /// What became of what it decided.
     pub actions: Vec<ActionCounts>,
+    /// What became of its uncertain cases, where it escalates them.
+    pub escalation: Option<EscalationStatus>,
 }
 
 /// The counters of one pipeline at one moment.

@@ -10,7 +10,7 @@ use super::recall::Recalled;
 use crate::event::{Device, Name};
 use crate::model::{Caller, ModelError, Models};
 use crate::outbox::Outbox;
-use crate::package::ModelRef;
+use crate::package::{ModelRef, Task};
 use crate::pipeline::decode::Decoder;
 use crate::pipeline::rules::{Condition, RuleSet};
 use crate::task::Clock;
@@ -79,6 +79,11 @@ impl Workshop {
             let found = found.into_iter();
             problems.extend(found.map(|(part, what)| Problem::new(&format!("{key}.{part}"), what)));
         }
+        if config.escalate.is_some() && !gives_scores(package.spec.task) {
+            let what =
+                "asks for a score, and the model gives none; remove [pipeline.NAME.escalate]";
+            problems.push(wrong("escalate.uncertain", what.to_owned()));
+        }
         match rules {
             Ok(rules) if problems.is_empty() => {
                 return Ok(Parts { decoder, caller, rules: Arc::new(rules) });
@@ -94,8 +99,44 @@ impl Workshop {
     }
 }
 
+/// Predictions of this task have a score that can be uncertain.
+const fn gives_scores(task: Task) -> bool {
+    matches!(task, Task::Classification | Task::Detection | Task::Anomaly)
+}
+
 impl std::fmt::Debug for Workshop {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Workshop").field("device", &self.device).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::app::check;
+    use crate::app::config::{Sources, load};
+
+    /// A bare model serves tensors, and of those none is uncertain.
+    #[test]
+    fn a_model_that_gives_no_score_has_nothing_to_escalate() {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/bearing/1/model.onnx");
+        let models = tempfile::tempdir().expect("tempdir");
+        let version = models.path().join("bare/1");
+        std::fs::create_dir_all(&version).expect("directory");
+        std::fs::copy(shipped, version.join("model.onnx")).expect("copy");
+        let text = format!(
+            "[models]\ndir = {:?}\nengine = \"tract\"\n\
+             [mqtt.local]\nurl = \"mqtt://127.0.0.1:1\"\n\
+             [pipeline.p]\ninput = {{ mqtt = {{ broker = \"local\", topic = \"a/b\", qos = 1 }} }}\n\
+             decode = {{ json = {{}} }}\nmodel = \"bare\"\n\
+             [pipeline.p.escalate]\nuncertain = [0.3, 0.7]\nurl = \"http://127.0.0.1:1\"\n",
+            models.path()
+        );
+        let text = Some(("eir.toml".to_owned(), text));
+        let config = load(&Sources { text, ..Sources::default() }).expect("a configuration");
+        let found = check(&config).remove(0).outcome.expect_err("no score");
+        let told = found.iter().find(|p| p.key == "pipeline.p.escalate.uncertain").expect("told");
+        assert!(told.message.contains("the model gives none"), "{found:?}");
     }
 }

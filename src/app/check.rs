@@ -45,6 +45,10 @@ pub fn check(config: &Config) -> Vec<Finding> {
                         package.golden.len(),
                         parts.rules.len(),
                     );
+                    if let Some(escalate) = &pipeline.escalate {
+                        let [low, high] = escalate.uncertain;
+                        detail = format!("{detail}; scores from {low} to {high} are escalated");
+                    }
                     for note in &status.notes {
                         detail = format!("{detail}; {note}");
                     }

@@ -4,28 +4,27 @@
 //! evaluates the rules in order of arrival, hands actions on and settles the messages. Nothing here
 //! waits for more to come: without load every message goes alone.
 
-use std::cell::OnceCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
-use uuid::Uuid;
 
+use super::Observer;
 use super::counters::Counters;
+use super::decide::{Arrival, Item};
+use super::escalation::Escalation;
 use super::key::Keyer;
 use super::recall::{Keeping, Resumed};
 use super::rules::Rules;
 use super::sampling::Sampling;
 use super::summaries::Gathering;
-use super::{Observation, Observer};
-use crate::event::{Decision, Device, Envelope, Input, Name, Prediction, StreamKey};
-use crate::model::{Caller, PredictError};
+use crate::event::{Device, Envelope, Input, Name, Prediction, StreamKey};
+use crate::model::{Caller, PredictError, Prepared};
 use crate::outbox::Outbox;
-use crate::pipeline::decode::{Decoder, pointer_text};
-use crate::pipeline::rules::{Facts, StreamRules};
+use crate::pipeline::decode::Decoder;
+use crate::pipeline::rules::StreamRules;
 use crate::pipeline::window::{Streams, Window, WindowConfig};
-use crate::summary::{Origin, Seen};
 use crate::task::{Clock, Queue};
 
 /// Messages taken at a time; their model inputs share batches.
@@ -53,6 +52,8 @@ pub(super) struct Flow {
     /// What is counted for the summaries, where there are any.
     pub gathering: Option<Gathering>,
     pub sampling: Sampling,
+    /// Where uncertain cases go for a second opinion, once it runs.
+    pub escalation: Option<Escalation>,
     pub clock: Arc<dyn Clock>,
     pub batch: Batch,
     pub progress: Arc<Progress>,
@@ -97,6 +98,8 @@ pub(super) struct Batch {
     inputs: Vec<Input>,
     from: Vec<(usize, StreamKey)>,
     results: Vec<Result<Prediction, PredictError>>,
+    /// What the model was given, by place, where a second opinion is asked for on that.
+    kept: Vec<(usize, Prepared)>,
 }
 
 impl Batch {
@@ -104,6 +107,7 @@ impl Batch {
         self.inputs.clear();
         self.from.clear();
         self.results.clear();
+        self.kept.clear();
     }
 }
 
@@ -114,7 +118,10 @@ impl Flow {
         while self.wait_for_room() && queue.pop_into(&mut envelopes, BATCH) {
             self.progress.in_hand.store(envelopes.len(), Ordering::Relaxed);
             // A bug met by one message must not end the pipeline for all that follow.
-            let outcome = catch_unwind(AssertUnwindSafe(|| self.process(&envelopes)));
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                self.process(&envelopes);
+                self.amend();
+            }));
             if outcome.is_err() {
                 let now = self.clock.now();
                 self.counters.error(
@@ -229,15 +236,24 @@ impl Flow {
         }
         self.step();
         let mut batch = std::mem::take(&mut self.batch);
-        self.caller.predict(&batch.inputs, &mut batch.results);
+        let escalation = self.escalation.as_ref();
+        let wanted = |prediction: &Prediction| {
+            escalation.is_some_and(|escalation| escalation.wants_tensor(prediction))
+        };
+        let Batch { inputs, results, kept, .. } = &mut batch;
+        self.caller.predict_keeping(inputs, results, wanted, kept);
         self.counters.inferences(batch.inputs.len());
         let ran = batch.from.iter().zip(&batch.inputs).zip(batch.results.drain(..));
-        for (((index, stream), input), result) in ran {
+        let mut kept = batch.kept.drain(..).peekable();
+        for (place, (((index, stream), input), result)) in ran.enumerate() {
+            let prepared = kept.next_if(|(of, _)| *of == place).map(|(_, prepared)| prepared);
+            let item = Item { stream, input, prepared };
             match result {
-                Ok(prediction) => self.decide(rules, &arrivals[*index], stream, input, prediction),
+                Ok(prediction) => self.decide(rules, &arrivals[*index], item, prediction),
                 Err(error) => self.counters.error(error.kind(), &error, self.clock.now()),
             }
         }
+        drop(kept);
         let now = self.clock.now();
         let arrived = batch.from.iter().map(|(index, _)| arrivals[*index].envelope.received_at);
         self.counters.latencies(arrived.map(|at| now.duration_since(at)));
@@ -249,105 +265,5 @@ impl Flow {
         let window = &self.window;
         let now = self.clock.now();
         self.streams.get_or_insert_with(key, now, || StreamState::new(window.as_ref()))
-    }
-
-    /// Evaluates the rules on one prediction and hands on what they do.
-    fn decide(
-        &mut self,
-        rules: &Rules,
-        arrival: &Arrival<'_>,
-        stream: &StreamKey,
-        input: &Input,
-        prediction: Prediction,
-    ) {
-        let envelope = arrival.envelope;
-        let now = self.clock.now();
-        let prediction = Arc::new(prediction);
-        let package = self.caller.model().package();
-        let window = &self.window;
-        let state =
-            self.streams.get_or_insert_with(stream, now, || StreamState::new(window.as_ref()));
-        let facts = Facts {
-            prediction: &prediction,
-            stream,
-            topic: &envelope.topic,
-            device: &self.device,
-            now: self.clock.wall(),
-            model: &package.name,
-            version: package.version,
-        };
-        let outcome = rules.set.evaluate(&facts, &mut state.rules, now);
-        for error in &outcome.errors {
-            self.counters.error("rule", error, now);
-        }
-        let latency = now.duration_since(envelope.received_at);
-        let mut fired = Vec::new();
-        for rule in &outcome.fired {
-            let Some(name) = rules.set.name(*rule) else { continue };
-            fired.push(name.clone());
-            let id = arrival.publisher_id(self.id.as_deref());
-            let decision = Arc::new(Decision {
-                id: Uuid::now_v7(),
-                origin: id.map(|id| format!("{id}:{}:{name}", self.name)),
-                pipeline: self.name.clone(),
-                rule: name.clone(),
-                stream: stream.clone(),
-                at: facts.now,
-                prediction: Arc::clone(&prediction),
-                model: package.name.clone(),
-                version: package.version,
-                engine: self.caller.model().status().kind.as_str(),
-                latency_us: u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
-                redelivered: envelope.redelivered && id.is_none(),
-            });
-            self.counters.decision();
-            if let Err(error) = rules.dispatch(&decision, envelope) {
-                self.counters.error("action", &error, now);
-            }
-            if let Err(error) = rules.record(&decision, envelope) {
-                self.counters.error("record", &error, now);
-            }
-        }
-        let seen = Seen { input, prediction: &prediction, latency, fired: &fired };
-        if let Some(gathering) = &self.gathering {
-            gathering.add(&envelope.topic, &self.device, &seen);
-        }
-        if !self.sampling.is_empty() {
-            let (pipeline, payload) = (&self.name, &envelope.payload);
-            let (model, version) = (&package.name, package.version);
-            let from = Origin { pipeline, stream, model, version, payload };
-            let id = arrival.publisher_id(self.id.as_deref());
-            self.sampling.take(&seen, from, envelope, id, facts.now);
-        }
-        if let Some(observe) = &self.observer {
-            observe(&Observation {
-                pipeline: &self.name,
-                stream,
-                id: arrival.publisher_id(self.id.as_deref()),
-                prediction: &prediction,
-            });
-        }
-    }
-}
-
-/// A message at hand, and its publisher's name for it once somebody asked.
-struct Arrival<'a> {
-    envelope: &'a Envelope,
-    id: OnceCell<Option<Arc<str>>>,
-}
-
-impl<'a> Arrival<'a> {
-    fn new(envelope: &'a Envelope) -> Self {
-        Self { envelope, id: OnceCell::new() }
-    }
-
-    /// From the payload where the input says so, otherwise the MQTT 5 user property. A message may hold
-    /// thousands of windows: its payload is read for this once.
-    fn publisher_id(&self, pointer: Option<&str>) -> Option<&str> {
-        let find = || match pointer {
-            Some(pointer) => pointer_text(&self.envelope.payload, pointer).map(Into::into),
-            None => self.envelope.id.clone(),
-        };
-        self.id.get_or_init(find).as_deref()
     }
 }

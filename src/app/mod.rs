@@ -1,12 +1,15 @@
 //! The one room that knows who feeds whom: builds everything from a checked configuration, starts it,
 //! changes it while it runs, and drains it.
 
+mod amend;
 mod build;
 mod check;
 mod clouds;
 pub mod config;
 mod connection;
 mod counters;
+mod decide;
+mod escalation;
 mod flow;
 mod key;
 mod memory;
@@ -14,6 +17,7 @@ mod movement;
 mod pipeline;
 mod recall;
 mod reload;
+mod report;
 mod rules;
 mod sampling;
 mod standing;
@@ -34,12 +38,13 @@ use self::build::Workshop;
 use self::clouds::Clouds;
 use self::config::{Config, Problems};
 use self::connection::Connection;
-use self::pipeline::Pipeline;
+use self::pipeline::{OnTheirWay, Pipeline};
 use self::recall::Recalled;
+use self::report::{log_counts, log_escalation};
 use self::standing::Standing;
 use self::summaries::Summaries;
 use crate::action;
-use crate::api::{Api, ApiConfig, Counts, PipelineStatus, Shown, View};
+use crate::api::{Api, ApiConfig, PipelineStatus, Shown, View};
 use crate::broker::{Broker, BrokerConfig};
 use crate::event::{Device, Name, Prediction, StreamKey};
 use crate::ingest::Route;
@@ -223,14 +228,15 @@ impl App {
         let mut stopping = self.retiring;
         for (name, pipeline) in self.pipelines {
             stopping.spawn("drain", async move {
-                let counters = pipeline.counters();
-                let rest = pipeline.stop(deadline).await;
+                let (counters, escalated) = (pipeline.counters(), pipeline.escalated());
+                let rest = pipeline.stop(deadline, OnTheirWay::Awaited).await;
                 let messages = rest.messages.len() + rest.in_hand;
                 if messages > 0 {
                     tracing::warn!(pipeline = %name, messages, "not decided in time; they come again");
                 }
                 send_off(&name, rest.actions, end.saturating_duration_since(SystemClock.now())).await;
                 log_counts(&name, &counters.read());
+                log_escalation(&name, escalated.as_deref());
             });
         }
         stopping.drain(deadline + GOODBYE).await;
@@ -283,34 +289,6 @@ impl App {
     /// How often [`App::log_counts`] wants to be called.
     pub fn report_every(&self) -> Duration {
         self.config.log.every.0.max(Duration::from_secs(1))
-    }
-
-    /// Writes every pipeline's counters to the log, and what is degraded.
-    pub fn log_counts(&self) {
-        for (name, pipeline) in &self.pipelines {
-            log_counts(name, &pipeline.counters().read());
-            for action in pipeline.action_counts() {
-                tracing::info!(pipeline = %name, ?action, "action counts");
-            }
-            if let Some(reason) = pipeline.problem() {
-                tracing::warn!(pipeline = %name, "degraded: {reason}");
-            }
-        }
-        if let Some(broker) = &self.broker {
-            broker.log();
-        }
-        if let Some(api) = &self.api {
-            api.log();
-        }
-        if let Some(outbox) = self.outbox() {
-            log_outbox(&outbox);
-        }
-        self.clouds.log();
-        for (name, connection) in &self.connections {
-            if let Some(reason) = connection.problem() {
-                tracing::warn!(connection = %name, "degraded: {reason}");
-            }
-        }
     }
 
     /// Tells every connection which messages go where.
@@ -368,28 +346,4 @@ async fn send_off(name: &Name, actions: Option<action::Running>, deadline: Durat
     if lost > 0 {
         tracing::error!(pipeline = %name, actions = lost, "decided, but not carried out in time");
     }
-}
-
-fn log_outbox(status: &outbox::Status) {
-    let stored: u64 = status.stored.values().map(|amount| amount.records).sum();
-    let outbox::Status { written, dropped, refused, waiting, .. } = status;
-    tracing::info!(stored, written, dropped, refused, waiting, "outbox");
-    if let Some(reason) = &status.problem {
-        tracing::warn!("the outbox is degraded: {reason}");
-    }
-}
-
-fn log_counts(name: &Name, counts: &Counts) {
-    let millis = |seconds: Option<f64>| seconds.map(|s| (s * 1e5).round() / 1e2);
-    tracing::info!(
-        pipeline = %name,
-        messages = counts.messages,
-        inferences = counts.inferences,
-        decisions = counts.decisions,
-        dropped = counts.dropped,
-        errors = ?counts.errors,
-        p50_ms = millis(counts.p50),
-        p99_ms = millis(counts.p99),
-        "counts"
-    );
 }

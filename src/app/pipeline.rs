@@ -10,6 +10,7 @@ use super::build::{BuildError, Parts, Workshop};
 use super::config::{InputConfig, PipelineConfig, Problems};
 use super::connection::Connection;
 use super::counters::Counters;
+use super::escalation::Escalating;
 use super::flow::{Batch, Flow};
 use super::key::Keyer;
 use super::recall::{Keeping, Resumed};
@@ -17,7 +18,8 @@ use super::rules::Rules;
 use super::sampling::Sampling;
 use super::summaries::{Gathering, Source};
 use super::thread::Thread;
-use crate::action::{self, ActionConfig, ActionCounts};
+use crate::action::escalate::Tally;
+use crate::action::{self, ActionCounts};
 use crate::api::{Counts, PipelineStatus};
 use crate::event::{Device, Envelope, Name};
 use crate::ingest::{Route, RouteCounters, hold_capacity};
@@ -26,7 +28,7 @@ use crate::mqtt::{ConnectionConfig, QoS};
 use crate::outbox::Outbox;
 use crate::pipeline::window::Streams;
 use crate::summary::Gatherer;
-use crate::task::{Queue, WhenFull};
+use crate::task::{Clock, Queue, SystemClock, WhenFull};
 
 /// Both places where a pipeline is counted: before its queue and behind it.
 #[derive(Debug)]
@@ -88,24 +90,16 @@ struct Running {
     outbox: Option<Outbox>,
     rules: Arc<ArcSwap<Rules>>,
     actions: action::Running,
+    escalating: Option<Escalating>,
 }
 
-impl PipelineConfig {
-    /// The connection that its messages come from.
-    pub(super) fn connection(&self) -> &Name {
-        let InputConfig::Mqtt(input) = &self.input;
-        &input.broker
-    }
-
-    /// Every connection that it needs: for its input and for what its rules publish.
-    pub(super) fn connections(&self) -> impl Iterator<Item = &Name> {
-        let actions = self.rule.values().flat_map(|rule| &rule.actions);
-        let published = actions.filter_map(|action| match action {
-            ActionConfig::Publish(publish) => Some(&publish.broker),
-            _ => None,
-        });
-        std::iter::once(self.connection()).chain(published)
-    }
+/// What becomes of the second opinions that are on their way when a pipeline stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnTheirWay {
+    /// They are waited for: it is the end.
+    Awaited,
+    /// They are abandoned: a successor waits.
+    Abandoned,
 }
 
 impl Pipeline {
@@ -171,6 +165,7 @@ impl Pipeline {
             keeping: Keeping::new(name, workshop.outbox.clone()),
             gathering,
             sampling,
+            escalation: None,
             clock: Arc::clone(&workshop.clock),
             batch: Batch::default(),
             progress: Arc::default(),
@@ -199,7 +194,7 @@ impl Pipeline {
 
     fn launch(
         &self,
-        flow: Flow,
+        mut flow: Flow,
         name: &Name,
         connections: &BTreeMap<Name, Connection>,
     ) -> Result<Running, String> {
@@ -210,8 +205,12 @@ impl Pipeline {
         flow.rules.store(Arc::new(rules));
         let (rules, device) = (Arc::clone(&flow.rules), Arc::clone(&flow.device));
         let model = Arc::clone(flow.caller.model());
+        let start = |config| Escalating::start(config, name, &model, Arc::clone(&self.queue));
+        let (escalating, escalation) =
+            self.config.escalate.as_ref().map(start).transpose()?.unzip();
+        flow.escalation = escalation;
         let thread = Thread::spawn(name, flow, Arc::clone(&self.queue))?;
-        Ok(Running { thread, model, device, outbox, rules, actions })
+        Ok(Running { thread, model, device, outbox, rules, actions, escalating })
     }
 
     /// What it goes on with after the start, as long as it is not started.
@@ -338,6 +337,16 @@ impl Pipeline {
         }
     }
 
+    /// What becomes of its uncertain cases, counted on, even when the pipeline is no more.
+    pub(super) fn escalated(&self) -> Option<Arc<Tally>> {
+        match &self.state {
+            State::Running(Running { escalating: Some(escalating), .. }) => {
+                Some(Arc::clone(escalating.tally()))
+            }
+            State::Running(_) | State::Degraded(_) | State::Built(_) => None,
+        }
+    }
+
     fn model(&self) -> Option<&Arc<Model>> {
         match &self.state {
             State::Running(running) => Some(&running.model),
@@ -366,16 +375,25 @@ impl Pipeline {
             counts: self.counters().read(),
             latency: self.counters.latency(),
             actions: self.action_counts(),
+            escalation: self.escalated().map(|tally| tally.status()),
         }
     }
 
     /// Works off what is queued, until `deadline` has passed.
-    pub(super) async fn stop(self, deadline: Duration) -> Rest {
+    pub(super) async fn stop(self, deadline: Duration, opinions: OnTheirWay) -> Rest {
         let State::Running(running) = self.state else {
             return Rest { messages: self.queue.close_and_take(), in_hand: 0, actions: None };
         };
+        let start = SystemClock.now();
+        if let (Some(escalating), OnTheirWay::Awaited) = (&running.escalating, opinions) {
+            escalating.settle(deadline / 2).await;
+        }
         self.queue.close();
-        let in_hand = running.thread.finish(deadline).await;
+        let in_hand =
+            running.thread.finish(deadline.saturating_sub(SystemClock.now() - start)).await;
+        if let Some(escalating) = running.escalating {
+            escalating.stop().await;
+        }
         // In time or not: what is in the queue now, nobody takes any more.
         Rest { messages: self.queue.close_and_take(), in_hand, actions: Some(running.actions) }
     }

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::clouds::Site;
 use super::config::{Config, Problem, Problems};
-use super::pipeline::Pipeline;
+use super::pipeline::{OnTheirWay, Pipeline};
 use super::standing::Standing;
 use super::{App, GOODBYE, StartError, send_off, start_api};
 use crate::event::Name;
@@ -153,7 +153,10 @@ impl App {
             let stopped = stopped.clone();
             stopping.spawn("stop", async move {
                 // The receiver outlives the group.
-                let _received = stopped.send((name, pipeline.stop(drain).await)).await.is_ok();
+                let _received = stopped
+                    .send((name, pipeline.stop(drain, OnTheirWay::Abandoned).await))
+                    .await
+                    .is_ok();
             });
         }
         drop(stopped);

@@ -36,10 +36,12 @@ impl Rules {
             connections.iter().map(|(name, found)| (name.clone(), found.link().clone())).collect();
         let rules: Vec<_> =
             config.rule.iter().map(|(name, rule)| (name.clone(), rule.actions.clone())).collect();
+        let amendments = config.escalate.as_ref().map_or(&[][..], |escalate| &escalate.actions);
         let (actions, couriers) =
-            Actions::build(&rules, Arc::clone(device), &links, config.actions.queue).map_err(
-                |errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
-            )?;
+            Actions::build(&rules, amendments, Arc::clone(device), &links, config.actions.queue)
+                .map_err(|errors| {
+                    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+                })?;
         let unrecorded = config.rule.iter().filter(|(_, rule)| !rule.record);
         let unrecorded = unrecorded.map(|(name, _)| name.clone()).collect();
         let rules = Self { set, actions: Some(actions), outbox: outbox.cloned(), unrecorded };
@@ -61,12 +63,19 @@ impl Rules {
         let Decision { pipeline, rule, stream, .. } = &**decision;
         tracing::debug!(%pipeline, %rule, %stream, "decision");
         let Some(actions) = &self.actions else { return Ok(()) };
-        let cause = Cause {
-            topic: &envelope.topic,
-            correlation: envelope.correlation.as_ref(),
-            traceparent: envelope.traceparent.as_ref(),
-        };
-        actions.dispatch(decision, cause)
+        actions.dispatch(decision, cause(envelope))
+    }
+
+    /// The same with the amendment of a decision: what `[pipeline.NAME.escalate]` does.
+    pub(super) fn dispatch_amendment(
+        &self,
+        amendment: &Arc<Decision>,
+        envelope: &Envelope,
+    ) -> Result<(), RenderError> {
+        let Decision { pipeline, rule, stream, .. } = &**amendment;
+        tracing::debug!(%pipeline, %rule, %stream, "amendment");
+        let Some(actions) = &self.actions else { return Ok(()) };
+        actions.dispatch_amendment(amendment, cause(envelope))
     }
 
     /// Puts a decision into the outbox, if its rule is recorded: the message is not acknowledged before
@@ -86,5 +95,13 @@ impl Rules {
     /// What became of the actions so far.
     pub(super) fn action_counts(&self) -> Vec<ActionCounts> {
         self.actions.as_ref().map(Actions::counts).unwrap_or_default()
+    }
+}
+
+fn cause(envelope: &Envelope) -> Cause<'_> {
+    Cause {
+        topic: &envelope.topic,
+        correlation: envelope.correlation.as_ref(),
+        traceparent: envelope.traceparent.as_ref(),
     }
 }

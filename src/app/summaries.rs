@@ -16,7 +16,7 @@ use crate::model::Model;
 use crate::outbox::{Draft, Kind, Outbox};
 use crate::package::Package;
 use crate::summary::{Baseline, Board, Contents, Gatherer, Schedule, Seen, Span, SummaryConfig};
-use crate::task::{BreakerState, Clock, WhenFull};
+use crate::task::{Clock, WhenFull};
 
 /// What a pipeline's thread counts with.
 #[derive(Debug)]
@@ -41,6 +41,12 @@ impl Gathering {
     pub(super) fn add(&self, topic: &Topic, device: &Device, seen: &Seen<'_>) {
         let group = self.group.as_ref().and_then(|group| group.key(topic, device).ok());
         self.gatherer.add(group.as_ref(), self.baseline.as_ref(), seen);
+    }
+
+    /// A rule fired on an earlier message of this topic.
+    pub(super) fn fired_late(&self, topic: &Topic, device: &Device, rule: &Name) {
+        let group = self.group.as_ref().and_then(|group| group.key(topic, device).ok());
+        self.gatherer.fired_late(group.as_ref(), rule);
     }
 }
 
@@ -242,11 +248,7 @@ impl<'a> Health<'a> {
         let pipelines = view.pipelines.iter();
         let connections = view.connections.iter();
         let clouds = view.clouds.iter().map(|(name, cloud)| {
-            let breaker = match cloud.breaker {
-                BreakerState::Closed => "closed",
-                BreakerState::Open => "open",
-                BreakerState::HalfOpen => "half_open",
-            };
+            let breaker = cloud.breaker.as_str();
             (name, CloudHealth { breaker, problem: cloud.problem.as_deref() })
         });
         Self {

@@ -47,6 +47,23 @@ impl Envelope {
         (rest, ack)
     }
 
+    /// What is left of it for what comes later: where it came from and what is handed on, without its bytes,
+    /// and with nobody waiting.
+    #[must_use]
+    pub fn trace(&self) -> Self {
+        // No share of the acknowledgement: one that is dropped unsettled makes the message come again.
+        Self {
+            topic: self.topic.clone(),
+            payload: Arc::default(),
+            received_at: self.received_at,
+            id: self.id.clone(),
+            correlation: self.correlation.clone(),
+            traceparent: self.traceparent.clone(),
+            redelivered: self.redelivered,
+            ack: Ack::none(),
+        }
+    }
+
     /// The same message for one more pipeline.
     #[must_use]
     pub fn share(&self) -> Self {
@@ -98,5 +115,40 @@ impl fmt::Debug for Topic {
 impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// A trace that held a share of the acknowledgement made every message come twice.
+    #[test]
+    fn a_trace_has_no_part_in_the_acknowledgement() {
+        let settled = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&settled);
+        let ack = Ack::new(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
+        #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+        let received_at = Instant::now();
+        let envelope = Envelope {
+            topic: Topic::new("a/b"),
+            payload: (*b"bytes").into(),
+            received_at,
+            id: Some("7".into()),
+            correlation: None,
+            traceparent: None,
+            redelivered: true,
+            ack,
+        };
+        let trace = envelope.trace();
+        assert!(trace.payload.is_empty() && trace.redelivered);
+        assert_eq!((&trace.topic, trace.id.as_deref()), (&envelope.topic, Some("7")));
+        drop(trace);
+        envelope.ack.settle();
+        assert_eq!(settled.load(Ordering::Relaxed), 1);
     }
 }

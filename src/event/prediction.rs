@@ -47,6 +47,25 @@ pub enum Prediction {
     },
 }
 
+impl Prediction {
+    /// The scores that it has: of the best class, of the whole input, or of each detection.
+    pub fn scores(&self) -> impl Iterator<Item = f32> {
+        let (one, many) = match self {
+            Self::Classification { score, .. } | Self::Anomaly { score } => (Some(*score), &[][..]),
+            Self::Detection { detections } => (None, &detections[..]),
+            Self::Regression { .. } | Self::Embedding { .. } | Self::Tensor { .. } => {
+                (None, &[][..])
+            }
+        };
+        one.into_iter().chain(many.iter().map(|detection| detection.score))
+    }
+
+    /// One of its scores lies in the band, its ends included: neither yes nor no.
+    pub fn is_uncertain(&self, [low, high]: [f32; 2]) -> bool {
+        self.scores().any(|score| (low..=high).contains(&score))
+    }
+}
+
 /// One object in a picture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Detection {

@@ -117,6 +117,15 @@ impl Tensor {
         }
     }
 
+    /// Item `index` along the first dimension, which stays and is 1; `None` where there is none.
+    pub fn item(&self, index: usize) -> Option<Self> {
+        let (items, rest) = self.shape.split_first()?;
+        let size = self.data.len().checked_div(*items)?;
+        let data = self.data.slice(index.checked_mul(size)?, size)?;
+        let shape = std::iter::once(1).chain(rest.iter().copied()).collect();
+        Some(Self { shape, data })
+    }
+
     /// The tensor `count` times over along its first dimension.
     pub fn repeat(&self, count: usize) -> Result<Self, TensorError> {
         let mut shape = self.shape.clone();
@@ -194,6 +203,12 @@ macro_rules! for_each_dtype {
             /// The element type.
             pub fn dtype(&self) -> DType {
                 match self { $(Self::$variant(_) => DType::$variant,)* }
+            }
+
+            /// `count` elements from the one at `start` on, where they are there.
+            fn slice(&self, start: usize, count: usize) -> Option<Self> {
+                let end = start.checked_add(count)?;
+                match self { $(Self::$variant(values) => Some(Self::$variant(values.get(start..end)?.to_vec())),)* }
             }
 
             /// The elements `count` times over.
@@ -290,6 +305,15 @@ impl FromStr for DType {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_item_is_cut_out_of_a_batch() {
+        let batch = Tensor::new(vec![2, 3], (0_i16..6).collect::<Vec<_>>()).expect("tensor");
+        assert_eq!(batch.item(1), Tensor::new(vec![1, 3], vec![3_i16, 4, 5]).ok());
+        assert_eq!(batch.item(2), None);
+        assert_eq!(Tensor::default().item(0), None);
+        assert_eq!(Tensor::new(vec![], vec![1_u8]).expect("scalar").item(0), None);
+    }
 
     #[test]
     fn a_tensor_is_as_large_as_its_shape() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::translate::Translator;
-use super::{Model, PredictError};
+use super::{Model, PredictError, Prepared};
 use crate::engine::{InferError, Port};
 use crate::event::{Input, Prediction, Tensor};
 use crate::pipeline::preprocess::PrepareError;
@@ -50,6 +50,18 @@ impl Caller {
         inputs: &[Input],
         answers: &mut Vec<Result<Prediction, PredictError>>,
     ) {
+        self.predict_keeping(inputs, answers, |_| false, &mut Vec::new());
+    }
+
+    /// The same, and adds to `kept` what the model was given where its answer is wanted, with its place among the
+    /// answers.
+    pub fn predict_keeping(
+        &mut self,
+        inputs: &[Input],
+        answers: &mut Vec<Result<Prediction, PredictError>>,
+        wanted: impl Fn(&Prediction) -> bool,
+        kept: &mut Vec<(usize, Prepared)>,
+    ) {
         answers.clear();
         for chunk in inputs.chunks(self.max_batch()) {
             self.places.clear();
@@ -66,7 +78,7 @@ impl Caller {
             }
             debug_assert_eq!(self.translator.len(), self.places.len());
             if !self.places.is_empty() {
-                self.run(answers);
+                self.run(answers, &wanted, kept);
             }
         }
     }
@@ -78,13 +90,25 @@ impl Caller {
         answers.pop().unwrap_or_else(|| Err(PredictError::Infer(InferError::Stopped.into())))
     }
 
-    fn run(&mut self, answers: &mut [Result<Prediction, PredictError>]) {
+    fn run(
+        &mut self,
+        answers: &mut [Result<Prediction, PredictError>],
+        wanted: impl Fn(&Prediction) -> bool,
+        kept: &mut Vec<(usize, Prepared)>,
+    ) {
         self.inputs.push(self.translator.take());
         let ran = self.port.infer(&self.inputs, &mut self.outputs);
         match ran {
             Ok(()) => {
                 for (item, place) in self.places.iter().enumerate() {
-                    answers[*place] = self.translator.interpret(item, &self.inputs, &self.outputs);
+                    let answer = self.translator.interpret(item, &self.inputs, &self.outputs);
+                    if answer.as_ref().is_ok_and(&wanted)
+                        && let Some(tensor) = self.inputs.first().and_then(|all| all.item(item))
+                    {
+                        let placement = self.translator.placement(item);
+                        kept.push((*place, Prepared { tensor, placement }));
+                    }
+                    answers[*place] = answer;
                 }
             }
             Err(error) => {

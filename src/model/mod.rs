@@ -13,6 +13,7 @@ mod error;
 mod golden;
 mod measure;
 mod models;
+mod second;
 mod served;
 mod status;
 mod translate;
@@ -24,6 +25,7 @@ pub use error::{ModelError, PredictError, Refusal};
 pub use golden::GoldenResult;
 pub use measure::{Timing, measure};
 pub use models::Models;
+pub use second::{Prepared, Reader};
 pub use served::Model;
 pub use status::{EngineStatus, label};
 

@@ -4,7 +4,7 @@ use super::{ModelError, PredictError};
 use crate::event::{Input, Prediction, Tensor};
 use crate::package::Package;
 use crate::pipeline::postprocess::Interpreter;
-use crate::pipeline::preprocess::{Batch, PrepareError, Preparer};
+use crate::pipeline::preprocess::{Batch, Placement, PrepareError, Preparer};
 
 /// Preparation and interpretation for one caller, with its buffers.
 #[derive(Debug)]
@@ -47,6 +47,16 @@ impl Translator {
         Ok(Self { preparer, batch, interpreter, most })
     }
 
+    /// What gives the answers their meaning, alone.
+    pub(super) fn into_interpreter(self) -> Interpreter {
+        self.interpreter
+    }
+
+    /// Where item `item` of the batch that was taken last was in its source.
+    pub(super) fn placement(&self, item: usize) -> Placement {
+        self.batch.placements()[item]
+    }
+
     /// Inputs that share one run at most.
     pub(super) fn max_batch(&self) -> usize {
         self.most
@@ -79,7 +89,6 @@ impl Translator {
         inputs: &[Tensor],
         outputs: &[Tensor],
     ) -> Result<Prediction, PredictError> {
-        let placement = &self.batch.placements()[item];
-        Ok(self.interpreter.interpret(item, inputs, outputs, placement)?)
+        Ok(self.interpreter.interpret(item, inputs, outputs, &self.placement(item))?)
     }
 }

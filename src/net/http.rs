@@ -28,7 +28,7 @@ use tokio_rustls::TlsConnector;
 
 use super::{NetError, TlsFiles, Url};
 
-/// The largest answer that is read, in bytes.
+/// The largest answer that is read, in bytes, where nothing else is asked for.
 pub const MAX_REPLY: usize = 64 << 10;
 
 /// No server is obeyed when it asks for more patience than this.
@@ -44,6 +44,7 @@ pub struct HttpClient {
     tls: Tls,
     proxy: Option<Url>,
     timeout: Duration,
+    max_reply: usize,
     idle: Mutex<Option<(Instant, Live)>>,
 }
 
@@ -66,7 +67,7 @@ pub struct Reply {
     pub retry_after: Option<Duration>,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body, at most [`MAX_REPLY`] bytes, or why it could not be read; the status is good either way.
+    /// The body, within the limit of the client, or why it could not be read; the status is good either way.
     pub body: Result<Bytes, HttpError>,
 }
 
@@ -124,10 +125,12 @@ pub enum HttpError {
         source: hyper::Error,
     },
     /// The answer is over the limit.
-    #[error("{host} answered with more than {MAX_REPLY} bytes")]
+    #[error("{host} answered with more than {most} bytes")]
     TooLarge {
         /// Host and port.
         host: String,
+        /// The limit.
+        most: usize,
     },
 }
 
@@ -199,7 +202,14 @@ impl HttpClient {
     }
 
     const fn with(tls: Tls, timeout: Duration) -> Self {
-        Self { tls, proxy: None, timeout, idle: Mutex::new(None) }
+        Self { tls, proxy: None, timeout, max_reply: MAX_REPLY, idle: Mutex::new(None) }
+    }
+
+    /// The same client, which reads answers of up to so many bytes.
+    #[must_use]
+    pub fn reading(mut self, max_reply: usize) -> Self {
+        self.max_reply = max_reply;
+        self
     }
 
     /// The same client behind an HTTP proxy: TLS goes through a tunnel (`CONNECT`), so that the proxy sees
@@ -226,7 +236,7 @@ impl HttpClient {
         *request.uri_mut() = if self.proxy.is_some() && !url.is_tls() {
             url.uri().clone()
         } else {
-            url.path().parse().unwrap_or_default()
+            url.path_and_query().parse().unwrap_or_default()
         };
         *request.headers_mut() = headers;
         if let Ok(host) = HeaderValue::from_str(url.authority()) {
@@ -238,7 +248,8 @@ impl HttpClient {
         let sent = timeout_at(deadline, self.send(url, request));
         let (mut live, response) = sent.await.map_err(|_| late())??;
         let (head, body) = response.into_parts();
-        let body = timeout_at(deadline, live.driver.alongside(read(url, body))).await;
+        let body =
+            timeout_at(deadline, live.driver.alongside(read(url, body, self.max_reply))).await;
         let body = body.unwrap_or_else(|_| Err(late()));
         if body.is_ok() && live.driver.0.is_some() {
             *self.idle.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -342,12 +353,12 @@ fn key(url: &Url) -> (bool, String, u16) {
     (url.is_tls(), url.host().to_owned(), url.port())
 }
 
-async fn read(url: &Url, body: Incoming) -> Result<Bytes, HttpError> {
-    match Limited::new(body, MAX_REPLY).collect().await {
+async fn read(url: &Url, body: Incoming, most: usize) -> Result<Bytes, HttpError> {
+    match Limited::new(body, most).collect().await {
         Ok(whole) => Ok(whole.to_bytes()),
         Err(error) => Err(match error.downcast::<hyper::Error>() {
             Ok(source) => HttpError::Exchange { host: url.to_string(), source: *source },
-            Err(_limit) => HttpError::TooLarge { host: url.to_string() },
+            Err(_limit) => HttpError::TooLarge { host: url.to_string(), most },
         }),
     }
 }

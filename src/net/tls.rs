@@ -9,6 +9,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 
+use super::Problem;
+
 /// No certificate or key file is larger; a CA bundle of a whole system is under 300 KiB.
 const LARGEST_PEM: u64 = 1 << 20;
 
@@ -58,6 +60,54 @@ pub enum NetError {
     /// The files are well-formed but do not work together.
     #[error("TLS cannot be set up")]
     Rejected(#[from] rustls::Error),
+}
+
+impl TlsConfig {
+    /// One half of a client certificate without the other.
+    pub fn half_identity(&self) -> Vec<Problem> {
+        let halves = [
+            ("cert_file", &self.cert_file, "key_file", &self.key_file),
+            ("key_file", &self.key_file, "cert_file", &self.cert_file),
+        ];
+        let halves =
+            halves.into_iter().filter(|(_, file, _, other)| file.is_some() && other.is_none());
+        halves
+            .map(|(given, _, missing, _)| {
+                Problem::new(missing, format!("is missing; {given} needs it"))
+            })
+            .collect()
+    }
+
+    /// What does not go with `http://`: every file.
+    pub fn out_of_place(&self) -> Vec<Problem> {
+        let files = [
+            ("ca_file", &self.ca_file),
+            ("cert_file", &self.cert_file),
+            ("key_file", &self.key_file),
+        ];
+        let named = files.into_iter().filter(|(_, file)| file.is_some());
+        named
+            .map(|(key, _)| Problem::new(key, "is for https:// alone; change url or remove it"))
+            .collect()
+    }
+
+    /// The key that an error is told at.
+    pub fn key_of(&self, error: &NetError) -> &'static str {
+        match error {
+            NetError::Unreadable { path, .. } | NetError::Unexpected { path, .. } => {
+                if Some(path) == self.ca_file.as_ref() {
+                    "ca_file"
+                } else if Some(path) == self.cert_file.as_ref() {
+                    "cert_file"
+                } else {
+                    "key_file"
+                }
+            }
+            NetError::HalfAnIdentity { missing, .. } => missing,
+            NetError::NoRoots => "ca_file",
+            NetError::Rejected(_) => "url",
+        }
+    }
 }
 
 /// A client configuration for TLS 1.2 and 1.3 whose first key exchange group is the post-quantum

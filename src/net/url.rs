@@ -104,7 +104,7 @@ impl Url {
     }
 
     /// What stands in the request line.
-    pub(super) fn path(&self) -> &str {
+    pub fn path_and_query(&self) -> &str {
         self.uri.path_and_query().map_or("/", PathAndQuery::as_str)
     }
 }
@@ -126,9 +126,9 @@ mod tests {
     fn addresses_are_read_and_refused_with_a_reason() {
         let url = Url::parse("https://example.com/a?b=c", false).expect("address");
         assert_eq!((url.host(), url.port(), url.is_tls()), ("example.com", 443, true));
-        assert_eq!((url.path(), url.authority()), ("/a?b=c", "example.com"));
+        assert_eq!((url.path_and_query(), url.authority()), ("/a?b=c", "example.com"));
         let url = Url::parse("http://[::1]:8080", false).expect("address");
-        assert_eq!((url.host(), url.port(), url.path()), ("::1", 8080, "/"));
+        assert_eq!((url.host(), url.port(), url.path_and_query()), ("::1", 8080, "/"));
         assert_eq!(url.authority(), "[::1]:8080");
         assert_eq!(url.host_and_port(), "[::1]:8080");
         for (text, error) in [

@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use super::sketch::short;
-use crate::event::{Frame, Input, Prediction};
+use crate::event::{Frame, Input};
 use crate::package::{Quantile, Reference};
 
 /// With fewer values the index says more of chance than of drift.
@@ -143,20 +143,6 @@ impl Baseline {
                 .collect(),
         }
     }
-}
-
-/// The scores that a prediction has, as the reference counts them.
-pub(super) fn scores(prediction: &Prediction) -> impl Iterator<Item = f32> {
-    let (one, many) = match prediction {
-        Prediction::Classification { score, .. } | Prediction::Anomaly { score } => {
-            (Some(*score), &[][..])
-        }
-        Prediction::Detection { detections } => (None, &detections[..]),
-        Prediction::Regression { .. }
-        | Prediction::Embedding { .. }
-        | Prediction::Tensor { .. } => (None, &[][..]),
-    };
-    one.into_iter().chain(many.iter().map(|detection| detection.score))
 }
 
 fn pixels(frame: &Frame) -> impl Iterator<Item = &[u8]> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use sketches_ddsketch::{Config, DDSketch};
 
-use super::drift::{Baseline, Drift, Found, scores};
+use super::drift::{Baseline, Drift, Found};
 use super::sketch::Spread;
 use crate::event::{Input, Name, Prediction, StreamKey};
 
@@ -111,6 +111,16 @@ impl Gatherer {
         }
     }
 
+    /// Counts a rule that fired on what was counted before: a second opinion.
+    pub fn fired_late(&self, group: Option<&StreamKey>, rule: &Name) {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let of_group = group.and_then(|group| state.groups.get_mut(group));
+        for tally in std::iter::once(&mut state.whole).chain(of_group) {
+            *tally.decisions.entry(rule.clone()).or_default() += 1;
+        }
+    }
+
     /// What was counted so far; counting begins anew.
     pub fn take(&self) -> Contents {
         let State { whole, groups, baseline } = std::mem::take(&mut *self.lock());
@@ -157,12 +167,12 @@ impl Tally {
             }
             _ => {}
         }
-        for score in scores(seen.prediction) {
+        for score in seen.prediction.scores() {
             self.score.add(f64::from(score));
         }
         if let Some(baseline) = baseline {
             let found = self.found.get_or_insert_with(|| baseline.nothing_found());
-            scores(seen.prediction).for_each(|score| baseline.add_score(found, score));
+            seen.prediction.scores().for_each(|score| baseline.add_score(found, score));
             baseline.add_input(found, seen.input);
         }
     }

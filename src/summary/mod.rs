@@ -45,6 +45,6 @@ pub use config::{GroupConfig, SummaryConfig};
 pub use drift::{Baseline, ChannelDrift, Drift, Reading, Shift};
 pub use gather::{Contents, Gatherer, Part, Seen};
 pub use merge::{merge, mergeable};
-pub use sample::{Archive, ArchiveConfig, Origin, Quota, Sample, SampleConfig, Sampler};
+pub use sample::{Archive, ArchiveConfig, Origin, Quota, Sample, SampleConfig, Sampler, Told};
 pub use schedule::{Schedule, Span};
 pub use sketch::Spread;

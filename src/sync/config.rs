@@ -146,7 +146,7 @@ impl CloudConfig {
             (Some(_), None) => {
                 match Url::parse(self.address(), self.insecure) {
                     Err(error) => problems.push(Problem::new("url", error.to_string())),
-                    Ok(url) if url.is_tls() => problems.extend(self.half_identity()),
+                    Ok(url) if url.is_tls() => problems.extend(self.tls().half_identity()),
                     Ok(url) => problems.extend(self.clear(&url)),
                 }
                 if self.is_otlp() && self.ack == AckBy::Echo {
@@ -194,7 +194,7 @@ impl CloudConfig {
             // That one of two is not named at all is no matter of files.
             && !matches!(error, NetError::HalfAnIdentity { .. })
         {
-            problems.push(Problem::new(self.tls_key(&error), super::with_sources(&error)));
+            problems.push(Problem::new(self.tls().key_of(&error), super::with_sources(&error)));
         }
         if let Some(Err(message)) = self.token_file.as_deref().map(read_secret) {
             problems.push(Problem::new("token_file", message));
@@ -259,31 +259,9 @@ impl CloudConfig {
             .collect()
     }
 
-    fn half_identity(&self) -> Vec<Problem> {
-        let halves = [
-            ("cert_file", &self.cert_file, "key_file", &self.key_file),
-            ("key_file", &self.key_file, "cert_file", &self.cert_file),
-        ];
-        let halves =
-            halves.into_iter().filter(|(_, file, _, other)| file.is_some() && other.is_none());
-        halves
-            .map(|(given, _, missing, _)| {
-                Problem::new(missing, format!("is missing; {given} needs it"))
-            })
-            .collect()
-    }
-
     /// What does not go with `http://`.
     fn clear(&self, url: &Url) -> Vec<Problem> {
-        let files = [
-            ("ca_file", &self.ca_file),
-            ("cert_file", &self.cert_file),
-            ("key_file", &self.key_file),
-        ];
-        let named = files.into_iter().filter(|(_, file)| file.is_some());
-        let mut problems: Vec<_> = named
-            .map(|(key, _)| Problem::new(key, "is for https:// alone; change url or remove it"))
-            .collect();
+        let mut problems = self.tls().out_of_place();
         if self.is_otlp() && !self.is_trusted(url) {
             let message = "over http:// anybody on the way can say yes; use otlp+https://";
             problems.push(Problem::new("url", message));
@@ -304,23 +282,6 @@ impl CloudConfig {
             problems.push(Problem::new("proxy", message));
         }
         problems
-    }
-
-    fn tls_key(&self, error: &NetError) -> &'static str {
-        match error {
-            NetError::Unreadable { path, .. } | NetError::Unexpected { path, .. } => {
-                if Some(path) == self.ca_file.as_ref() {
-                    "ca_file"
-                } else if Some(path) == self.cert_file.as_ref() {
-                    "cert_file"
-                } else {
-                    "key_file"
-                }
-            }
-            NetError::HalfAnIdentity { missing, .. } => missing,
-            NetError::NoRoots => "ca_file",
-            NetError::Rejected(_) => "url",
-        }
     }
 }
 

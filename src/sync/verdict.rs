@@ -303,7 +303,7 @@ mod tests {
         };
         let host = || "cloud:443".to_owned();
         let broken = || HttpError::Timeout { host: host(), within: Duration::from_secs(1) };
-        let endless = || HttpError::TooLarge { host: host() };
+        let endless = || HttpError::TooLarge { host: host(), most: 1 };
         assert_eq!(with(STATUS, &[], broken()), "wait");
         assert_eq!(with(STATUS, &[], endless()), "delivered");
         assert_eq!(with(STATUS, &[("content-type", b"text/html")], endless()), "wait");

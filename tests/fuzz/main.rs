@@ -7,6 +7,7 @@
 //! A new target is a file like `decode.rs` and a line here.
 
 mod decode;
+mod escalate;
 mod mutate;
 
 mod package;

@@ -5,6 +5,7 @@ mod bad_input;
 mod cli;
 mod demo;
 mod device;
+mod escalation;
 mod jumps;
 mod models;
 mod mqtt;

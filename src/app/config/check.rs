@@ -9,6 +9,7 @@ use super::draft::{Draft, PipelineDraft};
 use super::tree::{Mistakes, join};
 use super::{InputConfig, Problem, RuleConfig};
 use crate::action::ActionConfig;
+use crate::action::escalate::EscalateConfig;
 use crate::event::{Device, Name};
 use crate::mqtt::{ConnectionConfig, QoS};
 use crate::net::read_secret;
@@ -63,7 +64,9 @@ pub(super) fn check(draft: &Draft, mistakes: &mut Mistakes<'_>) {
 pub(super) fn files<'a>(
     connections: impl Iterator<Item = (&'a Name, &'a ConnectionConfig)>,
     clouds: impl Iterator<Item = (&'a Name, &'a CloudConfig)>,
-    rules: impl Iterator<Item = (&'a Name, &'a BTreeMap<Name, RuleConfig>)>,
+    pipelines: impl Iterator<
+        Item = (&'a Name, &'a BTreeMap<Name, RuleConfig>, Option<&'a EscalateConfig>),
+    >,
 ) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (name, connection) in connections {
@@ -76,18 +79,30 @@ pub(super) fn files<'a>(
         let found = cloud.check_files().into_iter();
         problems.extend(found.map(|p| Problem::new(&format!("{key}.{}", p.key), p.message)));
     }
-    for (pipeline, rules) in rules {
-        let key = join(&join("pipeline", pipeline.as_str()), "rule");
+    for (pipeline, rules, escalate) in pipelines {
+        let pipeline = join("pipeline", pipeline.as_str());
         for (name, rule) in rules {
-            for (index, action) in rule.actions.iter().enumerate() {
-                let ActionConfig::Webhook(webhook) = action else { continue };
-                let read = webhook.token_file.as_deref().map(read_secret);
-                if let Some(Err(message)) = read {
-                    let key = join(&key, name.as_str());
-                    let key = format!("{key}.do.{index}.webhook.token_file");
-                    problems.push(Problem::new(&key, message));
-                }
-            }
+            let key = join(&join(&pipeline, "rule"), name.as_str());
+            problems.extend(webhook_files(&key, &rule.actions));
+        }
+        if let Some(escalate) = escalate {
+            let key = join(&pipeline, "escalate");
+            let found = escalate.check_files().into_iter();
+            problems.extend(found.map(|p| Problem::new(&format!("{key}.{}", p.key), p.message)));
+            problems.extend(webhook_files(&key, &escalate.actions));
+        }
+    }
+    problems
+}
+
+/// Tokens of webhooks in the `do` of a table.
+fn webhook_files(key: &str, actions: &[ActionConfig]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (index, action) in actions.iter().enumerate() {
+        let ActionConfig::Webhook(webhook) = action else { continue };
+        if let Some(Err(message)) = webhook.token_file.as_deref().map(read_secret) {
+            let key = format!("{key}.do.{index}.webhook.token_file");
+            problems.push(Problem::new(&key, message));
         }
     }
     problems
@@ -152,19 +167,38 @@ impl Site<'_> {
                 mistakes.add(&key, message);
             }
         }
-        let key = join(key, "rule");
+        if let Some(Some(escalate)) = &pipeline.escalate {
+            let key = join(key, "escalate");
+            for found in escalate.check() {
+                mistakes.add(&format!("{key}.{}", found.key), found.message);
+            }
+            for (index, action) in escalate.actions.iter().enumerate() {
+                let key = format!("{key}.do.{index}");
+                self.check_action(&key, action, levels.as_ref(), mistakes);
+            }
+        }
+        self.check_rules(&join(key, "rule"), pipeline, levels.as_ref(), mistakes);
+    }
+
+    fn check_rules(
+        &self,
+        key: &str,
+        pipeline: &PipelineDraft,
+        levels: Option<&Levels>,
+        mistakes: &mut Mistakes<'_>,
+    ) {
         for (name, condition) in &pipeline.conditions {
-            let key = join(&key, name.as_str());
+            let key = join(key, name.as_str());
             for error in RuleSet::check_without_model(name, condition) {
                 let message = format!("{}{}", error.problem, error.excerpt);
                 mistakes.add(&format!("{key}.{}", error.field), message);
             }
         }
         for (name, rule) in &pipeline.rule {
-            let key = join(&key, name.as_str());
+            let key = join(key, name.as_str());
             for (index, action) in rule.actions.iter().enumerate() {
                 let key = format!("{key}.do.{index}");
-                self.check_action(&key, action, levels.as_ref(), mistakes);
+                self.check_action(&key, action, levels, mistakes);
             }
         }
     }

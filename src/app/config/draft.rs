@@ -12,6 +12,7 @@ use super::{
     ActionsConfig, Config, DeviceConfig, InputConfig, LogConfig, PipelineConfig, QueueConfig,
     RuleConfig, ShutdownConfig,
 };
+use crate::action::escalate::EscalateConfig;
 use crate::api::ApiConfig;
 use crate::broker::BrokerConfig;
 use crate::event::{KeyTemplate, Name};
@@ -55,6 +56,7 @@ pub(super) struct PipelineDraft {
     pub actions: Option<ActionsConfig>,
     pub summary: Option<GroupConfig>,
     pub sample: Option<BTreeMap<Name, SampleConfig>>,
+    pub escalate: Option<Option<EscalateConfig>>,
     pub rule: BTreeMap<Name, RuleConfig>,
     /// What the rules evaluate, also of those that could not be read as a whole.
     pub conditions: BTreeMap<Name, Condition>,
@@ -142,6 +144,7 @@ impl PipelineDraft {
             actions: table.or_default("actions"),
             summary: table.or_default("summary"),
             sample: table.or_default("sample"),
+            escalate: table.or_default("escalate"),
             rule: table.each("rule", whole_rule),
             conditions: table.each("rule", condition),
         }
@@ -159,6 +162,7 @@ impl PipelineDraft {
             actions: self.actions?,
             summary: self.summary?,
             sample: self.sample?,
+            escalate: self.escalate?,
             rule: self.rule,
         })
     }

@@ -51,8 +51,11 @@ pub fn examine(sources: &Sources) -> Examined {
     validate(&tree, &mut mistakes);
     let draft = Draft::read(&tree, &mut mistakes);
     check(&draft, &mut mistakes);
-    let rules = draft.pipeline.iter().map(|(name, pipeline)| (name, &pipeline.rule));
-    let mut files = files(draft.connections(), draft.clouds(), rules);
+    let pipelines = draft.pipeline.iter();
+    let pipelines = pipelines.map(|(name, pipeline)| {
+        (name, &pipeline.rule, pipeline.escalate.as_ref().and_then(Option::as_ref))
+    });
+    let mut files = files(draft.connections(), draft.clouds(), pipelines);
     for problem in &mut files {
         problem.origin = origins.of(&problem.key);
     }
@@ -65,8 +68,9 @@ impl Config {
     /// Files of connections, clouds and webhooks that cannot be used as they are. Each is read again whenever it
     /// is needed: what uses it fails until then, and the rest works.
     pub fn files(&self) -> Vec<Problem> {
-        let rules = self.pipeline.iter().map(|(name, found)| (name, &found.rule));
-        files(self.mqtt.iter(), self.cloud.iter(), rules)
+        let pipelines = self.pipeline.iter();
+        let pipelines = pipelines.map(|(name, found)| (name, &found.rule, found.escalate.as_ref()));
+        files(self.mqtt.iter(), self.cloud.iter(), pipelines)
     }
 }
 

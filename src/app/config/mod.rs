@@ -24,6 +24,7 @@ pub use schema::schema;
 pub(super) use tree::join;
 
 use crate::action::ActionConfig;
+use crate::action::escalate::EscalateConfig;
 use crate::api::ApiConfig;
 use crate::broker::BrokerConfig;
 use crate::event::{Device, HumanDuration, KeyTemplate, Name};
@@ -153,9 +154,31 @@ pub struct PipelineConfig {
     /// Inputs that are sent or kept to be labelled, by name.
     #[serde(default)]
     pub sample: BTreeMap<Name, SampleConfig>,
+    /// Cases that are sent to a remote model for a second opinion.
+    #[serde(default)]
+    pub escalate: Option<EscalateConfig>,
     /// What is decided, by name.
     #[serde(default)]
     pub rule: BTreeMap<Name, RuleConfig>,
+}
+
+impl PipelineConfig {
+    /// The connection that its messages come from.
+    pub(in crate::app) fn connection(&self) -> &Name {
+        let InputConfig::Mqtt(input) = &self.input;
+        &input.broker
+    }
+
+    /// Every connection that it needs: for its input and for what it publishes.
+    pub(in crate::app) fn connections(&self) -> impl Iterator<Item = &Name> {
+        let of_rules = self.rule.values().flat_map(|rule| &rule.actions);
+        let of_amendments = self.escalate.iter().flat_map(|escalate| &escalate.actions);
+        let published = of_rules.chain(of_amendments).filter_map(|action| match action {
+            ActionConfig::Publish(publish) => Some(&publish.broker),
+            _ => None,
+        });
+        std::iter::once(self.connection()).chain(published)
+    }
 }
 
 /// Where messages come from.

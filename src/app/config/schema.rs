@@ -22,6 +22,7 @@ pub fn schema() -> Json {
         "OutboxConfig",
         "SummaryConfig",
         "SampleConfig",
+        "EscalateConfig",
         "ApiConfig",
     ];
     for definition in named {

@@ -185,6 +185,7 @@ mod tests {
             engine: "tract",
             latency_us: 1,
             redelivered: false,
+            amendment: None,
         }
     }
 

@@ -37,6 +37,13 @@ impl Placement {
         }
     }
 
+    /// All that it is made of, in a fixed order.
+    pub const fn numbers(&self) -> [f32; 8] {
+        let ([sx, sy], [ox, oy]) = (self.scale, self.offset);
+        let ([w, h], [across, down]) = (self.source, self.input);
+        [sx, sy, ox, oy, w, h, across, down]
+    }
+
     /// Width and height of the model's input in pixels.
     pub fn input_size(&self) -> [f32; 2] {
         self.input

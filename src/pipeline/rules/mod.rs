@@ -121,6 +121,40 @@ impl RuleSet {
         self.rules.is_empty()
     }
 
+    /// Tells the rule at `index` from what it was, or will be, with another condition.
+    pub fn mark(&self, index: usize) -> Option<u64> {
+        self.rules.get(index).map(|rule| rule.fingerprint)
+    }
+
+    /// There is the very rule that has this mark.
+    pub fn has(&self, mark: u64) -> bool {
+        self.rules.iter().any(|rule| rule.fingerprint == mark)
+    }
+
+    /// Whether `when` of each rule holds, and nothing more: no state is looked at or changed.
+    pub fn hold(&self, facts: &Facts<'_>) -> Vec<Result<bool, EvaluationError>> {
+        let view = View::new(facts);
+        let mut context = Context::with_env(Arc::clone(&self.env));
+        context.set_variable_resolver(&view);
+        let holds = |rule: &Rule| {
+            truth(&rule.when, &context).map_err(|problem| EvaluationError {
+                rule: rule.name.clone(),
+                field: "when",
+                problem,
+            })
+        };
+        self.rules.iter().map(holds).collect()
+    }
+
+    /// Makes the rule at `index` fire on a prediction from before, where a single one is enough for it: neither
+    /// `hits` nor `hold` asks for more. False: it does not fire, for it needs more, cools down, or fired meanwhile.
+    pub fn fire_late(&self, index: usize, states: &mut StreamRules, now: Instant) -> bool {
+        states.fit(&self.rules);
+        let rule = self.rules.get(index);
+        let found = rule.zip(states.0.get_mut(index));
+        found.is_some_and(|(rule, (_, state))| state.fire_late(&rule.condition, now))
+    }
+
     /// Judges one prediction of one stream. `now` is monotonic; it drives `hold` and `cooldown`.
     pub fn evaluate(&self, facts: &Facts<'_>, states: &mut StreamRules, now: Instant) -> Outcome {
         let mut outcome = Outcome::default();

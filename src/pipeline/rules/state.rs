@@ -144,11 +144,30 @@ impl RuleState {
         verdict
     }
 
+    /// An evaluation of before that was wrong: the condition was met. True: the rule fires by that alone.
+    pub(super) fn fire_late(&mut self, rule: &Condition, now: Instant) -> bool {
+        let one_is_enough = rule.hits.count() == 1 && rule.hold.0.is_zero();
+        if !one_is_enough || !self.is_cool(rule, now) {
+            return false;
+        }
+        let (phase, verdict) = step(self.phase, Event::Ready, false);
+        let fires = verdict == Verdict::Fire;
+        if fires {
+            self.phase = phase;
+            self.met_since = Some(now);
+            self.fired_at = Some(now);
+        }
+        fires
+    }
+
+    fn is_cool(&self, rule: &Condition, now: Instant) -> bool {
+        self.fired_at.is_none_or(|at| passed(at, rule.cooldown.0, now))
+    }
+
     fn met(&mut self, rule: &Condition, now: Instant) -> Event {
         let since = *self.met_since.get_or_insert(now);
         let held = self.phase == Phase::Cooling || passed(since, rule.hold.0, now);
-        let cool = self.fired_at.is_none_or(|at| passed(at, rule.cooldown.0, now));
-        match (held, cool) {
+        match (held, self.is_cool(rule, now)) {
             (false, _) => Event::Met,
             (true, false) => Event::Held,
             (true, true) => Event::Ready,
@@ -238,6 +257,29 @@ mod tests {
                 }
             })
             .collect()
+    }
+
+    #[test]
+    fn a_rule_fires_late_where_one_evaluation_is_enough_and_then_not_again() {
+        #[expect(clippy::disallowed_methods, reason = "any instant will do to count from")]
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        let rule = Condition { cooldown: HumanDuration::from_secs(10), ..Condition::new("") };
+        let mut state = RuleState::default();
+        assert_eq!(state.evaluate(&rule, false, None, at(0)), Verdict::Nothing);
+        assert!(state.fire_late(&rule, at(1)));
+        assert!(!state.fire_late(&rule, at(2)), "it is on");
+        assert_eq!(state.evaluate(&rule, true, None, at(3)), Verdict::Nothing, "it is on");
+        assert_eq!(state.evaluate(&rule, false, None, at(4)), Verdict::Nothing, "released");
+        assert!(!state.fire_late(&rule, at(5)), "it cools down");
+        assert_eq!(state.evaluate(&rule, true, None, at(6)), Verdict::Suppress);
+        assert!(state.fire_late(&rule, at(11)), "made up for");
+        for needs_more in [
+            Condition { hits: Hits::new(2, 3).expect("hits"), ..Condition::new("") },
+            Condition { hold: HumanDuration::from_secs(1), ..Condition::new("") },
+        ] {
+            assert!(!RuleState::default().fire_late(&needs_more, at(0)));
+        }
     }
 
     #[test]

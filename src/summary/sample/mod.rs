@@ -20,9 +20,9 @@ pub use config::{ArchiveConfig, Quota, SampleConfig};
 use self::config::Strategy;
 use self::quota::Meter;
 use self::redact::redacted;
-use super::drift::{Baseline, scores};
+use super::drift::Baseline;
 use super::gather::Seen;
-use crate::event::{Input, ModelName, Name, Prediction, StreamKey};
+use crate::event::{Frame, Input, ModelName, Name, Order, Prediction, Samples, StreamKey};
 
 /// One `[pipeline.NAME.sample.NAME]` at work.
 #[derive(Debug)]
@@ -74,11 +74,46 @@ struct Body<'a> {
 /// The input itself.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum Told {
+pub enum Told {
     /// A picture, as the camera sent it where nothing had to be hidden.
-    Picture { content_type: &'static str, base64: String },
+    Picture {
+        /// What kind of file it is.
+        content_type: &'static str,
+        /// The file.
+        base64: String,
+    },
     /// Numbers, as the message ordered them.
-    Samples { channels: usize, interleaved: bool, values: Vec<f32> },
+    Samples {
+        /// Values an instant.
+        channels: usize,
+        /// All channels of the first instant come first, not all instants of the first channel.
+        interleaved: bool,
+        /// All of them.
+        values: Vec<f32>,
+    },
+}
+
+impl Told {
+    /// A model input and the message that it came with, nothing hidden; `None`: a picture that no file can be made
+    /// of.
+    pub fn new(input: &Input, payload: &[u8]) -> Option<Self> {
+        match input {
+            Input::Samples(samples) => Some(Self::samples(samples)),
+            Input::Frame(frame) => as_file(frame, payload).map(|file| Self::picture(&file)),
+        }
+    }
+
+    fn picture(file: &File) -> Self {
+        Self::Picture { content_type: file.content_type, base64: STANDARD.encode(&file.bytes) }
+    }
+
+    fn samples(samples: &Samples) -> Self {
+        Self::Samples {
+            channels: samples.channels,
+            interleaved: samples.order == Order::Interleaved,
+            values: samples.values.clone(),
+        }
+    }
 }
 
 /// A picture's file, and what kind of file it is.
@@ -115,15 +150,8 @@ impl Sampler {
         let file = file(seen, from.payload, &self.redact);
         let told = match (&file, seen.input, &self.archive) {
             (Some(_), _, Some(_)) => None,
-            (Some(file), _, None) => Some(Told::Picture {
-                content_type: file.content_type,
-                base64: STANDARD.encode(&file.bytes),
-            }),
-            (None, Input::Samples(samples), _) => Some(Told::Samples {
-                channels: samples.channels,
-                interleaved: samples.order == crate::event::Order::Interleaved,
-                values: samples.values.clone(),
-            }),
+            (Some(file), _, None) => Some(Told::picture(file)),
+            (None, Input::Samples(samples), _) => Some(Told::samples(samples)),
             // A picture that cannot be shown as it has to be is not shown at all.
             (None, Input::Frame(_), _) => return None,
         };
@@ -144,9 +172,7 @@ impl Sampler {
 
     fn wants(&self, seen: &Seen<'_>, baseline: Option<&Arc<Baseline>>) -> bool {
         match &self.strategy {
-            Strategy::Uncertain([low, high]) => {
-                scores(seen.prediction).any(|score| (*low..=*high).contains(&score))
-            }
+            Strategy::Uncertain(band) => seen.prediction.is_uncertain(*band),
             Strategy::Random(part) => rand::rng().random_bool(*part),
             Strategy::Rule(rule) => seen.fired.contains(rule),
             Strategy::Novel(part) => {
@@ -164,10 +190,14 @@ fn file(seen: &Seen<'_>, payload: &[u8], redact: &[String]) -> Option<File> {
         // Nobody knows where in it that is which has to be hidden.
         return None;
     }
-    let written = |frame| Some(File { content_type: "image/jpeg", bytes: redact::jpeg(frame)? });
     if let Some(hidden) = redacted(frame, seen.prediction, redact) {
         return written(&hidden);
     }
+    as_file(frame, payload)
+}
+
+/// The picture as the camera sent it, where that is a file already.
+fn as_file(frame: &Frame, payload: &[u8]) -> Option<File> {
     let content_type = if payload.starts_with(b"\x89PNG") {
         "image/png"
     } else if payload.starts_with(&[0xFF, 0xD8, 0xFF]) {
@@ -176,6 +206,10 @@ fn file(seen: &Seen<'_>, payload: &[u8], redact: &[String]) -> Option<File> {
         return written(frame);
     };
     Some(File { content_type, bytes: payload.to_vec() })
+}
+
+fn written(frame: &Frame) -> Option<File> {
+    Some(File { content_type: "image/jpeg", bytes: redact::jpeg(frame)? })
 }
 
 fn extension(content_type: &str) -> &'static str {

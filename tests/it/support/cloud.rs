@@ -9,7 +9,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::within;
@@ -41,6 +41,10 @@ impl Asked {
 pub(crate) enum Answer {
     /// A status, headers with a line break behind each, and a body of the right length.
     Status(u16, &'static str, &'static str),
+    /// The same with a body made at the time.
+    Bytes(u16, String, Vec<u8>),
+    /// That answer, once the test says so.
+    Held(Arc<Semaphore>, Box<Answer>),
     /// 200, repeating the key, or repeating another.
     Echo(bool),
     /// Hangs up in the middle.
@@ -252,6 +256,8 @@ fn lines(body: &[u8]) -> Vec<serde_json::Value> {
 fn is_yes(answer: &Answer) -> bool {
     match answer {
         Answer::Status(status, headers, _) => (200..300).contains(status) && headers.is_empty(),
+        Answer::Bytes(status, headers, _) => (200..300).contains(status) && headers.is_empty(),
+        Answer::Held(_, answer) => is_yes(answer),
         Answer::Echo(right) => *right,
         Answer::Endless => true,
         Answer::Reset | Answer::Drip | Answer::Silence => false,
@@ -264,15 +270,28 @@ enum Goes {
     Nowhere,
 }
 
+async fn say(
+    stream: &mut (impl AsyncWrite + Unpin),
+    status: u16,
+    headers: &str,
+    body: &[u8],
+) -> Goes {
+    let length = body.len();
+    let head = format!("HTTP/1.1 {status} Said\r\n{headers}Content-Length: {length}\r\n\r\n");
+    let whole = [head.as_bytes(), body].concat();
+    if stream.write_all(&whole).await.is_ok() { Goes::On } else { Goes::Away }
+}
+
 async fn speak(stream: &mut (impl AsyncWrite + Unpin), answer: &Answer, key: &str) -> Goes {
     let head = "HTTP/1.1 200 OK\r\n";
     match answer {
         Answer::Status(status, headers, body) => {
-            let length = body.len();
-            let text = format!(
-                "HTTP/1.1 {status} Said\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
-            );
-            if stream.write_all(text.as_bytes()).await.is_ok() { Goes::On } else { Goes::Away }
+            say(stream, *status, headers, body.as_bytes()).await
+        }
+        Answer::Bytes(status, headers, body) => say(stream, *status, headers, body).await,
+        Answer::Held(until, answer) => {
+            until.acquire().await.expect("the test holds it").forget();
+            Box::pin(speak(stream, answer, key)).await
         }
         Answer::Echo(right) => {
             let key = if *right { key } else { "0123456789abcdef0123456789abcdef" };

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use eir::action::escalate::EscalationStatus;
 use eir::app::App;
 use eir::app::config::{self, Config, Problems, Sources};
 
@@ -107,4 +108,24 @@ pub(crate) async fn until(app: &App, pipeline: &str, met: impl Fn(&eir::api::Cou
         }
     };
     super::within("the counters", wait).await;
+}
+
+/// Waits until a pipeline has escalated so, and tells how it stands then.
+pub(crate) async fn until_escalated(
+    app: &App,
+    pipeline: &str,
+    met: impl Fn(&EscalationStatus) -> bool,
+) -> EscalationStatus {
+    let wait = async {
+        loop {
+            let all = app.pipelines();
+            let status = all.into_iter().find(|p| p.name.as_str() == pipeline).expect("pipeline");
+            let status = status.escalation.expect("it escalates");
+            if met(&status) {
+                return status;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    super::within("second opinions", wait).await
 }

@@ -75,5 +75,6 @@ fn decision() -> Decision {
         engine: "",
         latency_us: 0,
         redelivered: false,
+        amendment: None,
     }
 }

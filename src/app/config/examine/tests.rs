@@ -271,3 +271,58 @@ fn an_outbox_is_checked_and_can_be_left_out() {
     assert!(load("[outbox]\nenabled = false\nmax = \"1KiB\"").outbox.is_none());
     assert_eq!(load("[outbox]").outbox, Some(crate::outbox::OutboxConfig::default()));
 }
+
+#[test]
+fn every_mistake_of_an_escalation_is_told_at_its_key() {
+    let found = wrong(
+        r#"
+[pipeline.good.escalate]
+uncertain = [0.7, 0.3]
+url = "http://example.com/judge"
+version = 2
+deadline = "1h"
+token_file = "/nonexistent/token"
+do = [
+    { publish = { broker = "far", topic = "plant/{key}/second" } },
+    { log = { message = "{topic.9}" } },
+    { webhook = { url = "https://example.com", token_file = "/nonexistent/hook" } },
+]
+"#,
+    );
+    each_told_once(
+        &found,
+        &[
+            &["eir.toml: pipeline.good.escalate.uncertain: ", "must not be the larger"],
+            &["eir.toml: pipeline.good.escalate.url: ", "insecure = true"],
+            &["eir.toml: pipeline.good.escalate.version: ", "`model`"],
+            &["eir.toml: pipeline.good.escalate.deadline: ", "from 1ms to 5m"],
+            &["eir.toml: pipeline.good.escalate.do.0.publish.broker: ", "local"],
+            &["eir.toml: pipeline.good.escalate.do.1: ", "{topic.9}"],
+            &["eir.toml: pipeline.good.escalate.token_file: /nonexistent/token"],
+            &["pipeline.good.escalate.do.2.webhook.token_file: /nonexistent/hook"],
+        ],
+    );
+    let found = wrong(
+        r#"
+[pipeline.good.escalate]
+uncertain = [0.3]
+rate = "fast"
+queue = 0
+qeue = 3
+breaker = { failures = 0 }
+"#,
+    );
+    each_told_once(
+        &found,
+        &[
+            &["pipeline.good.escalate.uncertain: "],
+            &["pipeline.good.escalate: `url` is missing"],
+            &["pipeline.good.escalate.rate: ", "10/s"],
+            &["pipeline.good.escalate.queue: 0 is too small; at least 1"],
+            &["pipeline.good.escalate.qeue: ", "did you mean `queue`"],
+            &["pipeline.good.escalate.breaker.failures: 0 is too small; at least 1"],
+        ],
+    );
+    let off = "[pipeline.good.escalate]\nenabled = false\nurl = 3\n";
+    assert_eq!(wrong(off), Vec::<String>::new());
+}

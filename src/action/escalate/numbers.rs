@@ -1,0 +1,209 @@
+//! The elements of a tensor: as JSON, flat or nested, and as bytes, lowest first.
+
+use std::fmt;
+
+use half::f16;
+use serde::de::value::Error as ValueError;
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, Error, IntoDeserializer, SeqAccess, Visitor,
+};
+
+use crate::event::{DType, Data};
+
+/// Element types that have one form as bytes.
+macro_rules! numbers {
+    ($($variant:ident $type:ty;)*) => {
+        /// Adds the bytes of the elements.
+        pub(super) fn write(data: &Data, bytes: &mut Vec<u8>) {
+            match data {
+                Data::Bool(values) => bytes.extend(values.iter().map(|value| u8::from(*value))),
+                $(Data::$variant(values) => {
+                    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+                })*
+            }
+        }
+
+        /// Reads the elements of so many bytes; `None` where the last is not whole, or a truth is neither 0 nor 1.
+        pub(super) fn read(dtype: DType, bytes: &[u8]) -> Option<Data> {
+            match dtype {
+                DType::Bool => {
+                    let truth = |byte: &u8| (*byte <= 1).then_some(*byte == 1);
+                    bytes.iter().map(truth).collect::<Option<Vec<_>>>().map(Data::Bool)
+                }
+                $(DType::$variant => {
+                    let (whole, rest) = bytes.as_chunks();
+                    let values = || whole.iter().map(|bytes| <$type>::from_le_bytes(*bytes));
+                    rest.is_empty().then(|| Data::$variant(values().collect()))
+                })*
+            }
+        }
+    };
+}
+
+numbers! {
+    U8 u8; I8 i8; U16 u16; I16 i16; U32 u32; I32 i32; U64 u64; I64 i64; F16 f16; F32 f32; F64 f64;
+}
+
+/// Reads the elements of JSON, whatever the depth of its arrays; one more than `most` is an error.
+pub(super) fn read_json(dtype: DType, json: &str, most: usize) -> Result<Data, serde_json::Error> {
+    Ok(match dtype {
+        DType::Bool => Data::Bool(flat(json, most)?),
+        DType::U8 => Data::U8(flat(json, most)?),
+        DType::I8 => Data::I8(flat(json, most)?),
+        DType::U16 => Data::U16(flat(json, most)?),
+        DType::I16 => Data::I16(flat(json, most)?),
+        DType::U32 => Data::U32(flat(json, most)?),
+        DType::I32 => Data::I32(flat(json, most)?),
+        DType::U64 => Data::U64(flat(json, most)?),
+        DType::I64 => Data::I64(flat(json, most)?),
+        DType::F16 => Data::F16(flat(json, most)?.into_iter().map(f16::from_f32).collect()),
+        DType::F32 => Data::F32(flat(json, most)?),
+        DType::F64 => Data::F64(flat(json, most)?),
+    })
+}
+
+fn flat<T: DeserializeOwned>(json: &str, most: usize) -> Result<Vec<T>, serde_json::Error> {
+    let mut values = Vec::new();
+    let mut reader = serde_json::Deserializer::from_str(json);
+    Flat { values: &mut values, most }.deserialize(&mut reader)?;
+    reader.end()?;
+    Ok(values)
+}
+
+/// Takes one element, or an array of whatever it takes.
+struct Flat<'a, T> {
+    values: &'a mut Vec<T>,
+    most: usize,
+}
+
+impl<T: DeserializeOwned> Flat<'_, T> {
+    fn take<'de, E: Error>(self, element: impl IntoDeserializer<'de, ValueError>) -> Result<(), E> {
+        if self.values.len() >= self.most {
+            return Err(E::custom(format_args!("more than {} elements", self.most)));
+        }
+        let read = T::deserialize(element.into_deserializer());
+        self.values.push(read.map_err(E::custom)?);
+        Ok(())
+    }
+}
+
+impl<'de, T: DeserializeOwned> DeserializeSeed<'de> for Flat<'_, T> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de, T: DeserializeOwned> Visitor<'de> for Flat<'_, T> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("numbers, or arrays of numbers")
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
+        self.take(value)
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
+        self.take(value)
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
+        self.take(value)
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
+        self.take(value)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<(), A::Error> {
+        let Self { values, most } = self;
+        while sequence.next_element_seed(Flat { values, most })?.is_some() {}
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ALL: [DType; 12] = [
+        DType::Bool,
+        DType::U8,
+        DType::I8,
+        DType::U16,
+        DType::I16,
+        DType::U32,
+        DType::I32,
+        DType::U64,
+        DType::I64,
+        DType::F16,
+        DType::F32,
+        DType::F64,
+    ];
+
+    #[test]
+    fn every_type_reads_what_it_wrote() {
+        for dtype in ALL {
+            let json = if dtype == DType::Bool { "[true, [false]]" } else { "[1, [0]]" };
+            let data = read_json(dtype, json, 2).expect("elements");
+            let mut bytes = Vec::new();
+            write(&data, &mut bytes);
+            assert_eq!(bytes.len(), 2 * dtype.size(), "{dtype}");
+            assert_eq!(read(dtype, &bytes), Some(data), "{dtype}");
+            bytes.push(9);
+            // Of one byte more nothing is left over where an element is one.
+            assert_eq!(read(dtype, &bytes).is_some(), dtype.size() == 1 && dtype != DType::Bool);
+        }
+    }
+
+    #[test]
+    fn bytes_are_lowest_first() {
+        let mut bytes = Vec::new();
+        write(&Data::U32(vec![0x0102_0304]), &mut bytes);
+        write(&Data::F32(vec![1.0]), &mut bytes);
+        assert_eq!(bytes, [4, 3, 2, 1, 0, 0, 0x80, 0x3F]);
+    }
+
+    #[test]
+    fn json_may_be_nested_and_is_bounded() {
+        let nested = read_json(DType::F32, "[[1.5, -2], [3, [4.25]]]", 4).expect("numbers");
+        assert_eq!(nested, Data::F32(vec![1.5, -2.0, 3.0, 4.25]));
+        assert_eq!(read_json(DType::I64, "7", 1).expect("a number"), Data::I64(vec![7]));
+        let large = read_json(DType::U64, "[18446744073709551615]", 1).expect("exact");
+        assert_eq!(large, Data::U64(vec![u64::MAX]));
+        for (dtype, json) in [
+            (DType::F32, "[1, 2, 3]"),
+            (DType::U8, "[256]"),
+            (DType::U8, "[-1]"),
+            (DType::I32, "[1.5]"),
+            (DType::F32, "[null]"),
+            (DType::F32, "[\"1\"]"),
+            (DType::F32, "{}"),
+            (DType::F32, "[1"),
+            (DType::Bool, "[1]"),
+            (DType::F32, "[true]"),
+            (DType::F32, "[1] 2"),
+        ] {
+            assert!(read_json(dtype, json, 2).is_err(), "{dtype} {json}");
+        }
+        assert!(read_json(DType::F32, &"[".repeat(100_000), 2).is_err(), "no depth is too much");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_and_any_bytes_are_numbers_or_a_mistake(
+            text in any::<String>(),
+            bytes in any::<Vec<u8>>(),
+        ) {
+            for dtype in ALL {
+                let _numbers = read_json(dtype, &text, 100);
+                let _numbers = read(dtype, &bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! From a prediction to decisions, on the pipeline's own thread: the rules are evaluated, what they do is handed on,
+//! and those who look on are told.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::Observation;
+use super::escalation::Occasion;
+use super::flow::{Flow, StreamState};
+use super::rules::Rules;
+use crate::event::{Decision, Envelope, Input, Name, Prediction, StreamKey};
+use crate::model::Prepared;
+use crate::pipeline::decode::pointer_text;
+use crate::pipeline::rules::Facts;
+use crate::summary::{Origin, Seen, Told};
+
+/// A model input at hand.
+pub(super) struct Item<'a> {
+    pub stream: &'a StreamKey,
+    pub input: &'a Input,
+    /// As the model was given it, where a second opinion is asked for on that.
+    pub prepared: Option<Prepared>,
+}
+
+/// Whose word a decision is made on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Voice<'a> {
+    pub prediction: &'a Arc<Prediction>,
+    pub model: &'a Name,
+    pub version: u64,
+    pub engine: &'static str,
+}
+
+impl Flow {
+    /// Evaluates the rules on one prediction and hands on what they do.
+    pub(super) fn decide(
+        &mut self,
+        rules: &Rules,
+        arrival: &Arrival<'_>,
+        item: Item<'_>,
+        prediction: Prediction,
+    ) {
+        let (envelope, stream) = (arrival.envelope, item.stream);
+        let now = self.clock.now();
+        let prediction = Arc::new(prediction);
+        let window = &self.window;
+        let state =
+            self.streams.get_or_insert_with(stream, now, || StreamState::new(window.as_ref()));
+        let package = self.caller.model().package();
+        let facts = Facts {
+            prediction: &prediction,
+            stream,
+            topic: &envelope.topic,
+            device: &self.device,
+            now: self.clock.wall(),
+            model: &package.name,
+            version: package.version,
+        };
+        let outcome = rules.set.evaluate(&facts, &mut state.rules, now);
+        for error in &outcome.errors {
+            self.counters.error("rule", error, now);
+        }
+        let at = facts.now;
+        let (mut fired, mut decided) = (Vec::new(), Vec::new());
+        for rule in &outcome.fired {
+            let Some((name, mark)) = rules.set.name(*rule).zip(rules.set.mark(*rule)) else {
+                continue;
+            };
+            fired.push(name.clone());
+            let engine = self.caller.model().engine().as_str();
+            let (model, version) = (&package.name, package.version);
+            let voice = Voice { prediction: &prediction, model, version, engine };
+            let id = arrival.publisher_id(self.id.as_deref());
+            let decision = self.decision(name, stream, (envelope, id), voice, (now, at));
+            let decision = Arc::new(decision);
+            decided.push((mark, decision.id));
+            self.counters.decision();
+            if let Err(error) = rules.dispatch(&decision, envelope) {
+                self.counters.error("action", &error, now);
+            }
+            if let Err(error) = rules.record(&decision, envelope) {
+                self.counters.error("record", &error, now);
+            }
+        }
+        self.note(arrival, &item, &prediction, &fired, (now, at));
+        self.escalate(rules, arrival, item, (prediction, at), decided);
+    }
+
+    /// A decision of a rule on a message that its publisher calls so.
+    pub(super) fn decision(
+        &self,
+        rule: &Name,
+        stream: &StreamKey,
+        (envelope, id): (&Envelope, Option<&str>),
+        voice: Voice<'_>,
+        (now, at): (Instant, Timestamp),
+    ) -> Decision {
+        let latency = now.duration_since(envelope.received_at);
+        Decision {
+            id: Uuid::now_v7(),
+            origin: id.map(|id| format!("{id}:{}:{rule}", self.name)),
+            pipeline: self.name.clone(),
+            rule: rule.clone(),
+            stream: stream.clone(),
+            at,
+            prediction: Arc::clone(voice.prediction),
+            model: voice.model.clone(),
+            version: voice.version,
+            engine: voice.engine,
+            latency_us: u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
+            redelivered: envelope.redelivered && id.is_none(),
+            amendment: None,
+        }
+    }
+
+    /// Tells those who look on: the summaries, the samplers, the observer.
+    fn note(
+        &mut self,
+        arrival: &Arrival<'_>,
+        item: &Item<'_>,
+        prediction: &Prediction,
+        fired: &[Name],
+        (now, at): (Instant, Timestamp),
+    ) {
+        let Arrival { envelope, .. } = arrival;
+        let latency = now.duration_since(envelope.received_at);
+        let seen = Seen { input: item.input, prediction, latency, fired };
+        if let Some(gathering) = &self.gathering {
+            gathering.add(&envelope.topic, &self.device, &seen);
+        }
+        if !self.sampling.is_empty() {
+            let package = self.caller.model().package();
+            let (pipeline, payload, stream) = (&self.name, &envelope.payload, item.stream);
+            let (model, version) = (&package.name, package.version);
+            let from = Origin { pipeline, stream, model, version, payload };
+            let id = arrival.publisher_id(self.id.as_deref());
+            self.sampling.take(&seen, from, envelope, id, at);
+        }
+        if let Some(observe) = &self.observer {
+            observe(&Observation {
+                pipeline: &self.name,
+                stream: item.stream,
+                id: arrival.publisher_id(self.id.as_deref()),
+                prediction,
+            });
+        }
+    }
+
+    /// Asks for a second opinion where the model was not sure.
+    fn escalate(
+        &self,
+        rules: &Rules,
+        arrival: &Arrival<'_>,
+        item: Item<'_>,
+        (prediction, at): (Arc<Prediction>, Timestamp),
+        fired: Vec<(u64, Uuid)>,
+    ) {
+        let escalation = self.escalation.as_ref();
+        let Some(escalation) = escalation.filter(|escalation| escalation.wants(&prediction)) else {
+            return;
+        };
+        let Item { stream, input, prepared } = item;
+        let occasion = || Occasion {
+            trace: arrival.envelope.trace(),
+            id: arrival.publisher_id(self.id.as_deref()).map(Arc::from),
+            stream: stream.clone(),
+            at,
+            prediction,
+            rules: Arc::clone(&rules.set),
+            fired,
+        };
+        let told = || Told::new(input, &arrival.envelope.payload);
+        escalation.ask(prepared, told, occasion, self.clock.now());
+    }
+}
+
+/// A message at hand, and its publisher's name for it once somebody asked.
+pub(super) struct Arrival<'a> {
+    pub envelope: &'a Envelope,
+    id: OnceCell<Option<Arc<str>>>,
+}
+
+impl<'a> Arrival<'a> {
+    pub(super) fn new(envelope: &'a Envelope) -> Self {
+        Self { envelope, id: OnceCell::new() }
+    }
+
+    /// From the payload where the input says so, otherwise the MQTT 5 user property. A message may hold
+    /// thousands of windows: its payload is read for this once.
+    fn publisher_id(&self, pointer: Option<&str>) -> Option<&str> {
+        let find = || match pointer {
+            Some(pointer) => pointer_text(&self.envelope.payload, pointer).map(Into::into),
+            None => self.envelope.id.clone(),
+        };
+        self.id.get_or_init(find).as_deref()
+    }
+}

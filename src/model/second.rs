@@ -1,0 +1,238 @@
+//! The same question put to another model: what this one was given, and what the answer of one with the same
+//! inputs and outputs means.
+
+use super::PredictError;
+use super::translate::Translator;
+use super::{Model, ModelError};
+use crate::event::{Prediction, Tensor};
+use crate::package::{Package, Task, TensorInfo};
+use crate::pipeline::postprocess::{InterpretError, Interpreter};
+use crate::pipeline::preprocess::Placement;
+
+/// One input as the model was given it.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// The tensor, a batch of one.
+    pub tensor: Tensor,
+    pub(super) placement: Placement,
+}
+
+impl Prepared {
+    /// What the meaning of an answer depends on besides the tensor: where in the source a picture was.
+    pub fn placement_bytes(&self) -> Vec<u8> {
+        self.placement.numbers().into_iter().flat_map(f32::to_le_bytes).collect()
+    }
+}
+
+/// Gives the answers of a model like this one their meaning, and refuses what this one could not have said.
+#[derive(Debug)]
+pub struct Reader {
+    interpreter: Interpreter,
+    task: Task,
+    input: String,
+    outputs: Vec<TensorInfo>,
+}
+
+impl Reader {
+    pub(super) fn new(package: &Package) -> Result<Self, ModelError> {
+        let interpreter = Translator::new(package)?.into_interpreter();
+        let signature = &package.signature;
+        // That there is one is what the translator asks for.
+        let input = signature.inputs.first().map(|info| info.name.clone()).unwrap_or_default();
+        let outputs = signature.outputs.clone();
+        Ok(Self { interpreter, task: package.spec.task, input, outputs })
+    }
+
+    /// The name of the input.
+    pub fn input(&self) -> &str {
+        &self.input
+    }
+
+    /// The names of the outputs, in the order in which [`Reader::read`] wants them.
+    pub fn outputs(&self) -> Vec<&str> {
+        self.outputs.iter().map(|info| info.name.as_str()).collect()
+    }
+
+    /// What outputs mean that another model gave to the same input. They must be as this one declares its own.
+    pub fn read(&self, input: &Prepared, outputs: &[Tensor]) -> Result<Prediction, PredictError> {
+        for (info, tensor) in self.outputs.iter().zip(outputs) {
+            let shape = tensor.shape();
+            let fits = info.dtype == tensor.dtype()
+                && info.shape.len() == shape.len()
+                && info
+                    .shape
+                    .iter()
+                    .zip(shape)
+                    .all(|(want, is)| want.is_none_or(|want| want == *is));
+            if !fits {
+                return Err(PredictError::Interpret(InterpretError::Shape {
+                    output: info.name.clone(),
+                    found: format!("{} {shape:?}", tensor.dtype()),
+                    wanted: format!("the model here has {}", declared(info)),
+                }));
+            }
+        }
+        let inputs = std::slice::from_ref(&input.tensor);
+        Ok(self.interpreter.interpret(0, inputs, outputs, &input.placement)?)
+    }
+
+    /// Whether this model could have said it: its task, its labels, and numbers alone. An error says what is not so.
+    pub fn check(&self, said: &Prediction) -> Result<(), String> {
+        let task = task_of(said);
+        if task != self.task {
+            return Err(format!("it does {task:?}, the model here {:?}", self.task));
+        }
+        let labels = self.interpreter.labels();
+        let unknown =
+            |label: &str| !labels.is_empty() && labels.iter().all(|known| **known != *label);
+        let (mut named, mut numbers) = (Vec::new(), Vec::new());
+        match said {
+            Prediction::Classification { label, score, scores } => {
+                named.push(label);
+                named.extend(scores.iter().map(|(label, _)| label));
+                numbers.push(*score);
+                numbers.extend(scores.iter().map(|(_, score)| *score));
+                // A rule may ask for any of them.
+                let missing = labels.iter().find(|l| scores.iter().all(|(told, _)| told != *l));
+                if let Some(label) = missing {
+                    return Err(format!("it has no score of `{label}`"));
+                }
+            }
+            Prediction::Detection { detections } => {
+                for found in detections {
+                    named.push(&found.label);
+                    numbers.extend([found.score, found.x, found.y, found.w, found.h]);
+                }
+            }
+            Prediction::Anomaly { score } => numbers.push(*score),
+            Prediction::Regression { values }
+            | Prediction::Embedding { values }
+            | Prediction::Tensor { values, .. } => numbers.extend(values),
+        }
+        if let Some(label) = named.into_iter().find(|label| unknown(label)) {
+            let label: String = label.chars().take(40).collect();
+            return Err(format!("the model here knows no `{label}`"));
+        }
+        let finite = numbers.iter().all(|number| number.is_finite());
+        finite.then_some(()).ok_or_else(|| "it holds a number that is not finite".to_owned())
+    }
+}
+
+impl Model {
+    /// Reads the answers of other models with the same inputs and outputs.
+    pub fn reader(&self) -> Result<Reader, ModelError> {
+        Reader::new(self.package())
+    }
+}
+
+fn declared(info: &TensorInfo) -> String {
+    let dims = info.shape.iter().map(|dim| dim.map_or_else(|| "?".to_owned(), |n| n.to_string()));
+    format!("{} [{}]", info.dtype, dims.collect::<Vec<_>>().join(", "))
+}
+
+const fn task_of(prediction: &Prediction) -> Task {
+    match prediction {
+        Prediction::Classification { .. } => Task::Classification,
+        Prediction::Detection { .. } => Task::Detection,
+        Prediction::Anomaly { .. } => Task::Anomaly,
+        Prediction::Regression { .. } => Task::Regression,
+        Prediction::Embedding { .. } => Task::Embedding,
+        Prediction::Tensor { .. } => Task::Tensor,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::engine::OrtConfig;
+    use crate::event::{Input, Order, Samples};
+    use crate::model::{Models, ModelsConfig};
+    use crate::package::EngineChoice;
+
+    fn bearing() -> std::sync::Arc<Model> {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        let (engine, ort) = (EngineChoice::Tract, OrtConfig::default());
+        let models = Models::new(&ModelsConfig { dir, engine, ort, ..ModelsConfig::default() });
+        models.load(&"bearing".parse().expect("reference")).expect("model")
+    }
+
+    #[test]
+    fn what_is_kept_of_a_batch_reads_as_the_answer_it_belongs_to() {
+        let model = bearing();
+        let (mut caller, reader) =
+            (model.caller().expect("caller"), model.reader().expect("reader"));
+        let input = |n: f32| {
+            let values = (0..256 * 3).map(|i| (i as f32 * n).sin() * n).collect();
+            Input::Samples(Samples { channels: 3, order: Order::Interleaved, values })
+        };
+        let inputs = [input(0.1), input(0.9), input(0.4)];
+        let (mut answers, mut kept) = (Vec::new(), Vec::new());
+        caller.predict_keeping(&inputs, &mut answers, |_| true, &mut kept);
+        let places: Vec<_> = kept.iter().map(|(place, _)| *place).collect();
+        assert_eq!(places, [0, 1, 2]);
+        let mut outputs = Vec::new();
+        for (answer, (_, prepared)) in answers.iter().zip(&kept) {
+            let tensor = std::slice::from_ref(&prepared.tensor);
+            model.port().infer(tensor, &mut outputs).expect("outputs");
+            let again = reader.read(prepared, &outputs).expect("a meaning");
+            let (
+                Prediction::Classification { scores: a, .. },
+                Ok(Prediction::Classification { scores: b, .. }),
+            ) = (&again, answer)
+            else {
+                panic!("{again:?} {answer:?}")
+            };
+            assert!(a.iter().zip(b).all(|(a, b)| (a.1 - b.1).abs() < 1e-3), "{a:?} {b:?}");
+            reader.check(&again).expect("it could have said that");
+        }
+        kept.clear();
+        caller.predict_keeping(&inputs, &mut answers, |_| false, &mut kept);
+        assert!(kept.is_empty());
+    }
+
+    #[test]
+    fn outputs_that_are_not_as_declared_are_refused() {
+        let reader = bearing().reader().expect("reader");
+        let tensor = Tensor::new(vec![1, 256, 3], vec![0.0_f32; 768]).expect("tensor");
+        let prepared = Prepared { tensor, placement: Placement::NONE };
+        assert_eq!(reader.outputs().len(), 1);
+        for wrong in [
+            Tensor::new(vec![1, 3], vec![0.0_f32; 3]).expect("tensor"),
+            Tensor::new(vec![5], vec![0.0_f32; 5]).expect("tensor"),
+            Tensor::new(vec![1, 5], vec![0.0_f64; 5]).expect("tensor"),
+            Tensor::new(vec![1, 5], vec![f32::NAN; 5]).expect("tensor"),
+            Tensor::new(vec![0, 5], Vec::<f32>::new()).expect("tensor"),
+        ] {
+            let found = reader.read(&prepared, std::slice::from_ref(&wrong));
+            found.expect_err(&format!("{wrong:?}"));
+        }
+    }
+
+    #[test]
+    fn a_prediction_that_the_model_could_not_have_made_is_refused() {
+        let reader = bearing().reader().expect("reader");
+        let labels = reader.interpreter.labels().to_vec();
+        let all = |score: f32| labels.iter().map(|l| (l.clone(), score)).collect::<Vec<_>>();
+        let classified = |label: &str, score: f32, scores: Vec<_>| Prediction::Classification {
+            label: label.into(),
+            score,
+            scores,
+        };
+        let first = &labels[0];
+        reader.check(&classified(first, 0.2, all(0.2))).expect("right");
+        let mut more = all(0.2);
+        more.push(("else".into(), 0.1));
+        for (wrong, told) in [
+            (Prediction::Anomaly { score: 0.5 }, "it does Anomaly"),
+            (classified("else", 0.2, all(0.2)), "knows no `else`"),
+            (classified(first, 0.2, more), "knows no `else`"),
+            (classified(first, 0.2, all(0.2)[1..].to_vec()), "it has no score of"),
+            (classified(first, f32::INFINITY, all(0.2)), "not finite"),
+        ] {
+            let error = reader.check(&wrong).expect_err(told);
+            assert!(error.contains(told), "{error}");
+        }
+    }
+}
