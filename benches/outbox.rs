@@ -162,7 +162,7 @@ fn drain(runtime: &tokio::runtime::Runtime, outbox: &Outbox, before: f64) {
     config.max_delay = Duration::ZERO;
     let uplink = HttpsUplink::new(&config).expect("an uplink");
     let started = Instant::now();
-    let cloud = Cloud::start(&name("main"), &config, uplink, outbox.reader(name("main")));
+    let cloud = Cloud::start(&config, uplink, outbox.reader(name("main")));
     let mut status = cloud.watch();
     let all = status.wait_for(|status| status.records >= RECORDS as u64);
     let status = runtime.block_on(all).expect("a status").clone();

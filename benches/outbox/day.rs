@@ -44,7 +44,7 @@ pub(super) fn run(runtime: &tokio::runtime::Runtime, directory: &std::path::Path
     // Virtual minutes are short: nobody can wait a second for company, and what is written together leaves together.
     config.max_delay = Duration::ZERO;
     let uplink = HttpsUplink::new(&config).expect("an uplink");
-    let cloud = Cloud::start(&name("main"), &config, uplink, outbox.reader(name("main")));
+    let cloud = Cloud::start(&config, uplink, outbox.reader(name("main")));
     let mut status = cloud.watch();
 
     let mut sensor = Sensor::new();

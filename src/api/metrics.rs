@@ -5,8 +5,7 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::{CounterVec, GaugeVec, Opts, Registry, TextEncoder};
 
 use super::view::{Counts, PipelineStatus, View};
-use crate::event::Name;
-use crate::outbox;
+use crate::outbox::{self, Lane};
 use crate::sync::CloudStatus;
 use crate::task::BreakerState;
 
@@ -234,7 +233,8 @@ impl Page {
         Ok(())
     }
 
-    fn clouds(&self, all: &[(Name, CloudStatus)]) -> Outcome {
+    fn clouds(&self, all: &[(Lane, CloudStatus)]) -> Outcome {
+        let all: Vec<_> = all.iter().map(|(lane, status)| (lane.to_string(), status)).collect();
         self.gauge(
             "eir_cloud_up",
             "Whether records leave.",

@@ -11,7 +11,7 @@ use prometheus::Histogram;
 use crate::action::ActionCounts;
 use crate::action::escalate::EscalationStatus;
 use crate::event::Name;
-use crate::outbox;
+use crate::outbox::{self, Lane};
 use crate::sync::CloudStatus;
 
 /// A view that is older than this was left hanging: nobody runs the device any more.
@@ -40,7 +40,7 @@ pub struct View {
     /// The outbox, where there is one.
     pub outbox: Option<outbox::Status>,
     /// The clouds.
-    pub clouds: Vec<(Name, CloudStatus)>,
+    pub clouds: Vec<(Lane, CloudStatus)>,
 }
 
 /// How a pipeline is doing.

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::connection::Connection;
+use super::recall::{Recalled, remember_upload};
 use crate::event::Name;
 use crate::mqtt::Link;
-use crate::outbox::Outbox;
-use crate::sync::{Cloud, CloudConfig, CloudStatus, HttpsUplink, MqttUplink, OtlpUplink};
+use crate::outbox::{Lane, Outbox};
+use crate::sync::{
+    Cloud, CloudConfig, CloudStatus, HttpsUplink, MqttUplink, OtlpUplink, TusUplink,
+};
 use crate::task::Group;
 
 /// Every `[cloud.NAME]` that runs.
@@ -30,6 +33,7 @@ pub(super) struct Site<'a> {
     pub outbox: &'a Outbox,
     pub device: &'a Name,
     pub connections: &'a BTreeMap<Name, Connection>,
+    pub recalled: &'a Recalled,
 }
 
 impl Site<'_> {
@@ -57,7 +61,7 @@ impl Clouds {
             });
         stop_all(old.into_values().map(|old| old.cloud), deadline).await;
         self.running = same;
-        site.outbox.set_clouds(configured.keys().cloned().collect());
+        site.outbox.set_lanes(lanes(configured));
         for running in self.running.values() {
             running.cloud.nudge();
         }
@@ -82,15 +86,17 @@ impl Clouds {
         let started = match &link {
             Some(link) => {
                 let uplink = MqttUplink::new(link.clone(), site.device);
-                Ok(Cloud::start(name, config, uplink, reader))
+                Ok(Cloud::start(config, uplink, reader))
             }
             None if config.is_otlp() => {
-                OtlpUplink::new(config).map(|uplink| Cloud::start(name, config, uplink, reader))
+                OtlpUplink::new(config).map(|uplink| Cloud::start(config, uplink, reader))
             }
-            None => {
-                HttpsUplink::new(config).map(|uplink| Cloud::start(name, config, uplink, reader))
-            }
+            None => HttpsUplink::new(config).map(|uplink| Cloud::start(config, uplink, reader)),
         };
+        let started = started.and_then(|cloud| match &config.samples {
+            Some(_) => with_samples(cloud, name, config, site),
+            None => Ok(cloud),
+        });
         match started {
             Ok(cloud) => {
                 let running = Running { config: config.clone(), link, cloud };
@@ -100,9 +106,9 @@ impl Clouds {
         }
     }
 
-    /// How each is doing.
-    pub(super) fn statuses(&self) -> impl Iterator<Item = (&Name, CloudStatus)> {
-        self.running.iter().map(|(name, running)| (name, running.cloud.status()))
+    /// How each way to each of them is doing.
+    pub(super) fn statuses(&self) -> impl Iterator<Item = (&Lane, CloudStatus)> {
+        self.running.values().flat_map(|running| running.cloud.statuses())
     }
 
     /// Writes to the log what became of the records, and why some wait.
@@ -123,6 +129,25 @@ impl Clouds {
     pub(super) async fn stop(self, deadline: Duration) {
         stop_all(self.running.into_values().map(|running| running.cloud), deadline).await;
     }
+}
+
+/// Every way to every cloud.
+pub(super) fn lanes(configured: &BTreeMap<Name, CloudConfig>) -> Vec<Lane> {
+    configured.iter().flat_map(|(name, config)| config.lanes(name)).collect()
+}
+
+/// The inputs of samples go there as uploads; one that an earlier start began goes on.
+fn with_samples(
+    cloud: Cloud,
+    name: &Name,
+    config: &CloudConfig,
+    site: Site<'_>,
+) -> Result<Cloud, String> {
+    let (cloud_name, outbox) = (name.clone(), site.outbox.clone());
+    let remember = move |upload| remember_upload(&outbox, &cloud_name, upload);
+    let uplink = TusUplink::new(config, site.recalled.upload(name), remember)?;
+    let reader = site.outbox.reader(Lane::Samples(name.clone()));
+    Ok(cloud.with_samples(config, uplink, reader))
 }
 
 /// All at once: one that hangs takes no time from the others.

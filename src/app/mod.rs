@@ -50,7 +50,7 @@ use crate::event::{Device, Name, Prediction, StreamKey};
 use crate::ingest::Route;
 use crate::model::Models;
 use crate::mqtt::{MqttError, QoS};
-use crate::outbox::{self, Outbox};
+use crate::outbox::{self, Lane, Outbox};
 use crate::summary::{merge, mergeable};
 use crate::sync::CloudStatus;
 use crate::task::{Clock, Group, SystemClock};
@@ -112,10 +112,10 @@ impl App {
         let device = Arc::new(config.device.resolve());
         let recalled = config.outbox.as_ref().map(Recalled::read).unwrap_or_default();
         let outbox = config.outbox.as_ref().map(|outbox| {
-            let clouds = config.cloud.keys().cloned().collect();
+            let lanes = clouds::lanes(&config.cloud);
             let thinning = outbox::Thinning { mergeable, merge };
             let options = outbox::Options { thinning: Some(thinning), ..Default::default() };
-            Outbox::start_with(outbox, device.id.clone(), clouds, Arc::new(SystemClock), options)
+            Outbox::start_with(outbox, device.id.clone(), lanes, Arc::new(SystemClock), options)
         });
         let summaries = config.summary.as_ref().zip(outbox.clone());
         let summaries = summaries.map(|(summary, outbox)| {
@@ -163,7 +163,8 @@ impl App {
         app.start_pipelines();
         if let Some(outbox) = &app.workshop.outbox {
             let device = &app.workshop.device.id;
-            let site = clouds::Site { outbox, device, connections: &app.connections };
+            let recalled = &app.workshop.recalled;
+            let site = clouds::Site { outbox, device, connections: &app.connections, recalled };
             app.clouds.start(&app.config.cloud, site);
         }
         for (name, pipeline) in &app.pipelines {
@@ -277,8 +278,8 @@ impl App {
     }
 
     /// How each cloud is doing.
-    pub fn clouds(&self) -> Vec<(Name, CloudStatus)> {
-        self.clouds.statuses().map(|(name, status)| (name.clone(), status)).collect()
+    pub fn clouds(&self) -> Vec<(Lane, CloudStatus)> {
+        self.clouds.statuses().map(|(lane, status)| (lane.clone(), status)).collect()
     }
 
     /// How the outbox is doing, where the configuration has one.

@@ -1,4 +1,5 @@
-//! What a restart goes on with: open windows and what rules remember, and how often eir was started.
+//! What a restart goes on with: open windows and what rules remember, uploads that were under way, and how often eir
+//! was started.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::App;
 use super::flow::StreamState;
 use super::pipeline::Pipeline;
 use super::summaries::record;
+use super::{App, Config};
 use crate::event::{Name, StreamKey};
 use crate::outbox::{self, Kind, Memory, Outbox, OutboxConfig};
 use crate::pipeline::rules::{KeptRules, StreamRules};
@@ -18,6 +19,9 @@ use crate::task::{Clock, SystemClock};
 
 /// What pipelines keep is named so, with their own name behind it.
 const PIPELINE: &str = "pipeline/";
+
+/// Uploads that are under way are named so, with the cloud behind it.
+const UPLOAD: &str = "upload/";
 
 /// The name of what is kept of the program itself.
 const RUN: &str = "run";
@@ -82,10 +86,16 @@ impl Keeping {
     }
 }
 
+/// Writes down the upload that is under way to a cloud; an empty text: there is none.
+pub(super) fn remember_upload(outbox: &Outbox, cloud: &Name, upload: String) {
+    outbox.remember(&format!("{UPLOAD}{cloud}"), upload);
+}
+
 /// What was found at the start.
 #[derive(Debug, Default)]
 pub(super) struct Recalled {
     pipelines: Mutex<BTreeMap<Name, Memory>>,
+    uploads: BTreeMap<Name, Memory>,
     run: Run,
 }
 
@@ -128,10 +138,14 @@ impl Recalled {
             BTreeMap::new()
         });
         let run = found.get(RUN).and_then(|memory| serde_json::from_str(&memory.body).ok());
-        let pipelines = found.into_iter().filter_map(|(name, memory)| {
-            Some((name.strip_prefix(PIPELINE)?.parse().ok()?, memory))
-        });
-        Self { pipelines: Mutex::new(pipelines.collect()), run: run.unwrap_or_default() }
+        let those = |prefix: &str| -> BTreeMap<Name, Memory> {
+            let those = found.iter().filter_map(|(name, memory)| {
+                Some((name.strip_prefix(prefix)?.parse().ok()?, memory.clone()))
+            });
+            those.collect()
+        };
+        let (pipelines, uploads) = (Mutex::new(those(PIPELINE)), those(UPLOAD));
+        Self { pipelines, uploads, run: run.unwrap_or_default() }
     }
 
     /// How often eir was started before with this outbox.
@@ -140,11 +154,19 @@ impl Recalled {
     }
 
     /// From now on, who asks finds that it was killed; and those who are no more are forgotten.
-    pub(super) fn begin(&self, outbox: &Outbox, is_configured: impl Fn(&Name) -> bool) {
+    pub(super) fn begin(&self, outbox: &Outbox, config: &Config) {
         self.note(outbox, true);
-        for name in self.lock().keys().filter(|name| !is_configured(name)) {
+        for name in self.lock().keys().filter(|name| !config.pipeline.contains_key(*name)) {
             outbox.remember(&format!("{PIPELINE}{name}"), String::new());
         }
+        for cloud in self.uploads.keys().filter(|cloud| !config.cloud.contains_key(*cloud)) {
+            remember_upload(outbox, cloud, String::new());
+        }
+    }
+
+    /// The upload to a cloud that was under way at the end of the run before.
+    pub(super) fn upload(&self, cloud: &Name) -> Option<&str> {
+        self.uploads.get(cloud).map(|memory| memory.body.as_str())
     }
 
     /// It came to its end in order.
@@ -229,7 +251,7 @@ impl App {
         }
         let body = BTreeMap::from([("start", recalled.start(state))]);
         record(outbox, Kind::Health, SystemClock.wall(), &body);
-        recalled.begin(outbox, |name| self.pipelines.contains_key(name));
+        recalled.begin(outbox, &self.config);
     }
 
     /// Has every pipeline keep its streams, when it is time.

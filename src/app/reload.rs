@@ -40,7 +40,8 @@ impl App {
         self.settle_in(old, successors).await;
         if let Some(outbox) = &self.workshop.outbox {
             let device = &self.workshop.device.id;
-            let site = Site { outbox, device, connections: &self.connections };
+            let recalled = &self.workshop.recalled;
+            let site = Site { outbox, device, connections: &self.connections, recalled };
             self.clouds.set(&self.config.cloud, site, GOODBYE).await;
         }
         self.show();

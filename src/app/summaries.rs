@@ -144,7 +144,7 @@ struct Health<'a> {
     board: Board,
     pipelines: BTreeMap<&'a Name, Option<&'a str>>,
     connections: BTreeMap<&'a Name, Option<&'a str>>,
-    clouds: BTreeMap<&'a Name, CloudHealth<'a>>,
+    clouds: BTreeMap<String, CloudHealth<'a>>,
     outbox: Option<&'a str>,
 }
 
@@ -247,9 +247,9 @@ impl<'a> Health<'a> {
     ) -> Self {
         let pipelines = view.pipelines.iter();
         let connections = view.connections.iter();
-        let clouds = view.clouds.iter().map(|(name, cloud)| {
+        let clouds = view.clouds.iter().map(|(lane, cloud)| {
             let breaker = cloud.breaker.as_str();
-            (name, CloudHealth { breaker, problem: cloud.problem.as_deref() })
+            (lane.to_string(), CloudHealth { breaker, problem: cloud.problem.as_deref() })
         });
         Self {
             span,

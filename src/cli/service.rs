@@ -76,9 +76,9 @@ fn status(app: &App) -> String {
     if let Some(problem) = app.outbox().and_then(|outbox| outbox.problem) {
         status.extend(["; outbox degraded: ", &problem]);
     }
-    for (name, cloud) in app.clouds() {
+    for (lane, cloud) in app.clouds() {
         if let Some(problem) = cloud.problem {
-            status.extend(["; records wait for cloud ", name.as_str(), ": ", &problem]);
+            status.extend(["; records wait for cloud ", &lane.to_string(), ": ", &problem]);
         }
     }
     status

@@ -69,6 +69,34 @@ impl Url {
         Ok(Self { uri, tls, host, port })
     }
 
+    /// The address that a reference in an answer from here leads to (RFC 3986 section 5.2, but for dots, which are
+    /// left to the server).
+    pub fn join(&self, reference: &str, insecure: bool) -> Result<Self, UrlError> {
+        let scheme = if self.tls { "https" } else { "http" };
+        let own = self.path_and_query().split('?').next().unwrap_or_default();
+        let directory = own.rsplit_once('/').map_or("", |(directory, _)| directory);
+        let is_absolute = reference.starts_with("http://") || reference.starts_with("https://");
+        let text = match reference.as_bytes() {
+            _ if is_absolute => reference.to_owned(),
+            [b'/', b'/', ..] => format!("{scheme}:{reference}"),
+            [b'/', ..] => format!("{scheme}://{}{reference}", self.authority()),
+            [b'?', ..] => format!("{scheme}://{}{own}{reference}", self.authority()),
+            _ => format!("{scheme}://{}{directory}/{reference}", self.authority()),
+        };
+        Self::parse(&text, insecure)
+    }
+
+    /// Whoever answers there answers here, too.
+    pub fn is_same_server(&self, other: &Self) -> bool {
+        let server = |url: &Self| (url.tls, url.host.to_ascii_lowercase(), url.port);
+        server(self) == server(other)
+    }
+
+    /// The whole of it as text; not for logs.
+    pub fn text(&self) -> String {
+        self.uri.to_string()
+    }
+
     /// The host as a name or an address without brackets.
     pub fn host(&self) -> &str {
         &self.host
@@ -131,6 +159,22 @@ mod tests {
         assert_eq!((url.host(), url.port(), url.path_and_query()), ("::1", 8080, "/"));
         assert_eq!(url.authority(), "[::1]:8080");
         assert_eq!(url.host_and_port(), "[::1]:8080");
+        let url = Url::parse("https://h:1/files/new?x=1", false).expect("address");
+        for (reference, whole, same) in [
+            ("https://H:1/a", "https://H:1/a", true),
+            ("/files/7?y", "https://h:1/files/7?y", true),
+            ("7", "https://h:1/files/7", true),
+            ("?id=7", "https://h:1/files/new?id=7", true),
+            ("//other/7", "https://other/7", false),
+            ("https://h/files/7", "https://h/files/7", false),
+            ("http://10.0.0.1:1/7", "http://10.0.0.1:1/7", false),
+        ] {
+            let joined = url.join(reference, false).expect(reference);
+            assert_eq!((joined.text(), joined.is_same_server(&url)), (whole.to_owned(), same));
+        }
+        for reference in ["http://h:1/7", "https://me:secret@h:1/7", "a b", "7\r\nX: 1"] {
+            url.join(reference, false).expect_err(reference);
+        }
         for (text, error) in [
             ("http://example.com/", "set insecure = true"),
             ("ftp://10.0.0.1/", "scheme `ftp`"),

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::OutboxConfig;
 use super::inlet::{Command, Inlet};
+use super::lane::Lane;
 use super::memory::Memory;
 use super::reader::Reader;
 use super::record::{Draft, Kind};
@@ -104,7 +105,7 @@ impl Outbox {
     pub fn start(
         config: &OutboxConfig,
         device: Name,
-        clouds: Vec<Name>,
+        clouds: Vec<impl Into<Lane>>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self::start_with(config, device, clouds, clock, Options::default())
@@ -114,7 +115,7 @@ impl Outbox {
     pub fn start_with(
         config: &OutboxConfig,
         device: Name,
-        clouds: Vec<Name>,
+        clouds: Vec<impl Into<Lane>>,
         clock: Arc<dyn Clock>,
         options: Options,
     ) -> Self {
@@ -126,7 +127,7 @@ impl Outbox {
             clock: Arc::clone(&clock),
         });
         let outbox = Self { _last: Arc::new(Last(Arc::clone(&shared))), shared, newest };
-        outbox.set_clouds(clouds);
+        outbox.set_lanes(clouds);
         let shared = Arc::clone(&outbox.shared);
         let Options { formats, thinning } = options;
         let site = Site { config: config.clone(), device, clock, formats, thinning };
@@ -173,15 +174,16 @@ impl Outbox {
         self.shared.inlet.wait_for_room(is_given_up);
     }
 
-    /// The clouds that records are kept for, from now on.
-    pub fn set_clouds(&self, clouds: Vec<Name>) {
+    /// The clouds that records are kept for from now on, by each way that they are reached.
+    pub fn set_lanes(&self, lanes: Vec<impl Into<Lane>>) {
+        let lanes = lanes.into_iter().map(Into::into).collect();
         // An outbox that has ended keeps nothing any more.
-        let _told = self.shared.inlet.ask(Command::Clouds(clouds));
+        let _told = self.shared.inlet.ask(Command::Lanes(lanes));
     }
 
-    /// What one cloud has not got yet, from the oldest on.
-    pub fn reader(&self, cloud: Name) -> Reader {
-        Reader::new(cloud, self.clone())
+    /// What one cloud has not got yet, from the oldest on; its name stands for all records.
+    pub fn reader(&self, cloud: impl Into<Lane>) -> Reader {
+        Reader::new(cloud.into(), self.clone())
     }
 
     /// How it is doing.

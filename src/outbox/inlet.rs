@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 
 use super::gap::{Losses, Lost, Reason};
 use super::store::Memories;
-use super::{Batch, Draft, Memory, OutboxConfig, Record, WhenUnwritable};
-use crate::event::{Ack, Name};
+use super::{Batch, Draft, Lane, Memory, OutboxConfig, Record, WhenUnwritable};
+use crate::event::Ack;
 use crate::task::Uptime;
 
 /// With `hold`, so many times `queue` may wait: pipelines stop taking messages at `queue`, and one message
@@ -33,7 +33,7 @@ pub(super) struct Item {
 pub(super) enum Command {
     /// The next records for a cloud.
     Read {
-        cloud: Name,
+        lane: Lane,
         /// Behind this place; behind all that the cloud has by default.
         after: Option<i64>,
         /// Up to this place; the newest by default.
@@ -43,17 +43,17 @@ pub(super) enum Command {
         reply: oneshot::Sender<Reply>,
     },
     /// A cloud has everything behind `after` up to `upto`.
-    Delivered { cloud: Name, after: i64, upto: i64 },
+    Delivered { lane: Lane, after: i64, upto: i64 },
     /// A cloud will never take this record.
     Refused(Box<Refused>),
-    /// The clouds that records are kept for.
-    Clouds(Vec<Name>),
+    /// The ways to clouds that records are kept for.
+    Lanes(Vec<Lane>),
 }
 
 /// A record that a cloud will never take.
 #[derive(Debug)]
 pub(super) struct Refused {
-    pub cloud: Name,
+    pub lane: Lane,
     pub record: Record,
     pub reason: String,
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::sequence::Sequence;
 use super::store::{self, Formats, Known, Origins, Site, connect_to_read};
 use super::{Amount, Kind, OutboxConfig, OutboxError, Record, writer};
 use crate::event::{ByteSize, Name};
@@ -97,15 +96,16 @@ impl Inspector {
             kinds.insert(kind, Amount { records: row.get(1)?, bytes: row.get(2)? });
         }
         let mut clouds = BTreeMap::new();
-        for (name, progress) in store::load_clouds(&self.db)? {
+        for (lane, progress) in store::load_clouds(&self.db)? {
             let mut behind = 0;
-            let mut missing = self.db.prepare("SELECT pos FROM record WHERE pos > ?1")?;
-            let mut rows = missing.query([progress.cursor()])?;
+            let missing = "SELECT pos FROM record WHERE pos > ?1 AND kind = coalesce(?2, kind)";
+            let mut missing = self.db.prepare(missing)?;
+            let mut rows = missing.query((progress.cursor(), lane.only().map(Kind::as_str)))?;
             while let Some(row) = rows.next()? {
                 behind += u64::from(!progress.is_done(row.get(0)?));
             }
             let cursor = progress.cursor();
-            clouds.insert(name.to_string(), CloudContents { cursor, behind });
+            clouds.insert(lane.to_string(), CloudContents { cursor, behind });
         }
         let (epoch, next) = self.db.query_row("SELECT epoch, next_seq FROM state", [], |row| {
             Ok((row.get::<_, u64>(0)?, row.get::<_, u64>(1)?))
@@ -136,7 +136,7 @@ impl Inspector {
         mut each: impl FnMut(Record) -> ControlFlow<B>,
     ) -> Result<Option<B>, OutboxError> {
         let mut broken = None;
-        store::rows(&self.db, 0, |row| {
+        store::rows(&self.db, None, 0, |row| {
             Ok(match each(row.record(&self.origins)?) {
                 ControlFlow::Continue(()) => ControlFlow::Continue(()),
                 ControlFlow::Break(value) => {
@@ -154,18 +154,13 @@ impl Inspector {
             Err(OutboxError::Corrupt(damage)) => vec![Finding(damage)],
             checked => checked?,
         };
-        let mut sequence = Sequence::default();
-        let read = store::rows(&self.db, 0, |row| {
-            sequence.see(row.place.epoch, row.place.seq);
-            if let Some(gap) = row.gap() {
-                sequence.tell(&gap);
+        let sequence = match store::sequence(&self.db) {
+            Ok(sequence) => sequence,
+            Err(error) => {
+                findings.push(Finding(format!("not every record can be read: {error}")));
+                return Ok(findings);
             }
-            Ok(ControlFlow::Continue(()))
-        });
-        if let Err(error) = read {
-            findings.push(Finding(format!("not every record can be read: {error}")));
-            return Ok(findings);
-        }
+        };
         let twice = sequence.misplaced().iter().map(|(epoch, seq)| {
             Finding(format!("epoch {epoch}: number {seq} is there twice, or in the wrong order"))
         });

@@ -2,7 +2,8 @@
 //!
 //! [`Outbox::append`] never waits: a thread of its own takes all that waits in a bounded queue, writes it to
 //! an SQLite database as one transaction, and settles the acknowledgements when that is on disk. A
-//! [`Reader`] for each cloud hands records out; one is deleted when all clouds that are configured have it.
+//! [`Reader`] for each way to a cloud ([`Lane`]) hands records out; one is deleted when all those that are configured
+//! have it.
 //!
 //! What the outbox promises (`interfaces.md` §5):
 //!
@@ -28,6 +29,7 @@ mod gap;
 mod handle;
 mod inlet;
 mod inspect;
+mod lane;
 mod memory;
 mod progress;
 mod reader;
@@ -41,6 +43,7 @@ pub use error::OutboxError;
 pub use gap::{Gap, Reason};
 pub use handle::{Amount, Options, Outbox, Status};
 pub use inspect::{CloudContents, Contents, Finding, Inspector, Repaired, repair, verify};
+pub use lane::Lane;
 pub use memory::{Memory, recall};
 pub use reader::Reader;
 pub use record::{Batch, Draft, Kind, Record, Unset};

@@ -56,6 +56,42 @@ impl Progress {
         }
     }
 
+    /// The same, but for these places, which are in their order.
+    pub(super) fn without(&self, places: &[i64]) -> Self {
+        let mut kept = Self::default();
+        for (first, last) in self.stretches() {
+            let mut from = first;
+            for place in places.iter().filter(|place| (first..=last).contains(*place)) {
+                kept.mark(from - 1, place - 1);
+                from = place + 1;
+            }
+            kept.mark(from - 1, last);
+        }
+        kept
+    }
+
+    /// First to last place of each stretch between two places, both included, that is not done.
+    pub(super) fn undone(&self, first: i64, last: i64) -> Vec<(i64, i64)> {
+        let (mut undone, mut from) = (Vec::new(), first);
+        for (begin, end) in self.stretches() {
+            if begin > from {
+                undone.push((from, last.min(begin - 1)));
+            }
+            from = from.max(end + 1);
+            if from > last {
+                return undone;
+            }
+        }
+        undone.push((from, last));
+        undone
+    }
+
+    /// First to last place of everything that is done.
+    fn stretches(&self) -> impl Iterator<Item = (i64, i64)> {
+        let beyond = self.beyond.iter().map(|(first, last)| (*first, *last));
+        std::iter::once((1, self.cursor)).chain(beyond)
+    }
+
     /// What either of them has done.
     pub(super) fn merge(&mut self, other: &Self) {
         self.mark(0, other.cursor);
@@ -91,7 +127,17 @@ mod tests {
             prop_assert_eq!(&again, &progress);
             let mut merged = Progress::default();
             merged.merge(&progress);
-            prop_assert_eq!(merged, progress);
+            prop_assert_eq!(&merged, &progress);
+            let thirds: Vec<i64> = (1..50).filter(|pos| pos % 3 == 0).collect();
+            let without = progress.without(&thirds);
+            for pos in 1..50 {
+                prop_assert_eq!(without.is_done(pos), places.contains(&pos) && pos % 3 > 0);
+            }
+            let undone = progress.undone(5, 30);
+            prop_assert!(undone.iter().all(|(first, last)| first <= last));
+            let undone = undone.into_iter().flat_map(|(first, last)| first..=last);
+            let wanted = (5..=30).filter(|pos| !places.contains(pos));
+            prop_assert_eq!(undone.collect::<Vec<_>>(), wanted.collect::<Vec<_>>());
         }
     }
 }

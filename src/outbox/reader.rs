@@ -3,13 +3,12 @@
 use tokio::sync::oneshot;
 
 use super::inlet::{Command, Refused, Reply};
-use super::{Batch, Outbox, Record};
-use crate::event::Name;
+use super::{Batch, Lane, Outbox, Record};
 
 /// While there is a backlog, so many batches in a row are of what is new; the next is of the backlog.
 const LIVE_TURNS: u8 = 3;
 
-/// Hands out the records that a cloud has not got, each once. What is handed out is in the hands of the
+/// Hands out the records that a cloud has not got by one way, each once. What is handed out is in the hands of the
 /// caller until it is [`Reader::delivered`] or [`Reader::dead_letter`]ed; what is neither comes again after
 /// [`Reader::rewind`] or a restart. Several batches may be in hand, and be done with in any order.
 ///
@@ -18,7 +17,7 @@ const LIVE_TURNS: u8 = 3;
 /// ends.
 #[derive(Debug)]
 pub struct Reader {
-    cloud: Name,
+    lane: Lane,
     outbox: Outbox,
     /// Everything up to here was handed out, but for what `live` tells of; `None`: what the cloud has
     /// counts.
@@ -38,8 +37,8 @@ struct Live {
 }
 
 impl Reader {
-    pub(super) fn new(cloud: Name, outbox: Outbox) -> Self {
-        Self { cloud, outbox, position: None, live: None }
+    pub(super) const fn new(lane: Lane, outbox: Outbox) -> Self {
+        Self { lane, outbox, position: None, live: None }
     }
 
     /// The next records, at most `records` and about `bytes`, but at least one; `None`: there is nothing
@@ -85,8 +84,8 @@ impl Reader {
         (records, bytes): (usize, usize),
     ) -> Option<Reply> {
         let (reply, answer) = oneshot::channel();
-        let cloud = self.cloud.clone();
-        let command = Command::Read { cloud, after, upto, records, bytes, reply };
+        let lane = self.lane.clone();
+        let command = Command::Read { lane, after, upto, records, bytes, reply };
         if !self.outbox.shared.inlet.ask(command) {
             return None;
         }
@@ -105,17 +104,22 @@ impl Reader {
 
     /// The cloud has all of the batch. The record is deleted when every cloud has it.
     pub fn delivered(&self, batch: &Batch) {
-        let (cloud, after, upto) = (self.cloud.clone(), batch.after, batch.upto);
+        let (lane, after, upto) = (self.lane.clone(), batch.after, batch.upto);
         // If the outbox has stopped, it comes again after the start.
-        let _told = self.outbox.shared.inlet.ask(Command::Delivered { cloud, after, upto });
+        let _told = self.outbox.shared.inlet.ask(Command::Delivered { lane, after, upto });
     }
 
     /// The cloud will never take this record: it is kept in a bounded table for a person to look at, with
     /// the reason, and is done with as far as this cloud is concerned.
     pub fn dead_letter(&self, record: Record, reason: &str) {
-        let (cloud, reason) = (self.cloud.clone(), reason.chars().take(500).collect());
-        let refused = Box::new(Refused { cloud, record, reason });
+        let (lane, reason) = (self.lane.clone(), reason.chars().take(500).collect());
+        let refused = Box::new(Refused { lane, record, reason });
         let _told = self.outbox.shared.inlet.ask(Command::Refused(refused));
+    }
+
+    /// The way that they go.
+    pub const fn lane(&self) -> &Lane {
+        &self.lane
     }
 
     /// Forgets what was handed out: what is not done with is handed out again.

@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::Gap;
+use super::progress::Progress;
+use super::record::Place;
 
 /// Records and gap records in the order of their places; gives the numbers that are neither there nor
 /// told of. What lies before the first record of an epoch was delivered and deleted.
 #[derive(Debug, Default)]
 pub(super) struct Sequence {
+    /// What some cloud has: it may have been deleted between others.
+    delivered: Progress,
     epochs: BTreeMap<u64, Span>,
     told: BTreeMap<u64, Vec<(u64, u64)>>,
     /// Epochs and numbers that were met out of order.
@@ -29,7 +33,12 @@ pub(super) struct Missing {
 }
 
 impl Sequence {
-    pub(super) fn see(&mut self, epoch: u64, seq: u64) {
+    pub(super) fn new(delivered: Progress) -> Self {
+        Self { delivered, ..Self::default() }
+    }
+
+    pub(super) fn see(&mut self, place: Place) {
+        let Place { pos, epoch, seq } = place;
         let span = self
             .epochs
             .entry(epoch)
@@ -39,7 +48,12 @@ impl Sequence {
             return;
         }
         if seq > span.last + 1 {
-            span.holes.push((span.last + 1, seq - 1));
+            // Within an epoch places and numbers go hand in hand.
+            let number = |place: i64| seq.saturating_sub(u64::try_from(pos - place).unwrap_or(0));
+            let from = pos.saturating_sub(i64::try_from(seq - span.last - 1).unwrap_or(i64::MAX));
+            let undone = self.delivered.undone(from.max(1), pos - 1);
+            span.holes
+                .extend(undone.into_iter().map(|(first, last)| (number(first), number(last))));
         }
         span.last = seq;
     }
@@ -97,13 +111,42 @@ mod tests {
         }
     }
 
+    fn see(sequence: &mut Sequence, epoch: u64, seq: u64) {
+        let pos = i64::try_from(epoch * 1000 + seq).expect("small");
+        sequence.see(Place { pos, epoch, seq });
+    }
+
+    #[test]
+    fn a_hole_is_fine_where_everything_was_delivered() {
+        let upto = |place| Progress::new(place, BTreeMap::new());
+        let between = BTreeMap::from([(1003, 1003), (1007, 1008)]);
+        for (delivered, missing) in [
+            (Progress::new(7, between), vec![(4, 4), (6, 6), (9, 9)]),
+            (upto(0), vec![(3, 4), (6, 9)]),
+            (upto(1003), vec![(4, 4), (6, 9)]),
+            (upto(1004), vec![(6, 9)]),
+            (upto(1005), vec![(6, 9)]),
+            (upto(1007), vec![(8, 9)]),
+            (upto(1009), vec![]),
+            (upto(5000), vec![]),
+        ] {
+            let mut sequence = Sequence::new(delivered.clone());
+            for seq in [2, 5, 10] {
+                see(&mut sequence, 1, seq);
+            }
+            let missing_now = sequence.missing();
+            let found: Vec<_> = missing_now.iter().map(|m| (m.first, m.last)).collect();
+            assert_eq!(found, missing, "{delivered:?}");
+        }
+    }
+
     #[test]
     fn a_hole_is_fine_when_it_is_told_of() {
         let mut sequence = Sequence::default();
         for seq in [5, 6, 9, 12, 20] {
-            sequence.see(1, seq);
+            see(&mut sequence, 1, seq);
         }
-        sequence.see(2, 1);
+        see(&mut sequence, 2, 1);
         sequence.tell(&gap(1, 2, 8));
         sequence.tell(&gap(1, 16, 18));
         sequence.tell(&gap(2, 10, 11));
@@ -115,7 +158,7 @@ mod tests {
     fn a_number_that_comes_twice_is_misplaced() {
         let mut sequence = Sequence::default();
         for seq in [1, 2, 2, 3] {
-            sequence.see(1, seq);
+            see(&mut sequence, 1, seq);
         }
         assert_eq!(sequence.misplaced(), [(1, 2)]);
     }

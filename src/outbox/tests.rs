@@ -3,6 +3,7 @@
 mod damage;
 mod formats;
 mod kill;
+mod lanes;
 mod power;
 mod thin;
 mod trouble;
@@ -295,7 +296,7 @@ async fn another_device_is_another_epoch() {
     append(&outbox, Kind::Decision, &["1"]).await;
     stop(outbox).await;
     let clock = Arc::clone(&site.clock);
-    let outbox = Outbox::start(&site.config, name("press-08"), Vec::new(), clock);
+    let outbox = Outbox::start(&site.config, name("press-08"), Vec::<Name>::new(), clock);
     append(&outbox, Kind::Decision, &["2"]).await;
     let batch = next(&mut outbox.reader(name("main"))).await;
     let [old, new] = batch.records() else { panic!("{batch:?}") };

@@ -113,20 +113,28 @@ impl Writer {
     fn obey(&mut self, commands: VecDeque<Command>) {
         for command in commands {
             match command {
-                Command::Read { cloud, after, upto, records, bytes, reply } => {
-                    self.reads.push(Read { cloud, after, upto, most: (records, bytes), reply });
+                Command::Read { lane, after, upto, records, bytes, reply } => {
+                    self.reads.push(Read { lane, after, upto, most: (records, bytes), reply });
                 }
-                Command::Delivered { cloud, after, upto } => self.clouds.mark(&cloud, after, upto),
+                Command::Delivered { lane, after, upto } => self.clouds.mark(&lane, after, upto),
                 Command::Refused(refused) => {
                     let pos = refused.record.pos;
-                    self.clouds.mark(&refused.cloud, pos - 1, pos);
+                    self.clouds.mark(&refused.lane, pos - 1, pos);
                     if self.refused.len() >= MOST_REFUSED {
                         self.refused.pop_front();
                     }
                     self.refused.push_back(*refused);
                     self.shared.status().refused += 1;
                 }
-                Command::Clouds(clouds) => self.clouds.configure(clouds),
+                Command::Lanes(lanes) => {
+                    self.clouds.configure(lanes);
+                    // What cannot be read now is done when it is opened anew.
+                    let joined = self.store.as_ref().map(|store| self.clouds.rejoin(store));
+                    if let Some(Err(error)) = joined {
+                        tracing::debug!("the ways to the clouds wait for the outbox: {error}");
+                        self.store = None;
+                    }
+                }
             }
         }
     }

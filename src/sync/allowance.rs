@@ -38,7 +38,7 @@ pub struct Rate(pub ByteSize);
 #[derive(Debug)]
 pub(super) struct Allowance {
     hours: Option<UploadHours>,
-    rate: Option<usize>,
+    rate: Option<Rate>,
     daily: Option<usize>,
     /// What was sent on this day.
     spent: (Option<Date>, usize),
@@ -48,15 +48,11 @@ pub(super) struct Allowance {
 
 impl Allowance {
     pub(super) const fn new(config: &CloudConfig) -> Self {
-        let rate = match config.rate {
-            Some(Rate(bytes)) => Some(bytes.0),
-            None => None,
-        };
         let daily = match config.daily {
             Some(bytes) => Some(bytes.0),
             None => None,
         };
-        Self { hours: config.allow, rate, daily, spent: (None, 0), through: None }
+        Self { hours: config.allow, rate: config.rate, daily, spent: (None, 0), through: None }
     }
 
     /// How long nothing may be sent, at least, and why, where that is more than the rate.
@@ -78,7 +74,7 @@ impl Allowance {
 
     /// The most bytes of the next batch, of the `most` that could be.
     pub(super) fn most(&self, most: usize, local: &Zoned) -> usize {
-        let at_rate = self.rate.map_or(most, |rate| rate.saturating_mul(BURST_SECONDS));
+        let at_rate = self.rate.map_or(most, |rate| rate.burst());
         let today = self.daily.map_or(most, |daily| self.left(daily, local));
         most.min(at_rate).min(today)
     }
@@ -90,8 +86,8 @@ impl Allowance {
             self.spent = (Some(today), 0);
         }
         self.spent.1 = self.spent.1.saturating_add(bytes);
-        if let Some(rate) = self.rate {
-            let takes = Duration::from_secs_f64(bytes as f64 / rate as f64);
+        if let Some(Rate(rate)) = self.rate {
+            let takes = Duration::from_secs_f64(bytes as f64 / rate.0 as f64);
             self.through = Some(self.through.map_or(now, |through| through.max(now)) + takes);
         }
     }
@@ -150,6 +146,13 @@ impl fmt::Display for UploadHours {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { from, until } = self;
         write!(f, "{:02}:{:02}-{:02}:{:02}", from / 60, from % 60, until / 60, until % 60)
+    }
+}
+
+impl Rate {
+    /// The most bytes that are sent at once.
+    pub(super) const fn burst(self) -> usize {
+        self.0.0.saturating_mul(BURST_SECONDS)
     }
 }
 

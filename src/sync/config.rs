@@ -13,6 +13,7 @@ use crate::net::{
     NetError, Problem, TlsConfig, Url, client_config, human, is_loopback, is_private_or_loopback,
     read_secret,
 };
+use crate::outbox::Lane;
 
 /// A cloud that records are sent to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -28,6 +29,11 @@ pub struct CloudConfig {
     /// broker's acknowledgement is the yes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mqtt: Option<Name>,
+    /// Where the inputs of samples are uploaded to, with the same token and certificates: `https://…` of a server that
+    /// speaks tus 1.0.0 (resumable uploads, <https://tus.io>), `http://…` to loopback alone. Without it they travel in
+    /// their records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<String>,
     /// A file with a token that is sent as `Authorization: Bearer …`, read again for every batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
@@ -120,6 +126,7 @@ impl CloudConfig {
         Self {
             url: Some(url.to_owned()),
             mqtt: None,
+            samples: None,
             token_file: None,
             ca_file: None,
             cert_file: None,
@@ -164,6 +171,9 @@ impl CloudConfig {
                 let message = "is missing; or mqtt, with the name of a [mqtt.NAME]";
                 problems.push(Problem::new("url", message));
             }
+        }
+        if let Some(Err(message)) = self.samples_url() {
+            problems.push(Problem::new("samples", message));
         }
         if let Some(Err(message)) = self.proxy.as_deref().map(parse_proxy) {
             problems.push(Problem::new("proxy", message));
@@ -227,6 +237,27 @@ impl CloudConfig {
         self.proxy.as_deref().map(parse_proxy).transpose()
     }
 
+    /// Where the inputs of samples go, where that is named.
+    pub(super) fn samples_url(&self) -> Option<Result<Url, String>> {
+        let url = Url::parse(self.samples.as_deref()?, self.insecure);
+        Some(url.map_err(|error| error.to_string()).and_then(|url| {
+            let message = "over http:// anybody on the way can say yes; use https://";
+            if self.is_trusted(&url) { Ok(url) } else { Err(message.to_owned()) }
+        }))
+    }
+
+    /// The ways to this cloud.
+    pub fn lanes(&self, name: &Name) -> Vec<Lane> {
+        let samples = self.samples.as_ref().map(|_| Lane::Samples(name.clone()));
+        std::iter::once(Lane::Records(name.clone())).chain(samples).collect()
+    }
+
+    /// The most bytes of a file that are sent at once.
+    pub(super) fn piece_bytes(&self) -> usize {
+        let most = self.batch_bytes();
+        self.rate.map_or(most, |rate| most.min(rate.burst()))
+    }
+
     /// Nobody on the way can answer in the cloud's place.
     pub(super) fn is_trusted(&self, url: &Url) -> bool {
         url.is_tls() || is_loopback(url.host()) && self.proxy.is_none()
@@ -244,6 +275,7 @@ impl CloudConfig {
     /// What a connection to a broker brings with it.
     fn of_http_alone(&self) -> Vec<Problem> {
         let keys = [
+            ("samples", self.samples.is_some()),
             ("token_file", self.token_file.is_some()),
             ("ca_file", self.ca_file.is_some()),
             ("cert_file", self.cert_file.is_some()),

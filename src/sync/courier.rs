@@ -13,7 +13,7 @@ use crate::net::{HttpClient, HttpError, Reply, TlsFiles, Url, bearer};
 /// What came back from a cloud, or why nothing did.
 pub(super) type Answer = Result<Reply, HttpError>;
 
-/// Posts to a cloud as its configuration says.
+/// Speaks to a cloud as its configuration says.
 #[derive(Debug)]
 pub(super) struct Courier {
     client: HttpClient,
@@ -37,9 +37,10 @@ impl Courier {
         Ok(Self { client: client.through(proxy), terms, token_file })
     }
 
-    /// Posts once. An error: nothing was sent, because the token is missing.
-    pub(super) async fn post(
+    /// Asks once. An error: nothing was sent, because the token is missing.
+    pub(super) async fn request(
         &self,
+        method: Method,
         url: &Url,
         mut headers: HeaderMap,
         body: Bytes,
@@ -53,7 +54,7 @@ impl Courier {
                 }
             }
         }
-        Ok(self.client.request(Method::POST, url, headers, body).await)
+        Ok(self.client.request(method, url, headers, body).await)
     }
 
     /// What an answer of `peer` says of the batch with this `key`.

@@ -1,5 +1,6 @@
 //! The uplink over HTTP.
 
+use hyper::Method;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use super::courier::Courier;
@@ -33,7 +34,7 @@ impl Uplink for HttpsUplink {
         if let Ok(key) = HeaderValue::from_str(batch.key()) {
             headers.insert(HeaderName::from_static("idempotency-key"), key);
         }
-        match self.courier.post(&self.url, headers, batch.body().clone()).await {
+        match self.courier.request(Method::POST, &self.url, headers, batch.body().clone()).await {
             Ok(answer) => {
                 let verdict = self.courier.judge(&self.url.to_string(), batch.key(), &answer);
                 (verdict, batch.body().len())

@@ -13,9 +13,12 @@
 //! even a cloud that rejects everything for a month, takes a record out of the outbox.
 //!
 //! A cloud takes batches of JSON lines over HTTP or from a broker, or it is a collector of OpenTelemetry, for which
-//! records are made into logs and metrics; which one is said by `url` or `mqtt` ([`CloudConfig`]).
+//! records are made into logs and metrics; which one is said by `url` or `mqtt` ([`CloudConfig`]). One that takes
+//! files too (`samples`) gets the inputs of samples as uploads, by a second way with a place of its own, and
+//! their records without.
 
 mod allowance;
+mod apart;
 mod batch;
 mod cloud;
 mod config;
@@ -26,6 +29,7 @@ mod otlp;
 mod pace;
 mod plan;
 mod status;
+mod tus;
 mod verdict;
 mod worker;
 
@@ -39,6 +43,7 @@ pub use https::HttpsUplink;
 pub use mqtt::MqttUplink;
 pub use otlp::OtlpUplink;
 pub use status::CloudStatus;
+pub use tus::TusUplink;
 pub use verdict::Verdict;
 
 use crate::net::with_sources;

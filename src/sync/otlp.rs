@@ -44,6 +44,7 @@ mod metric;
 mod summary;
 mod value;
 
+use hyper::Method;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use jiff::Timestamp;
@@ -81,7 +82,7 @@ impl OtlpUplink {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        let answer = match self.courier.post(url, headers, body).await {
+        let answer = match self.courier.request(Method::POST, url, headers, body).await {
             Ok(answer) => in_words(answer),
             Err(verdict) => return verdict,
         };

@@ -64,6 +64,11 @@ impl Pace {
     /// The wait after this verdict on a batch of `bytes`.
     pub(super) fn after(&mut self, verdict: &Verdict, bytes: usize) -> Duration {
         match verdict {
+            Verdict::Part => {
+                self.breaker.apply(BreakerEvent::Success);
+                self.backoff.reset();
+                Duration::ZERO
+            }
             Verdict::Delivered => {
                 self.breaker.apply(BreakerEvent::Success);
                 self.backoff.reset();

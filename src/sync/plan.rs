@@ -128,7 +128,10 @@ impl<R> Plan<R> {
                     Outcome::Kept
                 }
             },
-            Verdict::Wait { .. } | Verdict::Offline { .. } | Verdict::Stop { .. } => {
+            Verdict::Part
+            | Verdict::Wait { .. }
+            | Verdict::Offline { .. }
+            | Verdict::Stop { .. } => {
                 match suspect {
                     None => self.runs.push_front(run),
                     // It says nothing of the record; what was found so far stands.

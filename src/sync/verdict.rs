@@ -22,6 +22,8 @@ const MAX_WORDS: usize = 200;
 pub enum Verdict {
     /// The cloud has every record of it.
     Delivered,
+    /// The cloud goes along, and has not all of it yet.
+    Part,
     /// Not now: the cloud is busy or away, or what answered may not be the cloud.
     Wait {
         /// What is wrong at the moment.
@@ -194,7 +196,7 @@ mod tests {
     /// One word for the verdict, and how long to wait.
     fn word(terms: Terms, reply: Reply) -> (&'static str, Option<u64>) {
         match judge(terms, "cloud:443", KEY, &Ok(reply)) {
-            Verdict::Delivered => ("delivered", None),
+            Verdict::Delivered | Verdict::Part => ("delivered", None),
             Verdict::Wait { after, .. } => ("wait", after.map(|after| after.as_secs())),
             Verdict::Offline { .. } => ("offline", None),
             Verdict::TooLarge { .. } => ("too large", None),

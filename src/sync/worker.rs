@@ -1,7 +1,7 @@
 //! The task that empties the outbox towards one cloud.
 
 use std::future::ready;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Zoned;
@@ -10,11 +10,11 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 use super::allowance::Allowance;
+use super::apart::without_input;
 use super::pace::Pace;
 use super::plan::{Outcome, Plan, Try};
 use super::{Batch, CloudConfig, CloudStatus, Encoding, Uplink, Verdict};
-use crate::event::Name;
-use crate::outbox::{self, Reader};
+use crate::outbox::{self, Kind, Lane, Reader, Record};
 use crate::task::{Clock, Stop, SystemClock};
 
 /// So many records that were rejected alone are in hand at most; further ones stay in the outbox.
@@ -26,12 +26,14 @@ const LAST_TRY: Duration = Duration::from_secs(1);
 /// What one cloud's task works with.
 #[derive(Debug)]
 pub(super) struct Worker<U> {
-    name: Name,
     uplink: U,
     reader: Reader,
     plan: Plan<outbox::Batch>,
     pace: Pace,
-    allowance: Allowance,
+    /// One for all ways to the cloud.
+    allowance: Arc<Mutex<Allowance>>,
+    /// The inputs of samples go another way.
+    apart: bool,
     max_delay: Duration,
     recheck: Duration,
     status: watch::Sender<CloudStatus>,
@@ -44,17 +46,18 @@ impl<U: Uplink> Worker<U> {
     pub(super) fn new(
         config: &CloudConfig,
         uplink: U,
-        (name, reader): (Name, Reader),
-        status: watch::Sender<CloudStatus>,
-        nudge: Arc<Notify>,
+        reader: Reader,
+        allowance: Arc<Mutex<Allowance>>,
+        (status, nudge): (watch::Sender<CloudStatus>, Arc<Notify>),
     ) -> Self {
+        let is_all = matches!(reader.lane(), Lane::Records(_));
         Self {
-            name,
+            apart: is_all && config.samples.is_some(),
             uplink,
             reader,
             plan: Plan::new(outbox::Batch::halve),
             pace: Pace::new(config),
-            allowance: Allowance::new(config),
+            allowance,
             max_delay: config.max_delay,
             recheck: config.recheck,
             status,
@@ -97,7 +100,7 @@ impl<U: Uplink> Worker<U> {
 
     /// How long nothing may be sent.
     fn held_back(&self) -> Option<Duration> {
-        let held = self.allowance.wait(SystemClock.now(), &local());
+        let held = self.allowance().wait(SystemClock.now(), &local());
         let (wait, why) = held.map_or((None, None), |(wait, why)| (Some(wait), why));
         self.status.send_if_modified(|status| {
             let changed = status.paused != why;
@@ -147,7 +150,7 @@ impl<U: Uplink> Worker<U> {
 
     async fn read(&mut self) {
         let (records, bytes) = self.pace.limits();
-        let bytes = self.allowance.most(bytes, &local());
+        let bytes = self.allowance().most(bytes, &local());
         if let Some(batch) = self.reader.next(records, bytes).await {
             self.plan.add(batch);
         }
@@ -160,14 +163,14 @@ impl<U: Uplink> Worker<U> {
 
     /// Sends once, and does what the verdict says; how long to wait then.
     async fn send(&mut self, tried: Try<outbox::Batch>) -> Duration {
-        let run = tried.run.clone();
-        let packed = tokio::task::spawn_blocking(move || pack(&run, U::ENCODING)).await;
+        let (run, apart) = (tried.run.clone(), self.apart);
+        let packed = tokio::task::spawn_blocking(move || pack(&run, U::ENCODING, apart)).await;
         let packed = packed.map_err(std::io::Error::other).and_then(|packed| packed);
         let (verdict, sent) = match packed {
             Ok(batch) => {
                 let (verdict, bytes) = self.uplink.send(&batch).await;
                 if !matches!(verdict, Verdict::Offline { .. }) {
-                    self.allowance.sent(bytes, SystemClock.now(), &local());
+                    self.allowance().sent(bytes, SystemClock.now(), &local());
                 }
                 (verdict, Some((batch, bytes)))
             }
@@ -184,6 +187,10 @@ impl<U: Uplink> Worker<U> {
                 self.count(sent);
             }
             Outcome::GivenUp(run, why) => self.give_up(&run, &why),
+            Outcome::Kept if verdict == Verdict::Part => {
+                let bytes = sent.map_or(0, |(_, bytes)| bytes as u64);
+                self.status.send_modify(|status| status.sent_bytes += bytes);
+            }
             Outcome::Kept => {}
         }
         // A cloud that is away or busy says nothing of its records, and how long it wants to be left alone.
@@ -195,6 +202,11 @@ impl<U: Uplink> Worker<U> {
         }
         self.tell(&verdict, doubt.as_deref());
         wait
+    }
+
+    // No code that can panic runs under this lock.
+    fn allowance(&self) -> MutexGuard<'_, Allowance> {
+        self.allowance.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn count(&self, sent: Option<(Batch, usize)>) {
@@ -212,7 +224,7 @@ impl<U: Uplink> Worker<U> {
         for record in run.records() {
             self.reader.dead_letter(record.clone(), why);
             self.status.send_modify(|status| status.dead += 1);
-            let (cloud, id, dead) = (&self.name, record.id, self.status.borrow().dead);
+            let (cloud, id, dead) = (self.reader.lane(), record.id, self.status.borrow().dead);
             // However many they are, the log has a few lines.
             if dead.is_power_of_two() {
                 tracing::error!(%cloud, %id, dead, "rejected for good, see the dead letters: {why}");
@@ -221,16 +233,16 @@ impl<U: Uplink> Worker<U> {
     }
 
     fn tell(&self, verdict: &Verdict, doubt: Option<&str>) {
-        let cloud = self.name.as_str();
+        let cloud = &self.reader.lane().to_string();
         let suspicion = self.plan.suspicion().filter(|_| self.plan.wants_more());
         self.status.send_modify(|status| {
             status.breaker = self.pace.state();
-            if *verdict != Verdict::Delivered {
+            if !matches!(verdict, Verdict::Delivered | Verdict::Part) {
                 status.failures += 1;
             }
             match verdict {
                 _ if doubt.is_some() => status.fail(cloud, doubt.unwrap_or_default(), true),
-                Verdict::Delivered => status.works(cloud),
+                Verdict::Delivered | Verdict::Part => status.works(cloud),
                 Verdict::Stop { why } => status.fail(cloud, why, true),
                 Verdict::Wait { why, .. } | Verdict::Offline { why } => {
                     status.fail(cloud, why, false);
@@ -267,9 +279,16 @@ impl<U: Uplink> Worker<U> {
     }
 }
 
-/// The records as they go over the wire.
-fn pack(run: &outbox::Batch, encoding: Encoding) -> std::io::Result<Batch> {
-    let lines: Vec<_> = run.records().iter().map(serde_json::to_vec).collect::<Result<_, _>>()?;
+/// The records as they go over the wire; `apart`: samples without their inputs.
+fn pack(run: &outbox::Batch, encoding: Encoding, apart: bool) -> std::io::Result<Batch> {
+    let line = |record: &Record| {
+        if apart && record.kind == Kind::Sample {
+            serde_json::to_vec(&without_input(record.clone()))
+        } else {
+            serde_json::to_vec(record)
+        }
+    };
+    let lines: Vec<_> = run.records().iter().map(line).collect::<Result<_, _>>()?;
     Batch::new(lines.iter().map(Vec::as_slice), encoding)
 }
 

@@ -160,7 +160,7 @@ fn start(directory: &Path, clock: &Arc<Turned>) -> Outbox {
 fn connect(outbox: &Outbox, link: &Arc<Link>) -> Cloud {
     let config = CloudConfig::new("https://c.example");
     let uplink = Wire(Arc::clone(link));
-    Cloud::start(&name("main"), &config, uplink, outbox.reader(name("main")))
+    Cloud::start(&config, uplink, outbox.reader(name("main")))
 }
 
 /// The summary of a minute of each pipeline, with a place for the time.

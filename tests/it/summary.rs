@@ -6,6 +6,7 @@ use eir::app::App;
 use serde_json::Value;
 
 use super::support::cloud::{Cloud, OK};
+use super::support::tus::Tus;
 use super::support::{Mosquitto, Peer, site, within};
 
 struct Device {
@@ -154,6 +155,32 @@ async fn inputs_worth_labelling_reach_the_cloud_up_to_their_limit() {
     );
     assert_eq!(body["input"]["channels"], 3);
     assert_eq!(body["input"]["values"].as_array().expect("values").len(), 768);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inputs_go_where_files_are_taken_and_their_records_name_them() {
+    let tus = Tus::right().await;
+    let more = [
+        "summary.enabled=false".to_owned(),
+        "pipeline.bearing.sample.sure.uncertain=[0.9, 1.0]".to_owned(),
+        format!("cloud.main.samples={}", tus.url()),
+    ];
+    let mut device = Device::start(&more.each_ref().map(String::as_str)).await;
+    device.peer.publish("plant/a/vibration", site::window("outer_race", 1)).await;
+    device.until("the sample's record", |device| !device.told("sample").is_empty()).await;
+    let uploads = tus.holds(1).await;
+    let file = &uploads[0].metadata["filename"];
+    let input = &device.told("sample")[0]["input"];
+    assert_eq!(
+        (input["upload"].as_str(), input["bytes"].as_u64()),
+        (Some(&**file), Some(uploads[0].length as u64))
+    );
+    let values: Value = serde_json::from_slice(&uploads[0].bytes).expect("json");
+    assert_eq!(values["values"].as_array().expect("values").len(), 768);
+    device.until("two ways", |device| device.app.clouds().len() == 2).await;
+    let ways = device.app.clouds();
+    let ways: Vec<_> = ways.iter().map(|(lane, status)| (lane.to_string(), status.dead)).collect();
+    assert_eq!(ways, [("main".to_owned(), 0), ("main/samples".to_owned(), 0)]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod otlp;
 mod rejected;
 mod several;
 mod tls;
+mod uploads;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use eir::task::SystemClock;
 use tempfile::TempDir;
 
 use super::support::cloud::{Answer, Asked, Cloud, OK};
+use super::support::tus::{self, Tus};
 use super::support::within;
 
 /// An outbox in a directory of its own.
@@ -61,6 +63,18 @@ impl Device {
         ids
     }
 
+    /// Takes in a record and waits until it is on disk.
+    async fn take(&self, kind: Kind, body: &str) -> String {
+        let (told, mut hear) = tokio::sync::mpsc::channel(1);
+        let body = serde_json::value::RawValue::from_string(body.to_owned()).expect("json");
+        let at = "2026-03-01T10:00:00Z".parse().expect("time");
+        let (id, origin) = (uuid::Uuid::now_v7(), Some("12:bearing".to_owned()));
+        let draft = Draft { id, origin, at, kind, body };
+        self.outbox.append(draft, Ack::new(move || told.try_send(()).expect("room")));
+        within("a record on disk", hear.recv()).await.expect("settled");
+        id.to_string()
+    }
+
     async fn some(&self, count: usize) -> BTreeSet<String> {
         self.put((0..count).map(|number| format!("record {number}"))).await
     }
@@ -68,7 +82,7 @@ impl Device {
     /// Starts to send.
     fn sync(&self, cloud: &str, config: &CloudConfig) -> Sync {
         let uplink = HttpsUplink::new(config).expect("an uplink");
-        Sync::start(&name(cloud), config, uplink, self.outbox.reader(name(cloud)))
+        Sync::start(config, uplink, self.outbox.reader(name(cloud)))
     }
 
     fn stored(&self) -> u64 {

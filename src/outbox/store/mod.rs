@@ -22,10 +22,11 @@ use rusqlite::{Connection, OptionalExtension, ToSql, params};
 use uuid::Uuid;
 
 pub(super) use boots::Stamp;
+use clouds::Done;
 pub(super) use clouds::{Clouds, load as load_clouds};
 pub(super) use memories::{Memories, load as load_memories};
 pub(super) use open::{Format, beside, connect_to_read, pragma};
-pub(super) use read::{Origins, Row, rows};
+pub(super) use read::{Origins, Row, rows, sequence};
 pub(super) use salvage::{finish_salvage, salvage};
 pub(super) use tally::Tally;
 pub use thin::Thinning;
@@ -64,8 +65,8 @@ pub(super) struct Store {
     thinning: Option<Thinning>,
     /// Summaries up to here were looked at, whether they can be made into fewer.
     thinned: i64,
-    /// Everything up to here was deleted because every cloud has it.
-    swept: i64,
+    /// What was deleted because every cloud has it.
+    swept: Done,
 }
 
 /// Whose outbox it is, and how it is to be written.
@@ -155,7 +156,7 @@ impl Store {
             limits,
             oldest: BTreeMap::new(),
             aged: 0,
-            swept: 0,
+            swept: Done::default(),
             thinning: site.thinning,
             thinned: 0,
             clock: Arc::clone(clock),

@@ -9,9 +9,10 @@ use uuid::Uuid;
 
 use super::super::inlet::Reply;
 use super::super::record::{Place, Unset};
-use super::super::{Batch, Draft, Gap, Kind, OutboxError, Record};
+use super::super::sequence::Sequence;
+use super::super::{Batch, Draft, Gap, Kind, Lane, OutboxError, Record};
 use super::boots::{Boots, Stamp, stamp};
-use super::{Clouds, Format, Store};
+use super::{Clouds, Format, Store, clouds};
 use crate::event::Name;
 
 /// Rows that a query fetches at a time.
@@ -85,18 +86,21 @@ impl Row {
     }
 }
 
-/// Walks the records behind `after`, oldest first, a few at a time so that no long read keeps the log from
-/// being emptied.
+/// Walks the records behind `after`, of all kinds or of one, oldest first, a few at a time so that no long read keeps
+/// the log from being emptied.
 pub(in crate::outbox) fn rows(
     db: &Connection,
+    only: Option<Kind>,
     mut after: i64,
     mut each: impl FnMut(Row) -> Result<ControlFlow<()>, OutboxError>,
 ) -> Result<(), OutboxError> {
     let columns = columns(Format::of(db)?);
-    let query = format!("SELECT {columns} FROM record WHERE pos > ?1 ORDER BY pos LIMIT {PAGE}");
+    let query = format!(
+        "SELECT {columns} FROM record WHERE pos > ?1 AND kind = coalesce(?2, kind) ORDER BY pos LIMIT {PAGE}"
+    );
     let mut select = db.prepare_cached(&query)?;
     loop {
-        let mut found = select.query([after])?;
+        let mut found = select.query((after, only.map(Kind::as_str)))?;
         let mut page = Vec::new();
         while let Some(row) = found.next()? {
             page.push(Row::read(row)?);
@@ -110,6 +114,19 @@ pub(in crate::outbox) fn rows(
             }
         }
     }
+}
+
+/// Which numbers there are and which are told of; those that are neither were deleted, or are missing.
+pub(in crate::outbox) fn sequence(db: &Connection) -> Result<Sequence, OutboxError> {
+    let mut sequence = Sequence::new(clouds::delivered(db)?);
+    rows(db, None, 0, |row| {
+        sequence.see(row.place);
+        if let Some(gap) = row.gap() {
+            sequence.tell(&gap);
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(sequence)
 }
 
 /// The device of each epoch.
@@ -129,18 +146,18 @@ impl Store {
     pub(in crate::outbox) fn next(
         &self,
         clouds: &Clouds,
-        cloud: &Name,
+        lane: &Lane,
         (after, upto): (Option<i64>, Option<i64>),
         most: (usize, usize),
     ) -> Result<Reply, OutboxError> {
-        let progress = clouds.progress(cloud);
+        let progress = clouds.progress(lane);
         let start = after.unwrap_or(0).max(progress.cursor());
         let end = upto.unwrap_or_else(|| self.newest());
         let (most_records, most_bytes) = most;
         let (mut position, mut bytes) = (start, 0);
         let mut records: Vec<Record> = Vec::new();
         let mut is_full = false;
-        rows(&self.db, start, |row| {
+        rows(&self.db, lane.only(), start, |row| {
             let pos = row.place.pos;
             if pos > end {
                 return Ok(ControlFlow::Break(()));

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, params};
 
-use super::super::sequence::Sequence;
 use super::super::{Gap, OutboxError, Reason};
 use super::{Format, Known, Row, Site, Store, beside, clouds, read, rows};
 use crate::disk;
@@ -131,8 +130,8 @@ impl Store {
             self.add_epoch(epoch, &device)?;
         }
         let mut next_pos = 1;
-        for (name, progress) in clouds::load(damaged).unwrap_or_default() {
-            clouds::save(&self.db, &name, &progress)?;
+        for (lane, progress) in clouds::load(damaged).unwrap_or_default() {
+            clouds::save(&self.db, &lane, &progress)?;
             let last = progress.beyond().values().copied().max();
             next_pos = next_pos.max(progress.cursor().max(last.unwrap_or(0)) + 1);
         }
@@ -177,15 +176,7 @@ impl Store {
 
     /// Writes a gap record for what is not there any more, as far as that is known.
     fn tell_what_is_missing(&mut self, newest_epoch: u64) -> Result<u64, OutboxError> {
-        let mut sequence = Sequence::default();
-        rows(&self.db, 0, |row| {
-            sequence.see(row.place.epoch, row.place.seq);
-            if let Some(gap) = row.gap() {
-                sequence.tell(&gap);
-            }
-            Ok(ControlFlow::Continue(()))
-        })?;
-        let missing = sequence.missing();
+        let missing = read::sequence(&self.db)?.missing();
         let mut epochs: Vec<_> = missing.iter().map(|missing| missing.epoch).collect();
         epochs.push(newest_epoch);
         epochs.dedup();
@@ -259,7 +250,7 @@ fn walk(
     }
     let mut outcome = Ok(());
     let mut upto = 0;
-    let _where_it_ended = rows(damaged, 0, |row| {
+    let _where_it_ended = rows(damaged, None, 0, |row| {
         upto = row.place.pos;
         outcome = each(row);
         Ok(if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })

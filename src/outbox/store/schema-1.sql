@@ -24,7 +24,8 @@ CREATE TABLE record (
     body     TEXT NOT NULL
 ) STRICT;
 
--- What each cloud has: everything up to `cursor`, and stretches beyond it ([[first, last], …]).
+-- What each cloud has: everything up to `cursor`, and stretches beyond it ([[first, last], …]). Where samples go
+-- by a way of their own, they have a row with `/samples` behind the name of the cloud.
 CREATE TABLE cloud (
     name     TEXT PRIMARY KEY,
     cursor   INTEGER NOT NULL,

@@ -2,15 +2,14 @@
 
 use tokio::sync::oneshot;
 
-use super::super::OutboxError;
 use super::super::inlet::Reply;
 use super::super::store::Store;
+use super::super::{Lane, OutboxError};
 use super::Writer;
-use crate::event::Name;
 
 /// A reader that waits for its answer.
 pub(super) struct Read {
-    pub(super) cloud: Name,
+    pub(super) lane: Lane,
     pub(super) after: Option<i64>,
     pub(super) upto: Option<i64>,
     pub(super) most: (usize, usize),
@@ -43,16 +42,16 @@ impl Writer {
     fn answer(&mut self) -> Result<(), OutboxError> {
         let Some(store) = &self.store else { return Ok(()) };
         while let Some(read) = self.reads.pop() {
-            match store.next(&self.clouds, &read.cloud, (read.after, read.upto), read.most) {
+            match store.next(&self.clouds, &read.lane, (read.after, read.upto), read.most) {
                 Ok(reply) => {
                     if let Some(batch) = &reply.batch {
-                        self.clouds.hand_out(&read.cloud, batch.after, batch.upto);
+                        self.clouds.hand_out(&read.lane, batch.after, batch.upto);
                     } else {
                         // Nothing is left there for this cloud. Unmarked, a place that was swept before it
                         // came would keep its cursor, and so every later record, for good.
-                        let cursor = self.clouds.progress(&read.cloud).cursor();
+                        let cursor = self.clouds.progress(&read.lane).cursor();
                         let from = read.after.unwrap_or(cursor);
-                        self.clouds.mark(&read.cloud, from, reply.position);
+                        self.clouds.skip(&read.lane, from, reply.position);
                     }
                     // Who asked may have gone.
                     drop(read.reply.send(reply));

@@ -69,8 +69,7 @@ fn the_ledger_knows_first_from_again() {
                             "origin": format!("{number}:bearing:fault") })
     };
     let records = vec![record(2, 7), record(1, 6), record(3, 6), record(4, 8)];
-    let asked =
-        Asked { number: 0, head: String::new(), key: String::new(), body: Vec::new(), records };
+    let asked = Asked { records, ..Asked::default() };
     let mut ledger = Ledger::default();
     ledger.note(&asked, true);
     assert_eq!(ledger.in_order(), [6, 7, 8]);

@@ -15,12 +15,14 @@ use tokio_rustls::TlsAcceptor;
 use super::within;
 
 /// One request, as the script sees it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Asked {
     /// Counts from 0.
     pub(crate) number: usize,
     /// The request's head, in small letters.
     pub(crate) head: String,
+    /// The same as it was sent.
+    pub(crate) raw: String,
     /// Its `Idempotency-Key`; empty where it has none.
     pub(crate) key: String,
     /// Its body, as it came.
@@ -214,14 +216,15 @@ async fn serve(
     state: &Mutex<State>,
     count: &watch::Sender<usize>,
 ) {
-    while let Some((head, body)) = read(&mut stream).await {
+    while let Some((raw, body)) = read(&mut stream).await {
+        let head = raw.to_lowercase();
         let records =
             if head.contains("content-encoding: zstd\r\n") { lines(&body) } else { Vec::new() };
         let key = head.lines().find_map(|line| line.strip_prefix("idempotency-key: "));
         let key = key.unwrap_or_default().to_owned();
         let (answer, asked) = {
             let mut state = state.lock().expect("state");
-            let asked = Asked { number: state.asked.len(), head, key, body, records };
+            let asked = Asked { number: state.asked.len(), head, raw, key, body, records };
             state.asked.push(asked.clone());
             let answer = (state.script)(&asked);
             if is_yes(&answer) {
@@ -319,21 +322,22 @@ async fn speak(stream: &mut (impl AsyncWrite + Unpin), answer: &Answer, key: &st
     }
 }
 
-/// One request: its head in small letters, and its body.
+/// One request: its head and its body.
 async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     let head = loop {
         if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
             let body = bytes.split_off(end + 4);
             let head = std::mem::replace(&mut bytes, body);
-            break String::from_utf8(head).expect("text").to_lowercase();
+            break String::from_utf8(head).expect("text");
         }
         if stream.read_buf(&mut bytes).await.ok()? == 0 {
             return None;
         }
     };
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-    let length: usize = length?.parse().expect("a length");
+    let lower = head.to_lowercase();
+    let length = lower.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length = length.map_or(0, |length| length.parse().expect("a length"));
     while bytes.len() < length {
         if stream.read_buf(&mut bytes).await.ok()? == 0 {
             return None;

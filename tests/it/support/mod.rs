@@ -8,6 +8,7 @@ pub(crate) mod mqtt;
 mod peer;
 mod process;
 pub(crate) mod site;
+pub(crate) mod tus;
 
 use std::future::Future;
 use std::time::Duration;

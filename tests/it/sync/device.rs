@@ -90,7 +90,7 @@ async fn clouds_come_and_go_and_change_and_miss_nothing() {
     spare.requests(1).await;
     let problem = async {
         loop {
-            let spare = app.clouds().into_iter().find(|(name, _)| name.as_str() == "spare");
+            let spare = app.clouds().into_iter().find(|(lane, _)| lane.to_string() == "spare");
             if spare.is_some_and(|(_, status)| status.needs_a_person) {
                 break;
             }

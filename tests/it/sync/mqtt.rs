@@ -13,7 +13,7 @@ impl Device {
     /// Starts to send over MQTT.
     fn publish(&self, uplink: &Client, config: &CloudConfig) -> Sync {
         let uplink = MqttUplink::new(uplink.link.clone(), &name("press-07"));
-        Sync::start(&name("main"), config, uplink, self.outbox.reader(name("main")))
+        Sync::start(config, uplink, self.outbox.reader(name("main")))
     }
 }
 

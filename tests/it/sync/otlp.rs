@@ -32,19 +32,7 @@ impl Device {
     /// Starts to send logs and metrics.
     fn tell(&self, config: &CloudConfig) -> Sync {
         let uplink = OtlpUplink::new(config).expect("an uplink");
-        Sync::start(&name("main"), config, uplink, self.outbox.reader(name("main")))
-    }
-
-    /// Takes in a record and waits until it is on disk.
-    async fn take(&self, kind: Kind, body: &str) -> String {
-        let (told, mut hear) = tokio::sync::mpsc::channel(1);
-        let body = serde_json::value::RawValue::from_string(body.to_owned()).expect("json");
-        let at = "2026-03-01T10:00:00Z".parse().expect("time");
-        let (id, origin) = (uuid::Uuid::now_v7(), Some("12:bearing".to_owned()));
-        let draft = Draft { id, origin, at, kind, body };
-        self.outbox.append(draft, Ack::new(move || told.try_send(()).expect("room")));
-        within("a record on disk", hear.recv()).await.expect("settled");
-        id.to_string()
+        Sync::start(config, uplink, self.outbox.reader(name("main")))
     }
 }
 
