@@ -56,6 +56,26 @@ pub struct Gap {
 }
 
 impl Gap {
+    /// Both of them, which are of the same reason, kind and epoch.
+    pub(super) fn and(&self, other: &Self) -> Self {
+        let (seqs, times) = (
+            hull(self.first.zip(self.last), other.first.zip(other.last)),
+            hull(self.from.zip(self.to), other.from.zip(other.to)),
+        );
+        Self {
+            reason: self.reason,
+            kind: self.kind,
+            epoch: self.epoch,
+            count: self.count + other.count,
+            bytes: self.bytes.zip(other.bytes).map(|(a, b)| a + b),
+            first: seqs.map(|(first, _)| first),
+            last: seqs.map(|(_, last)| last),
+            from: times.map(|(from, _)| from),
+            to: times.map(|(_, to)| to),
+            told: self.told.zip(other.told).map(|(a, b)| a + b).or(self.told).or(other.told),
+        }
+    }
+
     /// The record that tells of it.
     pub(super) fn draft(&self, at: Timestamp) -> Draft {
         // A struct of numbers and words always has a JSON; null would be honest if not useful.

@@ -2,6 +2,7 @@
 
 mod damage;
 mod formats;
+mod gaps;
 mod kill;
 mod lanes;
 mod power;

@@ -5,6 +5,7 @@
 
 mod boots;
 mod clouds;
+mod gaps;
 mod memories;
 mod open;
 mod read;
@@ -31,7 +32,7 @@ pub(super) use salvage::{finish_salvage, salvage};
 pub(super) use tally::Tally;
 pub use thin::Thinning;
 
-use super::gap::Losses;
+use super::gap::{Losses, Reason};
 use super::inlet::{Item, Refused};
 use super::record::Place;
 use super::{Draft, Kind, OutboxConfig, OutboxError};
@@ -67,6 +68,8 @@ pub(super) struct Store {
     thinned: i64,
     /// What was deleted because every cloud has it.
     swept: Done,
+    /// The place of the gap record that was written last, by what it tells of.
+    told: BTreeMap<(Reason, Option<Kind>, Option<u64>), i64>,
 }
 
 /// Whose outbox it is, and how it is to be written.
@@ -157,6 +160,7 @@ impl Store {
             oldest: BTreeMap::new(),
             aged: 0,
             swept: Done::default(),
+            told: BTreeMap::new(),
             thinning: site.thinning,
             thinned: 0,
             clock: Arc::clone(clock),
@@ -231,9 +235,8 @@ impl Store {
         dropped.merge(self.make_room(work.items, work.clouds)?);
         self.learn_when_it_began()?;
         let mut deleted = !dropped.is_empty();
-        let at = self.clock.wall();
         for gap in dropped.gaps().chain(work.losses.gaps()) {
-            self.insert(&gap.draft(at), self.clock.uptime().as_ref())?;
+            self.tell(gap, work.clouds)?;
         }
         for item in work.items {
             self.insert(&item.draft, item.made.as_ref())?;
