@@ -74,7 +74,7 @@ impl Allowance {
 
     /// The most bytes of the next batch, of the `most` that could be.
     pub(super) fn most(&self, most: usize, local: &Zoned) -> usize {
-        let at_rate = self.rate.map_or(most, |rate| rate.burst());
+        let at_rate = self.rate.map_or(most, Rate::burst);
         let today = self.daily.map_or(most, |daily| self.left(daily, local));
         most.min(at_rate).min(today)
     }

@@ -89,7 +89,10 @@ impl Pace {
                 self.fail(BreakerEvent::Failure);
                 self.backoff.next_wait() + after.unwrap_or_default()
             }
-            Verdict::Offline { .. } => jittered(LOOK_FOR_NETWORK.min(self.longest_wait)),
+            Verdict::Offline { .. } => {
+                self.start_slowly();
+                jittered(LOOK_FOR_NETWORK.min(self.longest_wait))
+            }
             Verdict::Stop { .. } => self.trip(),
         }
     }
@@ -107,8 +110,13 @@ impl Pace {
 
     fn fail(&mut self, event: BreakerEvent) {
         if self.breaker.apply(event) == BreakerState::Open {
-            self.records = (self.max_records / SLOW_START).max(1);
+            self.start_slowly();
         }
+    }
+
+    const fn start_slowly(&mut self) {
+        let part = self.max_records / SLOW_START;
+        self.records = if part > 1 { part } else { 1 };
     }
 }
 
@@ -165,6 +173,8 @@ mod tests {
             assert!(pace.after(&offline, 1) <= LOOK_FOR_NETWORK);
         }
         assert_eq!(pace.state(), BreakerState::Closed);
+        // A thousand devices behind one link come back together.
+        assert_eq!(pace.limits().0, 1000 / SLOW_START);
     }
 
     #[test]

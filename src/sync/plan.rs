@@ -16,13 +16,18 @@ use super::Verdict;
 /// So many records rejected alone, none accepted in between, put the cloud in doubt and not the records.
 const DOUBT: usize = 3;
 
-/// Cuts a run of records in two; a single record comes back as it was.
-type Halve<R> = fn(R) -> (R, Option<R>);
+/// A run of records.
+pub(super) trait Run: Sized {
+    /// How many they are.
+    fn count(&self) -> usize;
+
+    /// Cuts it in two; a single record comes back as it was.
+    fn halve(self) -> (Self, Option<Self>);
+}
 
 /// The records that were read and are not done with. `R` is a run of them.
 #[derive(Debug)]
 pub(super) struct Plan<R> {
-    halve: Halve<R>,
     /// In the order in which they were read.
     runs: VecDeque<R>,
     /// Rejected alone.
@@ -56,9 +61,9 @@ pub(super) enum Outcome<R> {
     Kept,
 }
 
-impl<R> Plan<R> {
-    pub(super) const fn new(halve: Halve<R>) -> Self {
-        Self { halve, runs: VecDeque::new(), suspects: VecDeque::new() }
+impl<R: Run> Plan<R> {
+    pub(super) const fn new() -> Self {
+        Self { runs: VecDeque::new(), suspects: VecDeque::new() }
     }
 
     /// More records, behind the others.
@@ -88,9 +93,9 @@ impl<R> Plan<R> {
         self.suspects.back().map(|suspect| suspect.why.as_str())
     }
 
-    /// What to send next. `recheck`: also what was rejected and is not compared yet, where there is nothing
-    /// else.
-    pub(super) fn take(&mut self, recheck: bool) -> Option<Try<R>> {
+    /// What to send next, at most so many records. `recheck`: also what was rejected and is not compared yet, where
+    /// there is nothing else.
+    pub(super) fn take(&mut self, most: usize, recheck: bool) -> Option<Try<R>> {
         if let Some(at) = self.suspects.iter().position(|suspect| suspect.compared) {
             return self.retry(at);
         }
@@ -98,7 +103,7 @@ impl<R> Plan<R> {
             return self.any_one();
         }
         match self.runs.pop_front() {
-            Some(run) => Some(Try { run, suspect: None }),
+            Some(run) => Some(Try { run: self.cut(run, most), suspect: None }),
             None if recheck => self.retry(0),
             None => None,
         }
@@ -114,7 +119,7 @@ impl<R> Plan<R> {
                 }
                 Outcome::Delivered(run)
             }
-            Verdict::TooLarge { why } | Verdict::Rejected { why } => match (self.halve)(run) {
+            Verdict::TooLarge { why } | Verdict::Rejected { why } => match run.halve() {
                 (first, Some(second)) => {
                     self.runs.push_front(second);
                     self.runs.push_front(first);
@@ -144,6 +149,20 @@ impl<R> Plan<R> {
         }
     }
 
+    /// The first part of a run that is not too long; the rest of it is next.
+    fn cut(&mut self, mut run: R, most: usize) -> R {
+        while run.count() > most {
+            match run.halve() {
+                (first, Some(second)) => {
+                    self.runs.push_front(second);
+                    run = first;
+                }
+                (one, None) => return one,
+            }
+        }
+        run
+    }
+
     fn retry(&mut self, at: usize) -> Option<Try<R>> {
         let suspect = self.suspects.remove(at)?;
         Some(Try { run: suspect.record, suspect: Some((suspect.why, suspect.compared)) })
@@ -155,7 +174,7 @@ impl<R> Plan<R> {
         let mut at = rng.random_range(0..self.runs.len());
         let mut run = self.runs.remove(at)?;
         loop {
-            match (self.halve)(run) {
+            match run.halve() {
                 (one, None) => return Some(Try { run: one, suspect: None }),
                 (first, Some(second)) if rng.random() => {
                     self.runs.insert(at, second);
@@ -179,13 +198,22 @@ mod tests {
 
     use super::*;
 
-    fn halve(mut run: Vec<u32>) -> (Vec<u32>, Option<Vec<u32>>) {
-        let rest = run.split_off(run.len().div_ceil(2));
-        (run, Some(rest).filter(|rest| !rest.is_empty()))
+    impl Run for Vec<u32> {
+        fn count(&self) -> usize {
+            self.len()
+        }
+
+        fn halve(mut self) -> (Self, Option<Self>) {
+            let rest = self.split_off(self.len().div_ceil(2));
+            (self, Some(rest).filter(|rest| !rest.is_empty()))
+        }
     }
 
+    /// More than there are.
+    const ALL: usize = 1000;
+
     fn plan(records: impl IntoIterator<Item = u32>) -> Plan<Vec<u32>> {
-        let mut plan = Plan::new(halve as Halve<Vec<u32>>);
+        let mut plan = Plan::new();
         plan.add(records.into_iter().collect());
         plan
     }
@@ -201,7 +229,7 @@ mod tests {
     ) -> (BTreeSet<u32>, Vec<u32>, usize) {
         let (mut delivered, mut given_up, mut requests) = (BTreeSet::new(), Vec::new(), 0);
         while plan.doubt().is_none() {
-            let Some(tried) = plan.take(false) else { break };
+            let Some(tried) = plan.take(ALL, false) else { break };
             requests += 1;
             let verdict = if bad(&tried.run) { rejected() } else { Verdict::Delivered };
             match plan.judge(tried, &verdict) {
@@ -232,11 +260,11 @@ mod tests {
         assert_eq!(plan.doubt(), Some("400"));
         // However often it is asked, nothing is given up; once it accepts again, all arrive.
         for _ in 0..2000 {
-            let tried = plan.take(true).expect("something to ask with");
+            let tried = plan.take(ALL, true).expect("something to ask with");
             assert_eq!(tried.run.len(), 1);
             assert_eq!(plan.judge(tried, &rejected()), Outcome::Kept);
         }
-        let tried = plan.take(true).expect("one more");
+        let tried = plan.take(ALL, true).expect("one more");
         let Outcome::Delivered(first) = plan.judge(tried, &Verdict::Delivered) else {
             panic!("delivered");
         };
@@ -252,11 +280,31 @@ mod tests {
         assert_eq!(run(&mut plan, bad), (BTreeSet::new(), vec![], 1));
         assert!(plan.wants_more() && plan.suspicion() == Some("400"));
         for _ in 0..5 {
-            let tried = plan.take(true).expect("asked again");
+            let tried = plan.take(ALL, true).expect("asked again");
             assert_eq!(plan.judge(tried, &rejected()), Outcome::Kept);
         }
         plan.add(vec![8]);
         assert_eq!(run(&mut plan, bad), (BTreeSet::from([8]), vec![7], 2));
+    }
+
+    /// A cloud that came back after a month got all that was in hand at once.
+    #[test]
+    fn what_is_in_hand_goes_in_smaller_parts_where_less_is_allowed() {
+        let mut plan = plan(0..100);
+        let mut seen: Vec<u32> = Vec::new();
+        for (most, count) in [(7, 7), (7, 6), (30, 12), (30, 25), (100, 50)] {
+            let tried = plan.take(most, false).expect("more");
+            assert_eq!(tried.run.len(), count);
+            seen.extend(&tried.run);
+            plan.judge(tried, &Verdict::Delivered);
+        }
+        assert_eq!(seen, (0..100).collect::<Vec<_>>());
+        plan.add(vec![1]);
+        assert_eq!(
+            plan.take(0, false).expect("one").run,
+            [1],
+            "one record is sent, however little is allowed"
+        );
     }
 
     #[test]
@@ -266,20 +314,20 @@ mod tests {
         let stop = Verdict::Stop { why: "404".to_owned() };
         let offline = Verdict::Offline { why: "no network".to_owned() };
         for verdict in [&wait, &stop, &offline] {
-            let tried = plan.take(false).expect("both");
+            let tried = plan.take(ALL, false).expect("both");
             assert_eq!(tried.run, [1, 2]);
             assert_eq!(plan.judge(tried, verdict), Outcome::Kept);
         }
         // Nor does it to what is suspected.
         let bad = |run: &[u32]| run.contains(&1);
-        let tried = plan.take(false).expect("both");
+        let tried = plan.take(ALL, false).expect("both");
         plan.judge(tried, &rejected());
-        let tried = plan.take(false).expect("the first");
+        let tried = plan.take(ALL, false).expect("the first");
         plan.judge(tried, &rejected());
-        let tried = plan.take(false).expect("the second");
+        let tried = plan.take(ALL, false).expect("the second");
         assert_eq!(plan.judge(tried, &Verdict::Delivered), Outcome::Delivered(vec![2]));
         for verdict in [&wait, &stop, &offline] {
-            let tried = plan.take(false).expect("the first");
+            let tried = plan.take(ALL, false).expect("the first");
             assert_eq!(plan.judge(tried, verdict), Outcome::Kept);
         }
         assert_eq!(run(&mut plan, bad), (BTreeSet::new(), vec![1], 1));
@@ -294,7 +342,7 @@ mod tests {
             let (more, dead, _) = run(&mut plan, bad);
             delivered.extend(more);
             given_up.extend(dead);
-            if let Some(tried) = plan.take(true) {
+            if let Some(tried) = plan.take(ALL, true) {
                 slow += 1;
                 let verdict = if bad(&tried.run) { rejected() } else { Verdict::Delivered };
                 match plan.judge(tried, &verdict) {
@@ -317,7 +365,7 @@ mod tests {
             let (mut done, mut rejected_alone) = (BTreeSet::new(), BTreeSet::new());
             let mut compared: BTreeSet<u32> = BTreeSet::new();
             for answer in answers {
-                let Some(tried) = plan.take(true) else { break };
+                let Some(tried) = plan.take(ALL, true) else { break };
                 let sent = tried.run.clone();
                 let verdict = match answer {
                     0 => Verdict::Delivered,

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::allowance::Allowance;
 use super::apart::without_input;
 use super::pace::Pace;
-use super::plan::{Outcome, Plan, Try};
+use super::plan::{Outcome, Plan, Run, Try};
 use super::{Batch, CloudConfig, CloudStatus, Encoding, Uplink, Verdict};
 use crate::outbox::{self, Kind, Lane, Reader, Record};
 use crate::task::{Clock, Stop, SystemClock};
@@ -55,7 +55,7 @@ impl<U: Uplink> Worker<U> {
             apart: is_all && config.samples.is_some(),
             uplink,
             reader,
-            plan: Plan::new(outbox::Batch::halve),
+            plan: Plan::new(),
             pace: Pace::new(config),
             allowance,
             max_delay: config.max_delay,
@@ -77,7 +77,7 @@ impl<U: Uplink> Worker<U> {
             }
             wait = match self.held_back() {
                 Some(wait) => wait,
-                None => match self.plan.take(due) {
+                None => match self.plan.take(self.pace.limits().0, due) {
                     Some(tried) => self.send(tried).await,
                     None => Duration::ZERO,
                 },
@@ -273,9 +273,19 @@ impl<U: Uplink> Worker<U> {
         if self.held_back().is_some() {
             return false;
         }
-        let Some(tried) = self.plan.take(false) else { return false };
+        let Some(tried) = self.plan.take(self.pace.limits().0, false) else { return false };
         self.send(tried).await;
         true
+    }
+}
+
+impl Run for outbox::Batch {
+    fn count(&self) -> usize {
+        self.records().len()
+    }
+
+    fn halve(self) -> (Self, Option<Self>) {
+        self.halve()
     }
 }
 

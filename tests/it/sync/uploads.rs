@@ -11,10 +11,10 @@ use eir::sync::TusUplink;
 use super::tus::{Shelf, Upload, Whim};
 use super::*;
 
-/// A picture of about so many bytes, of which no two pieces are the same.
+/// A picture of about so many bytes.
 fn picture(length: usize) -> Vec<u8> {
-    let bytes = (0..length).map(|at| (at * 7 + at / 251) as u8);
-    [0xFF, 0xD8, 0xFF].into_iter().chain(bytes).collect()
+    let bytes = (0..=u8::MAX).flat_map(|at| [at, at.wrapping_mul(7), at ^ 0x55]).cycle().skip(1);
+    [0xFF, 0xD8, 0xFF].into_iter().chain(bytes.take(length)).collect()
 }
 
 impl Device {
@@ -76,8 +76,8 @@ fn is_piece(asked: &Asked) -> bool {
 }
 
 fn only(uploads: &[Upload]) -> &Upload {
-    let [upload] = uploads else { panic!("{} uploads", uploads.len()) };
-    upload
+    assert_eq!(uploads.len(), 1);
+    &uploads[0]
 }
 
 #[tokio::test(flavor = "multi_thread")]
