@@ -140,7 +140,7 @@ fn explain_choice(
             explain_all(meant, mistakes);
         }
         _ => {
-            let choices = choices(&forms);
+            let choices = choices(&forms, !error.instance().is_object());
             let found = short(error.instance());
             let several = error.instance().as_object().is_some_and(|table| table.len() > 1);
             let verdict = if several { "must be exactly one" } else { "is none" };
@@ -176,9 +176,13 @@ fn quoted(word: &Json) -> String {
     word.as_str().map_or_else(|| word.to_string(), |text| format!("`{text}`"))
 }
 
-/// The words that each form asks for: constants, or the one key of a tagged table.
-fn choices(forms: &[&Vec<ValidationError<'static>>]) -> Vec<String> {
+/// The words that each form asks for: constants, or the one key of a tagged table; `whole`: that as a table.
+fn choices(forms: &[&Vec<ValidationError<'static>>], whole: bool) -> Vec<String> {
     let errors = forms.iter().copied().flatten();
+    let key = |word: &Json| match word.as_str() {
+        Some(word) if whole => format!("`{{ {word} = … }}`"),
+        _ => quoted(word),
+    };
     let words = errors.flat_map(|error| {
         let schema_path = error.schema_path().as_str();
         let beside = |name: &str| {
@@ -186,24 +190,25 @@ fn choices(forms: &[&Vec<ValidationError<'static>>]) -> Vec<String> {
             follow(&format!("{around}/{name}"))
         };
         match error.kind() {
-            ValidationErrorKind::Constant { expected_value } => vec![expected_value.clone()],
+            ValidationErrorKind::Constant { expected_value } => vec![quoted(expected_value)],
             ValidationErrorKind::Enum { options } => {
-                options.as_array().cloned().unwrap_or_default()
+                options.as_array().into_iter().flatten().map(quoted).collect()
             }
-            ValidationErrorKind::Required { property } => vec![property.clone()],
+            ValidationErrorKind::Required { property } => vec![key(property)],
             // The form was not looked at any further.
-            _ => ["const", "enum", "required"]
-                .into_iter()
-                .filter_map(beside)
-                .flat_map(|found| match found {
-                    Json::Array(words) => words,
-                    word => vec![word],
-                })
-                .collect(),
+            _ => {
+                let words = |name| match beside(name) {
+                    Some(Json::Array(words)) => words,
+                    word => word.into_iter().collect(),
+                };
+                let constants = ["const", "enum"].into_iter().flat_map(words);
+                let constants: Vec<_> = constants.map(|word| quoted(&word)).collect();
+                constants.into_iter().chain(words("required").iter().map(key)).collect()
+            }
         }
     });
     let mut seen = BTreeSet::new();
-    words.map(|word| quoted(&word)).filter(|word| seen.insert(word.clone())).collect()
+    words.filter(|word| seen.insert(word.clone())).collect()
 }
 
 fn unknown_key(unknown: &str, known: &[String]) -> String {

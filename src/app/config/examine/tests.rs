@@ -162,7 +162,11 @@ fn a_wrong_value_is_told_in_one_line() {
     }
     for (from, to, line) in [
         ("qos = 1", "qos = 3", "pipeline.good.input.mqtt.qos: 3 is none of: "),
-        ("{ json = { fields = [\"/x\", \"/y\", \"/z\"] } }", "5", "`json`, `raw`, `text`, `image`"),
+        (
+            "{ json = { fields = [\"/x\", \"/y\", \"/z\"] } }",
+            "\"image\"",
+            "is none of: `{ json = … }`, `{ raw = … }`, `{ text = … }`, `{ image = … }`",
+        ),
         ("{ json = {", "{ text = {}, json = {", "exactly one of"),
         ("[\"/x\", ", "[7, ", "pipeline.good.decode.json.fields.0: 7 is not a string"),
     ] {
