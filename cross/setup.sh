@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what a build or a test needs and the machine lacks.
 #   cross/setup.sh build    a C compiler
-#   cross/setup.sh test     that, and mosquitto, openssl, strace and procps as the tests' real peers
+#   cross/setup.sh test     that, mosquitto, openssl, strace and procps as the tests' real peers, and what
+#                           takes a network away from them: iproute2, and unshare and nsenter of util-linux
 #   cross/setup.sh emulation    what cross/test needs: qemu, mosquitto, openssl
 # The Rust toolchain is the one thing it does not install: it says how to get it.
 set -euo pipefail
@@ -35,7 +36,7 @@ build)
 test)
     toolchain
     packages "${build_tools[@]}" mosquitto:mosquitto mosquitto_pub:mosquitto-clients \
-        openssl:openssl strace:strace pkill:procps
+        openssl:openssl strace:strace pkill:procps ip:iproute2 unshare:util-linux nsenter:util-linux
     ;;
 emulation)
     packages qemu-aarch64-static:qemu-user-static mosquitto:mosquitto mosquitto_pub:mosquitto-clients \

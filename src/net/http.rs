@@ -4,6 +4,7 @@
 //! for the next request to the same host; while nobody asks, nobody reads from it, and a connection
 //! that the server has closed meanwhile is found out before the next request is written to it.
 
+mod error;
 mod proxy;
 
 use std::future::Future;
@@ -20,13 +21,13 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
-use super::{NetError, TlsFiles, Url};
+pub use self::error::HttpError;
+use super::{TlsFiles, Url};
 
 /// The largest answer that is read, in bytes, where nothing else is asked for.
 pub const MAX_REPLY: usize = 64 << 10;
@@ -71,84 +72,6 @@ pub struct Reply {
     pub body: Result<Bytes, HttpError>,
 }
 
-/// Why a request was not answered.
-#[derive(Debug, Error)]
-pub enum HttpError {
-    /// Nobody there, or no way there.
-    #[error("cannot connect to {host}")]
-    Connect {
-        /// Host and port.
-        host: String,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// The certificates of this device cannot be used as they are.
-    #[error("no TLS with {host}")]
-    Files {
-        /// Host and port.
-        host: String,
-        /// Which file, and why.
-        source: NetError,
-    },
-    /// The proxy does not lead there.
-    #[error("the proxy {proxy} gives no way to {host}: {why}")]
-    Proxy {
-        /// Host and port of the proxy.
-        proxy: String,
-        /// Host and port.
-        host: String,
-        /// What it answered.
-        why: String,
-    },
-    /// Somebody is there, and it is not who it should be or does not speak TLS.
-    #[error("no TLS with {host}")]
-    Tls {
-        /// Host and port.
-        host: String,
-        /// The reason.
-        source: io::Error,
-    },
-    /// The deadline passed.
-    #[error("no whole answer from {host} within {within:?}")]
-    Timeout {
-        /// Host and port.
-        host: String,
-        /// The deadline.
-        within: Duration,
-    },
-    /// The connection broke, or what came back is not HTTP.
-    #[error("the exchange with {host} failed")]
-    Exchange {
-        /// Host and port.
-        host: String,
-        /// The reason.
-        source: hyper::Error,
-    },
-    /// The answer is over the limit.
-    #[error("{host} answered with more than {most} bytes")]
-    TooLarge {
-        /// Host and port.
-        host: String,
-        /// The limit.
-        most: usize,
-    },
-}
-
-impl HttpError {
-    /// This device has no network: nobody was asked, and asking again soon burdens nobody.
-    pub fn is_offline(&self) -> bool {
-        use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable};
-        match self {
-            // A name that cannot be looked up is the one failure that bears no number of the system's.
-            Self::Connect { source, .. } => {
-                source.raw_os_error().is_none()
-                    || matches!(source.kind(), HostUnreachable | NetworkDown | NetworkUnreachable)
-            }
-            _ => false,
-        }
-    }
-}
-
 type Outgoing = Request<Full<Bytes>>;
 
 trait Stream: AsyncRead + AsyncWrite + std::fmt::Debug + Send + Unpin {}
@@ -164,23 +87,33 @@ struct Live {
 
 type Open = Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>;
 
-/// None: it has ended.
 #[derive(Debug)]
-struct Driver(Option<Pin<Box<Open>>>);
+enum Driver {
+    Moves(Pin<Box<Open>>),
+    /// With that error, unless it was told already.
+    Ended(Option<hyper::Error>),
+}
 
 impl Driver {
     /// Waits for `future` while the connection's bytes move.
     async fn alongside<T>(&mut self, future: impl Future<Output = T>) -> T {
         let mut future = std::pin::pin!(future);
-        if let Some(connection) = &mut self.0 {
+        if let Self::Moves(connection) = self {
             tokio::select! {
                 biased;
                 done = &mut future => return done,
-                // How it ended is told to whoever waits for an answer.
-                _ended = connection => self.0 = None,
+                // How it ended is told to whoever waits for an answer, and kept while nobody does.
+                ended = connection => *self = Self::Ended(ended.err()),
             }
         }
         future.await
+    }
+
+    const fn end(&mut self) -> Option<hyper::Error> {
+        match self {
+            Self::Moves(_) => None,
+            Self::Ended(error) => error.take(),
+        }
     }
 }
 
@@ -251,7 +184,7 @@ impl HttpClient {
         let body =
             timeout_at(deadline, live.driver.alongside(read(url, body, self.max_reply))).await;
         let body = body.unwrap_or_else(|_| Err(late()));
-        if body.is_ok() && live.driver.0.is_some() {
+        if body.is_ok() && matches!(live.driver, Driver::Moves(_)) {
             *self.idle.lock().unwrap_or_else(PoisonError::into_inner) =
                 Some((Instant::now(), live));
         }
@@ -273,15 +206,12 @@ impl HttpClient {
             match live.send(request).await {
                 Ok(response) => return Ok((live, response)),
                 Err((_closed, Some(unsent))) => request = unsent,
-                Err((source, None)) => {
-                    return Err(HttpError::Exchange { host: url.to_string(), source });
-                }
+                Err((source, None)) => return Err(HttpError::exchange(url, source)),
             }
         }
         let mut live = self.connect(url).await?;
         let response = live.send(request).await;
-        let response = response
-            .map_err(|(source, _)| HttpError::Exchange { host: url.to_string(), source })?;
+        let response = response.map_err(|(source, _)| HttpError::exchange(url, source))?;
         Ok((live, response))
     }
 
@@ -295,7 +225,7 @@ impl HttpClient {
             if let Some(proxy) = &self.proxy {
                 proxy::tunnel(&mut tcp, proxy, url).await?;
             }
-            let no_tls = |source| HttpError::Tls { host: host.clone(), source };
+            let no_tls = |source| HttpError::tls(url, source);
             let name = ServerName::try_from(url.host().to_owned())
                 .map_err(|error| no_tls(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
             let connector = TlsConnector::from(self.tls.config(&host).await?);
@@ -305,8 +235,8 @@ impl HttpClient {
         };
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(|source| HttpError::Exchange { host, source })?;
-        Ok(Live { host: key(url), sender, driver: Driver(Some(Box::pin(connection))) })
+            .map_err(|source| HttpError::exchange(url, source))?;
+        Ok(Live { host: key(url), sender, driver: Driver::Moves(Box::pin(connection)) })
     }
 }
 
@@ -338,8 +268,8 @@ impl Live {
         &mut self,
         request: Outgoing,
     ) -> Result<Response<Incoming>, (hyper::Error, Option<Outgoing>)> {
-        if let Err(error) = self.driver.alongside(self.sender.ready()).await {
-            return Err((error, Some(request)));
+        if let Err(closed) = self.driver.alongside(self.sender.ready()).await {
+            return Err((self.driver.end().unwrap_or(closed), Some(request)));
         }
         let answer = self.driver.alongside(self.sender.try_send_request(request)).await;
         answer.map_err(|mut error| {
@@ -357,7 +287,7 @@ async fn read(url: &Url, body: Incoming, most: usize) -> Result<Bytes, HttpError
     match Limited::new(body, most).collect().await {
         Ok(whole) => Ok(whole.to_bytes()),
         Err(error) => Err(match error.downcast::<hyper::Error>() {
-            Ok(source) => HttpError::Exchange { host: url.to_string(), source: *source },
+            Ok(source) => HttpError::exchange(url, *source),
             Err(_limit) => HttpError::TooLarge { host: url.to_string(), most },
         }),
     }

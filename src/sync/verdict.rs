@@ -71,10 +71,10 @@ pub(super) fn judge(
     match answer {
         Err(error) => {
             let why = with_sources(error);
-            if error.is_offline() {
-                Verdict::Offline { why }
-            } else {
-                Verdict::Wait { why, after: None }
+            match error {
+                HttpError::Identity { .. } => Verdict::Stop { why },
+                _ if error.is_offline() => Verdict::Offline { why },
+                _ => Verdict::Wait { why, after: None },
             }
         }
         Ok(reply) => judge_reply(terms, peer, key, reply),
@@ -339,5 +339,8 @@ mod tests {
         let cut = std::io::Error::from_raw_os_error(libc::ENETUNREACH);
         let cut = Err(HttpError::Connect { host: host(), source: cut });
         assert!(matches!(judge(STATUS, "cloud:443", KEY, &cut), Verdict::Offline { .. }));
+        let alert = rustls::AlertDescription::CertificateExpired;
+        let stranger = Err(HttpError::Identity { host: host(), alert });
+        assert!(matches!(judge(STATUS, "cloud:443", KEY, &stranger), Verdict::Stop { .. }));
     }
 }

@@ -35,7 +35,7 @@ fn decisions(path: &Path) -> u64 {
 }
 
 /// The numbers of the messages whose decisions are on disk.
-fn recorded(path: &Path) -> BTreeSet<u64> {
+pub(super) fn recorded(path: &Path) -> BTreeSet<u64> {
     let decisions = records(path).into_iter().filter(|record| record.kind == Kind::Decision);
     let numbers = decisions.filter_map(|record| {
         let origin = record.origin?;

@@ -1,5 +1,6 @@
 //! From the outbox to clouds that fail in every way they can.
 
+mod certificate;
 mod device;
 mod faults;
 mod mqtt;

@@ -256,6 +256,10 @@ fn lock(received: &Mutex<Received>) -> MutexGuard<'_, Received> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
     #[test]
@@ -264,5 +268,64 @@ mod tests {
         let new: Vec<_> = [1, 2, 2, 5, 4, 1, 5].map(|seq| received.is_new(seq)).into();
         assert_eq!(new, [true, true, false, true, true, false, false]);
         assert_eq!((received.next, received.beyond.len()), (3, 2));
+    }
+
+    /// One connection, kept for as long as the other side does.
+    struct Client(TcpStream);
+
+    impl Client {
+        async fn connect(cloud: &Cloud) -> io::Result<Self> {
+            TcpStream::connect(cloud.address).await.map(Self)
+        }
+
+        /// Sends a decision of this number and reads the answer's status line.
+        async fn send(&mut self, seq: u64) -> io::Result<String> {
+            let record = format!(r#"{{"seq":{seq},"kind":"decision","body":{{}}}}"#);
+            let body = zstd::bulk::compress(record.as_bytes(), 0)?;
+            let head = format!("POST / HTTP/1.1\r\nContent-Length: {}\r\n\r\n", body.len());
+            self.0.write_all(&[head.as_bytes(), &body].concat()).await?;
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"\r\n\r\n") {
+                answer.push(self.0.read_u8().await?);
+            }
+            let answer = String::from_utf8_lossy(&answer).into_owned();
+            Ok(answer.lines().next().unwrap_or_default().to_owned())
+        }
+    }
+
+    /// Each time it was told that it is there it closed its port, or opened it again.
+    #[tokio::test]
+    async fn told_again_that_it_is_there_it_stays_and_cut_off_it_is_gone() {
+        const YES: &str = "HTTP/1.1 200 OK";
+        let (cloud, _lines) = Cloud::start().await.expect("a port");
+        let mut kept = Client::connect(&cloud).await.expect("there");
+        assert_eq!(kept.send(1).await.expect("an answer"), YES);
+        for seq in [2, 4, 6] {
+            cloud.set_reachable(true);
+            let mut fresh = Client::connect(&cloud).await.expect("still there");
+            assert_eq!(fresh.send(seq).await.expect("an answer"), YES);
+            assert_eq!(kept.send(seq + 1).await.expect("the connection is kept"), YES);
+        }
+
+        cloud.set_reachable(false);
+        let hung_up = tokio::time::timeout(Duration::from_mins(1), kept.0.read_u8());
+        assert!(hung_up.await.expect("hung up in time").is_err());
+        assert!(Client::connect(&cloud).await.is_err(), "the port is closed");
+        cloud.set_reachable(false);
+
+        cloud.set_reachable(true);
+        let back = async {
+            loop {
+                match Client::connect(&cloud).await {
+                    Ok(client) => return client,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        };
+        let back = tokio::time::timeout(Duration::from_mins(1), back);
+        assert_eq!(back.await.expect("back in time").send(8).await.expect("an answer"), YES);
+        let received = cloud.received();
+        let counted = (received.records[&Kind::Decision], received.again, received.missing);
+        assert_eq!(counted, (8, 0, 0));
     }
 }

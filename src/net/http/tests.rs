@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustls::server::WebPkiClientVerifier;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -151,6 +152,45 @@ async fn a_private_authority_is_trusted_for_its_own_names_only() {
     let wrong = Url::parse(&format!("https://127.0.0.1:{port}/"), false).expect("address");
     let error = post(&client, &wrong).await.expect_err("another name");
     assert!(matches!(error, HttpError::Tls { .. }), "{error}");
+}
+
+/// It was an exchange that failed, for a channel that was closed or an alert that nobody can look up.
+#[tokio::test]
+async fn a_server_that_wants_a_certificate_is_told_from_one_that_fails() {
+    let name = || vec!["localhost".to_owned()];
+    let ca = rcgen::generate_simple_self_signed(name()).expect("certificate");
+    let mut file = tempfile::NamedTempFile::new().expect("file");
+    file.write_all(ca.cert.pem().as_bytes()).expect("written");
+    let tls = TlsConfig { ca_file: Some(file.path().to_owned()), ..TlsConfig::default() };
+    let tls = client_config(&tls).expect("tls");
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(ca.cert.der().clone()).expect("an authority");
+        let clients =
+            WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(&provider));
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(ca.signing_key.serialize_der());
+        let serving = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .expect("versions")
+            .with_client_cert_verifier(clients.build().expect("a verifier"))
+            .with_single_cert(vec![ca.cert.der().clone()], key.into())
+            .expect("certificate");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("address").port();
+        let mut group = Group::default();
+        group.spawn("server", async move {
+            let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(serving));
+            while let Ok((stream, _)) = listener.accept().await {
+                assert!(acceptor.accept(stream).await.is_err(), "a stranger");
+            }
+        });
+        let client = HttpClient::new(Arc::clone(&tls), Duration::from_secs(5));
+        let url = Url::parse(&format!("https://localhost:{port}/"), false).expect("address");
+        let error = post(&client, &url).await.expect_err("refused");
+        assert!(matches!(error, HttpError::Identity { .. }), "{version:?}: {error:?}");
+        assert!(error.to_string().contains("see cert_file and key_file"), "{error}");
+    }
 }
 
 #[test]

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use eir::broker::{Broker, BrokerConfig, UserConfig};
 use eir::mqtt::{ConnectionConfig, LinkState, QoS, Version};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::NamedGroup;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -14,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use crate::support::Authority;
 use crate::support::mosquitto::{Mosquitto, write};
 use crate::support::mqtt::{Client, SOON, config};
 
@@ -92,20 +92,12 @@ struct Pki {
 impl Pki {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("tempdir");
-        let mut params = CertificateParams::new(Vec::new()).expect("params");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("key");
-        let ca = params.self_signed(&key).expect("ca");
-        let issuer = Issuer::new(params, key);
-        write(&directory.path().join("ca.pem"), &ca.pem());
+        let authority = Authority::new();
+        write(&directory.path().join("ca.pem"), &authority.pem());
         for (name, subject) in [("server", "localhost"), ("client", "device")] {
-            let key = KeyPair::generate().expect("key");
-            let mut params = CertificateParams::new([subject.to_owned()]).expect("params");
-            // Without a name of its own it would look as if it had signed itself.
-            params.distinguished_name.push(DnType::CommonName, subject);
-            let certificate = params.signed_by(&key, &issuer).expect("certificate");
-            write(&directory.path().join(format!("{name}.pem")), &certificate.pem());
-            write(&directory.path().join(format!("{name}.key")), &key.serialize_pem());
+            let (certificate, key) = authority.sign(subject);
+            write(&directory.path().join(format!("{name}.pem")), &certificate);
+            write(&directory.path().join(format!("{name}.key")), &key);
         }
         Self { directory }
     }

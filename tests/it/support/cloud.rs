@@ -7,6 +7,8 @@ use std::time::Duration;
 use eir::task::Group;
 use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -199,13 +201,21 @@ impl Cloud {
 
 /// A server of that name, and the certificate of the authority that vouches for it.
 pub(crate) fn identity(name: &str) -> (TlsAcceptor, String) {
+    identity_for(name, WebPkiClientVerifier::no_client_auth())
+}
+
+/// The same, for those clients alone.
+pub(crate) fn identity_for(
+    name: &str,
+    clients: Arc<dyn ClientCertVerifier>,
+) -> (TlsAcceptor, String) {
     let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).expect("certificate");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
     let serving = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_single_cert(vec![made.cert.der().clone()], key.into())
         .expect("certificate");
     (TlsAcceptor::from(Arc::new(serving)), made.cert.pem())

@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+mod authority;
 pub(crate) mod broker;
 pub(crate) mod clock;
 pub(crate) mod cloud;
@@ -13,6 +14,7 @@ pub(crate) mod tus;
 use std::future::Future;
 use std::time::Duration;
 
+pub(crate) use authority::Authority;
 pub(crate) use broker::{AnyBroker, BOTH};
 pub(crate) use mosquitto::Mosquitto;
 pub(crate) use peer::Peer;
