@@ -9,7 +9,7 @@ use super::{Clouds, Store};
 impl Store {
     /// Writes that records were dropped: as a part of the record that tells of the last such, as long as no cloud may
     /// have that, otherwise as one of its own.
-    pub(super) fn tell(&mut self, gap: Gap, clouds: &Clouds) -> Result<(), OutboxError> {
+    pub(super) fn tell(&mut self, gap: &Gap, clouds: &Clouds) -> Result<(), OutboxError> {
         let key = (gap.reason, gap.kind, gap.epoch);
         let last = self.told.get(&key).copied().filter(|pos| !clouds.may_have(*pos));
         let last = last.map(|pos| self.take_gap(pos)).transpose()?.flatten();
@@ -17,7 +17,7 @@ impl Store {
         let at = self.clock.wall();
         if let Some((place, lived, before)) = last {
             // Another id: it says something else now.
-            return self.insert_at(place, lived, &before.and(&gap).draft(at), stamp);
+            return self.insert_at(place, lived, &before.and(gap).draft(at), stamp);
         }
         self.told.insert(key, self.next_pos);
         self.insert_stamped(&gap.draft(at), stamp)

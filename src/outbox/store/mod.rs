@@ -236,7 +236,7 @@ impl Store {
         self.learn_when_it_began()?;
         let mut deleted = !dropped.is_empty();
         for gap in dropped.gaps().chain(work.losses.gaps()) {
-            self.tell(gap, work.clouds)?;
+            self.tell(&gap, work.clouds)?;
         }
         for item in work.items {
             self.insert(&item.draft, item.made.as_ref())?;
