@@ -92,9 +92,10 @@ impl Reader {
                 named.extend(scores.iter().map(|(label, _)| label));
                 numbers.push(*score);
                 numbers.extend(scores.iter().map(|(_, score)| *score));
-                // A rule may ask for any of them.
+                // A rule may ask for any of them, where the model here tells of all.
+                let tells_all = self.interpreter.most().is_none_or(|most| most >= labels.len());
                 let missing = labels.iter().find(|l| scores.iter().all(|(told, _)| told != *l));
-                if let Some(label) = missing {
+                if let Some(label) = missing.filter(|_| tells_all) {
                     return Err(format!("it has no score of `{label}`"));
                 }
             }
@@ -152,7 +153,10 @@ mod tests {
     use crate::package::EngineChoice;
 
     fn bearing() -> std::sync::Arc<Model> {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        load(Path::new(env!("CARGO_MANIFEST_DIR")).join("models"))
+    }
+
+    fn load(dir: std::path::PathBuf) -> std::sync::Arc<Model> {
         let (engine, ort) = (EngineChoice::Tract, OrtConfig::default());
         let models = Models::new(&ModelsConfig { dir, engine, ort, ..ModelsConfig::default() });
         models.load(&"bearing".parse().expect("reference")).expect("model")
@@ -208,6 +212,38 @@ mod tests {
             let found = reader.read(&prepared, std::slice::from_ref(&wrong));
             found.expect_err(&format!("{wrong:?}"));
         }
+    }
+
+    /// The shipped model, which tells of so many best classes alone.
+    fn bearing_of(top_k: usize) -> (tempfile::TempDir, std::sync::Arc<Model>) {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/bearing/1");
+        let models = tempfile::tempdir().expect("tempdir");
+        let version = models.path().join("bearing/1");
+        std::fs::create_dir_all(&version).expect("directory");
+        for file in ["model.onnx", "labels.txt"] {
+            std::fs::copy(shipped.join(file), version.join(file)).expect("copy");
+        }
+        let card = std::fs::read_to_string(shipped.join("model.toml")).expect("card");
+        let output = "[output]\n";
+        assert!(card.contains(output), "{card}");
+        let card = card.replace(output, &format!("{output}top_k = {top_k}\n"));
+        crate::disk::replace(&version.join("model.toml"), card.as_bytes()).expect("card");
+        let model = load(models.path().to_owned());
+        (models, model)
+    }
+
+    /// Every answer was refused for the scores that the model here does not tell either.
+    #[test]
+    fn a_model_that_tells_of_its_best_classes_alone_believes_an_answer() {
+        let (_models, model) = bearing_of(2);
+        let reader = model.reader().expect("reader");
+        let tensor = Tensor::new(vec![1, 3, 256], vec![0.0_f32; 768]).expect("tensor");
+        let prepared = Prepared { tensor, placement: Placement::NONE };
+        let logits = Tensor::new(vec![1, 4], vec![0.0_f32, 6.0, 1.0, 2.0]).expect("tensor");
+        let said = reader.read(&prepared, &[logits]).expect("a meaning");
+        let Prediction::Classification { scores, .. } = &said else { panic!("{said:?}") };
+        assert_eq!(scores.len(), 2);
+        reader.check(&said).expect("it could have said that");
     }
 
     #[test]
