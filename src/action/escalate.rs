@@ -30,10 +30,13 @@ pub use self::oip::OipError;
 pub use self::plain::Inquiry;
 pub use self::tally::{Case, EscalationStatus, Fate, Tally, Verdict};
 use crate::event::{Name, Prediction, Tensor};
-use crate::net::{HttpClient, HttpError, Reply, TlsFiles, Url, bearer};
+use crate::net::{HttpClient, HttpError, Reply, TlsFiles, Url, bearer, with_sources};
 
 /// Of what a remote says about a failure, no more is shown.
 const MAX_WORDS: usize = 200;
+
+/// Of a failure and its reasons, which may quote an answer, no more is shown.
+const MAX_REASONS: usize = 400;
 
 /// A second opinion that may be believed.
 #[derive(Debug, Clone)]
@@ -120,6 +123,11 @@ impl RemoteError {
     /// The time was over first.
     pub const fn is_late(&self) -> bool {
         matches!(self, Self::Http(HttpError::Timeout { .. }))
+    }
+
+    /// It and its reasons, in one short line whatever the remote said.
+    pub fn in_short(&self) -> String {
+        shown(&with_sources(self), MAX_REASONS)
     }
 
     /// How long the remote wants to be left alone.
@@ -248,13 +256,11 @@ fn words(body: &[u8]) -> String {
         error: String,
     }
     let told = serde_json::from_slice(body).map(|Failed { error }| error);
-    told.map_or_else(
-        |_| String::new(),
-        |error| {
-            let shown = error.chars().filter(|c| !c.is_control()).take(MAX_WORDS);
-            std::iter::once(": ".to_owned()).chain(shown.map(String::from)).collect()
-        },
-    )
+    told.map_or_else(|_| String::new(), |error| format!(": {}", shown(&error, MAX_WORDS)))
+}
+
+fn shown(text: &str, most: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(most).collect()
 }
 
 #[cfg(test)]

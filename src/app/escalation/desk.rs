@@ -15,7 +15,6 @@ use crate::action::escalate::{
 };
 use crate::event::Name;
 use crate::model::{Model, Reader};
-use crate::net::with_sources;
 use crate::task::{Group, Stop};
 
 /// Where the cases of one pipeline are seen to.
@@ -106,7 +105,7 @@ impl Desk {
                 Ok((answer, false))
             }
             Ok(Err(error)) => {
-                self.fails(&with_sources(&error), error.is_for_good(), error.retry_after());
+                self.fails(&error.in_short(), error.is_for_good(), error.retry_after());
                 Err(if error.is_late() { Fate::Late } else { Fate::Failed })
             }
             Err(_late) => {
