@@ -50,7 +50,7 @@ pub struct Answer {
 }
 
 /// A question, ready to be sent.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Question {
     body: Bytes,
     /// How much of the body is JSON, where tensors follow it.
@@ -194,8 +194,8 @@ impl Remote {
         self.url.to_string()
     }
 
-    /// Asks once. `outputs` are those that the question asks for.
-    pub async fn ask(&self, question: &Question, outputs: &[&str]) -> Result<Said, RemoteError> {
+    /// Asks once; the reply is to be read.
+    pub async fn ask(&self, question: &Question) -> Result<Reply, RemoteError> {
         let mut headers = HeaderMap::new();
         let kind = match question.json {
             Some(json) => {
@@ -211,11 +211,11 @@ impl Remote {
             headers.insert(AUTHORIZATION, bearer(path).await.map_err(RemoteError::Token)?);
         }
         let body = question.body.clone();
-        let reply = self.client.request(Method::POST, &self.url, headers, body).await?;
-        self.read(question, reply, outputs)
+        Ok(self.client.request(Method::POST, &self.url, headers, body).await?)
     }
 
-    fn read(
+    /// What was said to a question. `outputs` are those that it asks for. A large answer takes its time.
+    pub fn read(
         &self,
         question: &Question,
         reply: Reply,
