@@ -60,6 +60,8 @@ pub(super) struct Occasion {
     pub rules: Arc<RuleSet>,
     /// … and which of them fired: their marks, and the ids of their decisions.
     pub fired: Vec<(u64, Uuid)>,
+    /// Which of its stream's predictions it was.
+    pub judged: u64,
 }
 
 /// A second opinion, come back in time so far.
@@ -247,6 +249,7 @@ mod tests {
             prediction: Arc::new(Prediction::Anomaly { score: 0.5 }),
             rules: Arc::new(rules),
             fired: vec![],
+            judged: 1,
         }
     }
 
