@@ -39,7 +39,11 @@ impl Reader {
         let signature = &package.signature;
         // That there is one is what the translator asks for.
         let input = signature.inputs.first().map(|info| info.name.clone()).unwrap_or_default();
-        let outputs = signature.outputs.clone();
+        let mut outputs = signature.outputs.clone();
+        if signature.is_batched() {
+            // Asked is a batch of one, whatever else the model takes.
+            outputs.iter_mut().filter_map(|info| info.shape.first_mut()).for_each(|n| *n = Some(1));
+        }
         Ok(Self { interpreter, task: package.spec.task, input, outputs })
     }
 
@@ -206,6 +210,17 @@ mod tests {
         kept.clear();
         caller.predict_keeping(&inputs, &mut answers, |_| false, &mut kept);
         assert!(kept.is_empty());
+    }
+
+    /// The first of two was believed: whose answer that is, nobody knows.
+    #[test]
+    fn an_answer_to_more_than_the_one_input_is_refused() {
+        let reader = bearing().reader().expect("reader");
+        let tensor = Tensor::new(vec![1, 3, 256], vec![0.0_f32; 768]).expect("tensor");
+        let prepared = Prepared { tensor, placement: Placement::NONE };
+        let logits = |batch| Tensor::new(vec![batch, 4], vec![0.5_f32; batch * 4]).expect("tensor");
+        reader.read(&prepared, &[logits(1)]).expect("one");
+        reader.read(&prepared, &[logits(2)]).expect_err("two");
     }
 
     #[test]
