@@ -30,10 +30,13 @@ pub use self::oip::OipError;
 pub use self::plain::Inquiry;
 pub use self::tally::{Case, EscalationStatus, Fate, Tally, Verdict};
 use crate::event::{Name, Prediction, Tensor};
-use crate::net::{HttpClient, HttpError, Reply, TlsFiles, Url, bearer};
+use crate::net::{HttpClient, HttpError, Reply, TlsFiles, Url, bearer, with_sources};
 
 /// Of what a remote says about a failure, no more is shown.
 const MAX_WORDS: usize = 200;
+
+/// Of a failure and its reasons, which may quote an answer, no more is shown.
+const MAX_REASONS: usize = 400;
 
 /// A second opinion that may be believed.
 #[derive(Debug, Clone)]
@@ -47,7 +50,7 @@ pub struct Answer {
 }
 
 /// A question, ready to be sent.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Question {
     body: Bytes,
     /// How much of the body is JSON, where tensors follow it.
@@ -122,6 +125,11 @@ impl RemoteError {
         matches!(self, Self::Http(HttpError::Timeout { .. }))
     }
 
+    /// It and its reasons, in one short line whatever the remote said.
+    pub fn in_short(&self) -> String {
+        shown(&with_sources(self), MAX_REASONS)
+    }
+
     /// How long the remote wants to be left alone.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -186,8 +194,8 @@ impl Remote {
         self.url.to_string()
     }
 
-    /// Asks once. `outputs` are those that the question asks for.
-    pub async fn ask(&self, question: &Question, outputs: &[&str]) -> Result<Said, RemoteError> {
+    /// Asks once; the reply is to be read.
+    pub async fn ask(&self, question: &Question) -> Result<Reply, RemoteError> {
         let mut headers = HeaderMap::new();
         let kind = match question.json {
             Some(json) => {
@@ -203,11 +211,11 @@ impl Remote {
             headers.insert(AUTHORIZATION, bearer(path).await.map_err(RemoteError::Token)?);
         }
         let body = question.body.clone();
-        let reply = self.client.request(Method::POST, &self.url, headers, body).await?;
-        self.read(question, reply, outputs)
+        Ok(self.client.request(Method::POST, &self.url, headers, body).await?)
     }
 
-    fn read(
+    /// What was said to a question. `outputs` are those that it asks for. A large answer takes its time.
+    pub fn read(
         &self,
         question: &Question,
         reply: Reply,
@@ -248,13 +256,11 @@ fn words(body: &[u8]) -> String {
         error: String,
     }
     let told = serde_json::from_slice(body).map(|Failed { error }| error);
-    told.map_or_else(
-        |_| String::new(),
-        |error| {
-            let shown = error.chars().filter(|c| !c.is_control()).take(MAX_WORDS);
-            std::iter::once(": ".to_owned()).chain(shown.map(String::from)).collect()
-        },
-    )
+    told.map_or_else(|_| String::new(), |error| format!(": {}", shown(&error, MAX_WORDS)))
+}
+
+fn shown(text: &str, most: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(most).collect()
 }
 
 #[cfg(test)]

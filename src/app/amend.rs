@@ -92,7 +92,7 @@ impl Flow {
         let (window, stream) = (&self.window, &said.0.stream);
         let state =
             self.streams.get_or_insert_with(stream, now, || StreamState::new(window.as_ref()));
-        if !rules.set.fire_late(index, &mut state.rules, now) {
+        if !rules.set.fire_late(index, &mut state.rules, said.0.judged, now) {
             return;
         }
         self.keeping.changed();

@@ -61,6 +61,7 @@ impl Flow {
             version: package.version,
         };
         let outcome = rules.set.evaluate(&facts, &mut state.rules, now);
+        let judged = state.rules.judged();
         for error in &outcome.errors {
             self.counters.error("rule", error, now);
         }
@@ -87,7 +88,7 @@ impl Flow {
             }
         }
         self.note(arrival, &item, &prediction, &fired, (now, at));
-        self.escalate(rules, arrival, item, (prediction, at), decided);
+        self.escalate(rules, arrival, item, (prediction, at), (decided, judged));
     }
 
     /// A decision of a rule on a message that its publisher calls so.
@@ -157,7 +158,7 @@ impl Flow {
         arrival: &Arrival<'_>,
         item: Item<'_>,
         (prediction, at): (Arc<Prediction>, Timestamp),
-        fired: Vec<(u64, Uuid)>,
+        (fired, judged): (Vec<(u64, Uuid)>, u64),
     ) {
         let escalation = self.escalation.as_ref();
         let Some(escalation) = escalation.filter(|escalation| escalation.wants(&prediction)) else {
@@ -172,6 +173,7 @@ impl Flow {
             prediction,
             rules: Arc::clone(&rules.set),
             fired,
+            judged,
         };
         let told = || Told::new(input, &arrival.envelope.payload);
         escalation.ask(prepared, told, occasion, self.clock.now());

@@ -60,6 +60,8 @@ pub(super) struct Occasion {
     pub rules: Arc<RuleSet>,
     /// … and which of them fired: their marks, and the ids of their decisions.
     pub fired: Vec<(u64, Uuid)>,
+    /// Which of its stream's predictions it was.
+    pub judged: u64,
 }
 
 /// A second opinion, come back in time so far.
@@ -105,7 +107,7 @@ impl Answers {
 /// A case on its way to the remote.
 #[derive(Debug)]
 struct Sent {
-    asked: Asked,
+    asked: Arc<Asked>,
     occasion: Occasion,
     until: Instant,
     case: Case,
@@ -156,6 +158,7 @@ impl Escalation {
         match asked {
             Ok(asked) => {
                 let until = Instant::from_std(now) + self.deadline;
+                let asked = Arc::new(asked);
                 let sent = Sent { asked, occasion: occasion(), until, case, place };
                 // There are no more cases than places in the channel. Closed: it is over, and the case is
                 // counted as abandoned.
@@ -224,7 +227,7 @@ impl Escalating {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Ack, Topic};
+    use crate::event::{Ack, Frame, Input, Pixels, Topic};
     use crate::task::{Clock, SystemClock};
 
     fn occasion(now: std::time::Instant) -> Occasion {
@@ -246,6 +249,7 @@ mod tests {
             prediction: Arc::new(Prediction::Anomaly { score: 0.5 }),
             rules: Arc::new(rules),
             fired: vec![],
+            judged: 1,
         }
     }
 
@@ -302,5 +306,71 @@ mod tests {
         assert_eq!((status.count("dropped_abandoned"), status.count("dropped_failed")), (1, 1));
         assert!(escalation.wants(&Prediction::Anomaly { score: 0.7 }));
         assert!(!escalation.wants(&Prediction::Anomaly { score: 0.71 }));
+    }
+    fn started(more: &str) -> (Escalating, Escalation) {
+        use crate::model::{Models, ModelsConfig};
+        let text = format!("uncertain = [0.0, 1.0]\n{more}");
+        let config: EscalateConfig = toml::from_str(&text).expect("config");
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        let engine = crate::package::EngineChoice::Tract;
+        let models = Models::new(&ModelsConfig { dir, engine, ..ModelsConfig::default() });
+        let model = models.load(&"bearing".parse().expect("reference")).expect("model");
+        let queue = Arc::new(Queue::new(1, crate::task::WhenFull::Hold));
+        Escalating::start(&config, &Name::near("p"), &model, queue).expect("started")
+    }
+
+    /// Its base64, its JSON and its hash took the runtime's threads, which carry everybody's bytes.
+    #[tokio::test]
+    async fn a_large_picture_does_not_hold_up_the_runtime() {
+        // By the time that it is a question it is too late to ask.
+        let (escalating, escalation) = started("url = \"http://127.0.0.1:1\"\ndeadline = \"1ms\"");
+        let mut picture = vec![0; 8 << 20];
+        picture[..3].copy_from_slice(&[0xFF, 0xD8, 0xFF]);
+        let (picture, now) = (Arc::from(picture), SystemClock.now());
+        let data = vec![0; 3];
+        let frame = Frame { width: 1, height: 1, pixels: Pixels::Rgb, data };
+        let told = || Told::new(&Input::Frame(frame), &picture);
+        escalation.ask(None, told, || occasion(now), now);
+        let mut turns = 0;
+        while escalation.tally.status().count("dropped_late") == 0 {
+            turns += 1;
+            tokio::task::yield_now().await;
+        }
+        assert!(turns > 50, "others had {turns} turns meanwhile");
+        escalating.stop().await;
+    }
+    /// So did an answer that goes on and on, whatever is in it.
+    #[tokio::test]
+    async fn a_large_answer_does_not_hold_up_the_runtime() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let body = format!(r#"{{"junk":[{}0]}}"#, "0,".repeat(3 << 20));
+        let begun = SystemClock.now();
+        crate::action::escalate::plain::answer(body.as_bytes()).expect_err("no prediction");
+        let takes = SystemClock.now() - begun;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("address").port();
+        let mut remote = Group::default();
+        remote.spawn("remote", async move {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            stream.read_u8().await.expect("asked");
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all(head.as_bytes()).await.expect("written");
+            stream.write_all(body.as_bytes()).await.expect("written");
+            std::future::pending::<()>().await;
+        });
+        let (escalating, escalation) = started(&format!(
+            "url = \"http://127.0.0.1:{port}\"\ndeadline = \"20s\"\nmax_answer = \"32MiB\""
+        ));
+        let told = || Some(Told::Samples { channels: 1, interleaved: true, values: vec![0.5] });
+        let mut last = SystemClock.now();
+        escalation.ask(None, told, || occasion(last), last);
+        let mut longest = Duration::ZERO;
+        while escalation.tally.status().count("dropped_failed") == 0 {
+            tokio::task::yield_now().await;
+            let now = SystemClock.now();
+            longest = longest.max(now - std::mem::replace(&mut last, now));
+        }
+        assert!(longest < takes / 2, "others waited for {longest:?}, the answer takes {takes:?}");
+        escalating.stop().await;
     }
 }

@@ -39,7 +39,11 @@ impl Reader {
         let signature = &package.signature;
         // That there is one is what the translator asks for.
         let input = signature.inputs.first().map(|info| info.name.clone()).unwrap_or_default();
-        let outputs = signature.outputs.clone();
+        let mut outputs = signature.outputs.clone();
+        if signature.is_batched() {
+            // Asked is a batch of one, whatever else the model takes.
+            outputs.iter_mut().filter_map(|info| info.shape.first_mut()).for_each(|n| *n = Some(1));
+        }
         Ok(Self { interpreter, task: package.spec.task, input, outputs })
     }
 
@@ -85,20 +89,33 @@ impl Reader {
         let labels = self.interpreter.labels();
         let unknown =
             |label: &str| !labels.is_empty() && labels.iter().all(|known| **known != *label);
+        let most = self.interpreter.most();
         let (mut named, mut numbers) = (Vec::new(), Vec::new());
         match said {
             Prediction::Classification { label, score, scores } => {
+                // Before each is looked for among them: an answer may hold very many.
+                let (count, classes) = (scores.len(), labels.len());
+                if classes > 0 && count > classes {
+                    return Err(format!("it has {count} scores of {classes} classes"));
+                }
                 named.push(label);
                 named.extend(scores.iter().map(|(label, _)| label));
                 numbers.push(*score);
                 numbers.extend(scores.iter().map(|(_, score)| *score));
-                // A rule may ask for any of them.
+                // A rule may ask for any of them, where the model here tells of all.
+                let tells_all = most.is_none_or(|most| most >= classes);
                 let missing = labels.iter().find(|l| scores.iter().all(|(told, _)| told != *l));
-                if let Some(label) = missing {
+                if let Some(label) = missing.filter(|_| tells_all) {
                     return Err(format!("it has no score of `{label}`"));
                 }
             }
             Prediction::Detection { detections } => {
+                let count = detections.len();
+                if let Some(most) = most.filter(|most| count > *most) {
+                    return Err(format!(
+                        "it has {count} detections, the model here at most {most}"
+                    ));
+                }
                 for found in detections {
                     named.push(&found.label);
                     numbers.extend([found.score, found.x, found.y, found.w, found.h]);
@@ -147,15 +164,18 @@ mod tests {
 
     use super::*;
     use crate::engine::OrtConfig;
-    use crate::event::{Input, Order, Samples};
+    use crate::event::{Detection, Input, Order, Samples};
     use crate::model::{Models, ModelsConfig};
     use crate::package::EngineChoice;
 
     fn bearing() -> std::sync::Arc<Model> {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        load(Path::new(env!("CARGO_MANIFEST_DIR")).join("models"), "bearing")
+    }
+
+    fn load(dir: std::path::PathBuf, name: &str) -> std::sync::Arc<Model> {
         let (engine, ort) = (EngineChoice::Tract, OrtConfig::default());
         let models = Models::new(&ModelsConfig { dir, engine, ort, ..ModelsConfig::default() });
-        models.load(&"bearing".parse().expect("reference")).expect("model")
+        models.load(&name.parse().expect("reference")).expect("model")
     }
 
     #[test]
@@ -192,6 +212,17 @@ mod tests {
         assert!(kept.is_empty());
     }
 
+    /// The first of two was believed: whose answer that is, nobody knows.
+    #[test]
+    fn an_answer_to_more_than_the_one_input_is_refused() {
+        let reader = bearing().reader().expect("reader");
+        let tensor = Tensor::new(vec![1, 3, 256], vec![0.0_f32; 768]).expect("tensor");
+        let prepared = Prepared { tensor, placement: Placement::NONE };
+        let logits = |batch| Tensor::new(vec![batch, 4], vec![0.5_f32; batch * 4]).expect("tensor");
+        reader.read(&prepared, &[logits(1)]).expect("one");
+        reader.read(&prepared, &[logits(2)]).expect_err("two");
+    }
+
     #[test]
     fn outputs_that_are_not_as_declared_are_refused() {
         let reader = bearing().reader().expect("reader");
@@ -210,6 +241,38 @@ mod tests {
         }
     }
 
+    /// The shipped model, which tells of so many best classes alone.
+    fn bearing_of(top_k: usize) -> (tempfile::TempDir, std::sync::Arc<Model>) {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/bearing/1");
+        let models = tempfile::tempdir().expect("tempdir");
+        let version = models.path().join("bearing/1");
+        std::fs::create_dir_all(&version).expect("directory");
+        for file in ["model.onnx", "labels.txt"] {
+            std::fs::copy(shipped.join(file), version.join(file)).expect("copy");
+        }
+        let card = std::fs::read_to_string(shipped.join("model.toml")).expect("card");
+        let output = "[output]\n";
+        assert!(card.contains(output), "{card}");
+        let card = card.replace(output, &format!("{output}top_k = {top_k}\n"));
+        crate::disk::replace(&version.join("model.toml"), card.as_bytes()).expect("card");
+        let model = load(models.path().to_owned(), "bearing");
+        (models, model)
+    }
+
+    /// Every answer was refused for the scores that the model here does not tell either.
+    #[test]
+    fn a_model_that_tells_of_its_best_classes_alone_believes_an_answer() {
+        let (_models, model) = bearing_of(2);
+        let reader = model.reader().expect("reader");
+        let tensor = Tensor::new(vec![1, 3, 256], vec![0.0_f32; 768]).expect("tensor");
+        let prepared = Prepared { tensor, placement: Placement::NONE };
+        let logits = Tensor::new(vec![1, 4], vec![0.0_f32, 6.0, 1.0, 2.0]).expect("tensor");
+        let said = reader.read(&prepared, &[logits]).expect("a meaning");
+        let Prediction::Classification { scores, .. } = &said else { panic!("{said:?}") };
+        assert_eq!(scores.len(), 2);
+        reader.check(&said).expect("it could have said that");
+    }
+
     #[test]
     fn a_prediction_that_the_model_could_not_have_made_is_refused() {
         let reader = bearing().reader().expect("reader");
@@ -224,15 +287,28 @@ mod tests {
         reader.check(&classified(first, 0.2, all(0.2))).expect("right");
         let mut more = all(0.2);
         more.push(("else".into(), 0.1));
+        let twice = [all(0.2), all(0.9)].concat();
         for (wrong, told) in [
             (Prediction::Anomaly { score: 0.5 }, "it does Anomaly"),
             (classified("else", 0.2, all(0.2)), "knows no `else`"),
-            (classified(first, 0.2, more), "knows no `else`"),
+            (classified(first, 0.2, more), "it has 5 scores of 4 classes"),
+            (classified(first, 0.2, twice), "it has 8 scores of 4 classes"),
             (classified(first, 0.2, all(0.2)[1..].to_vec()), "it has no score of"),
             (classified(first, f32::INFINITY, all(0.2)), "not finite"),
         ] {
             let error = reader.check(&wrong).expect_err(told);
             assert!(error.contains(told), "{error}");
         }
+    }
+    /// Rules look at each with every other, and actions hand all of them on.
+    #[test]
+    fn more_detections_than_the_model_tells_of_are_refused() {
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        let reader = load(models, "defects").reader().expect("reader");
+        let one = Detection { label: "scratch".into(), score: 0.9, x: 1.0, y: 1.0, w: 2.0, h: 2.0 };
+        let many = |count| Prediction::Detection { detections: vec![one.clone(); count] };
+        reader.check(&many(100)).expect("as many as there may be");
+        let error = reader.check(&many(101)).expect_err("one too many");
+        assert!(error.contains("101 detections"), "{error}");
     }
 }

@@ -103,11 +103,8 @@ impl Gatherer {
         }
         let baseline = state.baseline.as_deref();
         state.whole.add(baseline, seen);
-        let Some(group) = group else { return };
-        if let Some(tally) = state.groups.get_mut(group) {
+        if let Some(tally) = group.and_then(|group| tally_of(group, &mut state.groups)) {
             tally.add(baseline, seen);
-        } else if state.groups.len() < MOST_GROUPS {
-            state.groups.entry(group.clone()).or_default().add(baseline, seen);
         }
     }
 
@@ -115,7 +112,7 @@ impl Gatherer {
     pub fn fired_late(&self, group: Option<&StreamKey>, rule: &Name) {
         let mut state = self.lock();
         let state = &mut *state;
-        let of_group = group.and_then(|group| state.groups.get_mut(group));
+        let of_group = group.and_then(|group| tally_of(group, &mut state.groups));
         for tally in std::iter::once(&mut state.whole).chain(of_group) {
             *tally.decisions.entry(rule.clone()).or_default() += 1;
         }
@@ -135,6 +132,17 @@ impl Gatherer {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// That of a group, if there is room for it.
+fn tally_of<'a>(
+    group: &StreamKey,
+    groups: &'a mut BTreeMap<StreamKey, Tally>,
+) -> Option<&'a mut Tally> {
+    if groups.len() < MOST_GROUPS && !groups.contains_key(group) {
+        groups.insert(group.clone(), Tally::default());
+    }
+    groups.get_mut(group)
 }
 
 impl Default for Tally {
@@ -249,6 +257,19 @@ mod tests {
             (&0.into(), &serde_json::Value::Null)
         );
         assert!(nothing.get("groups").is_none());
+    }
+
+    /// The answer to the last message of a window comes in the next, before anything else of its group does.
+    #[test]
+    fn a_late_decision_counts_in_its_group_although_a_window_was_cut_meanwhile() {
+        let gatherer = Gatherer::default();
+        let fault: Name = "fault".parse().expect("name");
+        add(&gatherer, Some("a"), &classified("healthy", 0.5), &[]);
+        gatherer.take();
+        gatherer.fired_late(Some(&StreamKey::new("a")), &fault);
+        let json = serde_json::to_value(gatherer.take()).expect("json");
+        let once = serde_json::json!({ "fault": 1 });
+        assert_eq!((&json["decisions"], &json["groups"]["a"]["decisions"]), (&once, &once));
     }
 
     #[test]

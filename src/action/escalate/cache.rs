@@ -88,8 +88,8 @@ impl Cache {
 fn weight(prediction: &Prediction) -> usize {
     let label = |label: &str| label.len() + size_of::<(usize, usize, f32, usize)>();
     match prediction {
-        Prediction::Classification { scores, .. } => {
-            scores.iter().map(|(name, _)| label(name)).sum()
+        Prediction::Classification { label: best, scores, .. } => {
+            label(best) + scores.iter().map(|(name, _)| label(name)).sum::<usize>()
         }
         Prediction::Detection { detections } => {
             detections.iter().map(|found| label(&found.label) + 5 * size_of::<f32>()).sum()
@@ -145,6 +145,18 @@ mod tests {
         let mut none = Cache::new(0);
         none.put(hash, answer(0.0, 0));
         assert!(none.get(&hash).is_none());
+    }
+
+    /// Where no labels are known here, the remote may call a class whatever it likes.
+    #[test]
+    fn the_name_of_the_best_class_takes_room_as_well() {
+        let label = "x".repeat(1 << 20).into();
+        let prediction = Prediction::Classification { label, score: 0.9, scores: vec![] };
+        let large = Answer { prediction: Arc::new(prediction), ..answer(0.0, 0) };
+        let mut cache = Cache::new(1 << 20);
+        let hash = content_hash(&[b"a"]);
+        cache.put(hash, large);
+        assert!(cache.get(&hash).is_none());
     }
 
     #[test]

@@ -172,8 +172,8 @@ impl EscalateConfig {
         let parse = |text: &str| Url::parse(text, self.insecure).map_err(|error| error.to_string());
         let Some(model) = &self.model else { return parse(&self.url) };
         parse(&self.url)?;
-        if self.url.contains('?') {
-            return Err("a `?` does not go with model, whose path is put behind this".to_owned());
+        if let Some(end) = self.url.chars().find(|c| matches!(c, '?' | '#')) {
+            return Err(format!("a `{end}` does not go with model, whose path is put behind this"));
         }
         let server = self.url.trim_end_matches('/');
         let version = self.version.map(|version| format!("/versions/{version}"));
@@ -232,6 +232,8 @@ mod tests {
             ("url = \"http://big.example\"", "url", "insecure = true"),
             ("url = \"ftp://big.example\"", "url", "https://"),
             ("url = \"https://h/?a\"\nmodel = \"m\"", "url", "`?`"),
+            // What is behind it never leaves: the question would go to `/a`.
+            ("url = \"https://h/a#b\"\nmodel = \"m\"", "url", "`#`"),
             ("version = 3", "version", "name it or remove"),
             ("deadline = \"0s\"", "deadline", "from 1ms to 5m"),
             ("deadline = \"1h\"", "deadline", "from 1ms to 5m"),

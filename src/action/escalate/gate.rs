@@ -71,6 +71,7 @@ impl Gate {
     pub fn answered(&mut self) -> bool {
         let before = self.state();
         self.probing = false;
+        self.rest = None;
         self.breaker.apply(BreakerEvent::Success) != before
     }
 
@@ -81,7 +82,8 @@ impl Gate {
         self.probing = false;
         let event = if for_good { BreakerEvent::Trip } else { BreakerEvent::Failure };
         if self.breaker.apply(event) == BreakerState::Open {
-            self.rest = Some(now + self.recheck.max(after.unwrap_or_default()));
+            // One that was asked before it opened takes nothing from what another was told.
+            self.rest = self.rest.max(Some(now + self.recheck.max(after.unwrap_or_default())));
         }
         // That it is still away when it is tried again is no news.
         before == BreakerState::Closed && self.state() == BreakerState::Open
@@ -161,6 +163,17 @@ mod tests {
         assert!(gate.failed(now, true, Some(SECOND * 60)));
         assert_eq!(gate.admit(now + SECOND * 59), Err(Refusal::Breaker));
         assert_eq!(gate.admit(now + SECOND * 60), Ok(()));
+    }
+
+    /// Those that were on their way when it opened fail one after the other, and only one was told for how long.
+    #[tokio::test(start_paused = true)]
+    async fn a_later_failure_does_not_shorten_the_rest_that_the_remote_asked_for() {
+        let mut gate = gate("breaker = { failures = 1, recheck = \"10s\" }");
+        let now = Instant::now();
+        assert!(gate.failed(now, false, Some(SECOND * 600)));
+        assert!(!gate.failed(now + SECOND, false, None));
+        assert_eq!(gate.admit(now + SECOND * 599), Err(Refusal::Breaker));
+        assert_eq!(gate.admit(now + SECOND * 600), Ok(()));
     }
 
     /// A question that the rate held back was none: the next one still decides.

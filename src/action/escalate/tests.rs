@@ -36,7 +36,8 @@ async fn ask(
          deadline = \"20s\"\nmax_answer = \"2KiB\"\n{config}"
     );
     let remote = Remote::new(&toml::from_str(&config).expect("config")).expect("a remote");
-    let said = remote.ask(&question, &["y"]).await;
+    let reply = remote.ask(&question).await;
+    let said = reply.and_then(|reply| remote.read(&question, reply, &["y"]));
     (heard.await.expect("asked"), said)
 }
 
@@ -138,11 +139,28 @@ async fn whatever_else_comes_back_is_a_failure_with_a_reason() {
     assert!(with_sources(&error).contains("holds no prediction"), "{error}");
 }
 
+/// What a reader of JSON says about a mistake holds the mistake, however long it is, and goes into the log.
+#[tokio::test]
+async fn no_more_is_shown_of_an_answer_than_of_an_error() {
+    let junk = "\u{1b}[2J\nWARN junk ".repeat(60);
+    let word = serde_json::to_string(&junk).expect("json");
+    let task = format!(r#"{{"task":{word}}}"#);
+    let error = ask("", input(), http("200 OK", "", &task)).await.1.expect_err("no task");
+    let data =
+        format!(r#"{{"outputs":[{{"name":"y","shape":[1],"datatype":"FP32","data":[{word}]}}]}}"#);
+    let other = ask("model = \"m\"", tensors(), http("200 OK", "", &data)).await.1;
+    for error in [error, other.expect_err("no number")] {
+        let text = error.in_short();
+        assert!(text.contains("answer"), "{text}");
+        assert!(text.chars().count() <= 400 && !text.contains(char::is_control), "{text:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_missing_token_is_told_and_nothing_is_sent() {
     let config = "uncertain = [0.3, 0.7]\nurl = \"http://127.0.0.1:1\"\ntoken_file = \"/nowhere\"";
     let remote = Remote::new(&toml::from_str(config).expect("config")).expect("a remote");
-    let error = remote.ask(&input(), &[]).await.expect_err("no token");
+    let error = remote.ask(&input()).await.expect_err("no token");
     assert!(error.to_string().contains("token_file /nowhere"), "{error}");
 }
 

@@ -8,14 +8,14 @@ use serde_json::value::to_raw_value;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Answers, Asked, Opinion, Sent};
+use super::{Answers, Asked, Occasion, Opinion, Sent};
 use crate::action::escalate::{
     Answer, Cache, EscalateConfig, Fate, Gate, Inquiry, Question, Refusal, Remote, RemoteError,
     Tally, Words,
 };
-use crate::event::Name;
+use crate::event::{Name, Prediction, StreamKey};
 use crate::model::{Model, Reader};
-use crate::net::with_sources;
+use crate::net::Reply;
 use crate::task::{Group, Stop};
 
 /// Where the cases of one pipeline are seen to.
@@ -74,7 +74,7 @@ impl Desk {
         }
     }
 
-    async fn see_to(&self, sent: Sent, answers: &Answers) {
+    async fn see_to(self: Arc<Self>, sent: Sent, answers: &Answers) {
         match self.answer(&sent).await {
             Ok((answer, cached)) => {
                 let Sent { occasion, until, case, place, .. } = sent;
@@ -85,8 +85,8 @@ impl Desk {
     }
 
     /// The answer, and whether it was there already.
-    async fn answer(&self, sent: &Sent) -> Result<(Answer, bool), Fate> {
-        let question = self.question(sent).map_err(|error| {
+    async fn answer(self: &Arc<Self>, sent: &Sent) -> Result<(Answer, bool), Fate> {
+        let question = self.question(sent).await.map_err(|error| {
             tracing::debug!(pipeline = %self.pipeline, "a case makes no question: {error}");
             Fate::Failed
         })?;
@@ -106,7 +106,7 @@ impl Desk {
                 Ok((answer, false))
             }
             Ok(Err(error)) => {
-                self.fails(&with_sources(&error), error.is_for_good(), error.retry_after());
+                self.fails(&error.in_short(), error.is_for_good(), error.retry_after());
                 Err(if error.is_late() { Fate::Late } else { Fate::Failed })
             }
             Err(_late) => {
@@ -116,8 +116,21 @@ impl Desk {
         }
     }
 
-    fn question(&self, sent: &Sent) -> Result<Question, serde_json::Error> {
-        match &sent.asked {
+    async fn question(self: &Arc<Self>, sent: &Sent) -> Result<Question, String> {
+        let (desk, asked) = (Arc::clone(self), Arc::clone(&sent.asked));
+        let Occasion { stream, prediction, .. } = &sent.occasion;
+        let (stream, prediction) = (stream.clone(), Arc::clone(prediction));
+        let made = aside(move || desk.make(&asked, &stream, &prediction)).await?;
+        made.map_err(|error| error.to_string())
+    }
+
+    fn make(
+        &self,
+        asked: &Asked,
+        stream: &StreamKey,
+        prediction: &Prediction,
+    ) -> Result<Question, serde_json::Error> {
+        match asked {
             Asked::Tensor(prepared) => Ok(Question::tensors(
                 (self.reader.input(), &prepared.tensor),
                 &self.reader.outputs(),
@@ -125,19 +138,36 @@ impl Desk {
             )),
             Asked::Input(told) => Question::input(&Inquiry {
                 pipeline: &self.pipeline,
-                stream: &sent.occasion.stream,
+                stream,
                 model: &self.model,
                 version: self.version,
-                prediction: &sent.occasion.prediction,
+                prediction,
                 input: &to_raw_value(told)?,
             }),
         }
     }
 
-    async fn ask(&self, sent: &Sent, question: &Question) -> Result<Answer, RemoteError> {
-        let said = self.remote.ask(question, &self.reader.outputs()).await?;
+    async fn ask(
+        self: &Arc<Self>,
+        sent: &Sent,
+        question: &Question,
+    ) -> Result<Answer, RemoteError> {
+        let reply = self.remote.ask(question).await?;
+        let (desk, asked) = (Arc::clone(self), Arc::clone(&sent.asked));
+        let question = question.clone();
+        let read = aside(move || desk.read(&asked, &question, reply)).await;
+        read.map_err(RemoteError::Unfit).flatten()
+    }
+
+    fn read(
+        &self,
+        asked: &Asked,
+        question: &Question,
+        reply: Reply,
+    ) -> Result<Answer, RemoteError> {
+        let said = self.remote.read(question, reply, &self.reader.outputs())?;
         let unfit = |error: String| RemoteError::Unfit(error);
-        let prediction = match (said.words, &sent.asked) {
+        let prediction = match (said.words, asked) {
             (Words::Tensors(outputs), Asked::Tensor(prepared)) => {
                 self.reader.read(prepared, &outputs).map_err(|error| unfit(error.to_string()))?
             }
@@ -187,6 +217,11 @@ impl Desk {
             tracing::debug!(%pipeline, remote, "no second opinion: {why}");
         }
     }
+}
+
+/// A large picture or answer takes its time: not that of the threads which carry everybody's bytes.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())
 }
 
 // No code that can panic runs under these locks.

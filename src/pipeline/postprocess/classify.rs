@@ -13,7 +13,7 @@ pub(super) struct Classifier {
     output: Place,
     pub(super) labels: Labels,
     activation: Activation,
-    top_k: usize,
+    pub(super) top_k: usize,
 }
 
 impl Classifier {

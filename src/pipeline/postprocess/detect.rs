@@ -17,7 +17,7 @@ pub(super) struct Detector {
     activation: Activation,
     threshold: f32,
     iou: f32,
-    max: usize,
+    pub(super) max: usize,
 }
 
 #[derive(Debug, Clone)]

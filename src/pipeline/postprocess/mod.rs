@@ -89,6 +89,17 @@ impl Interpreter {
         }
     }
 
+    /// How many classes or detections an answer tells of at most; `None`: of all that there are.
+    pub fn most(&self) -> Option<usize> {
+        match &self.0 {
+            Meaning::Classification(classifier) => {
+                Some(classifier.top_k).filter(|top_k| *top_k > 0)
+            }
+            Meaning::Detection(detector) => Some(detector.max),
+            _ => None,
+        }
+    }
+
     /// Reads item `item` of a batch. `inputs` are as prepared, `outputs` as the engine gave them, both
     /// in the order of the model; `placement` is that of the item.
     pub fn interpret(

@@ -51,7 +51,10 @@ struct Rule {
 /// It may outlive its rule set: after a reload, rules that did not change keep their state, so that
 /// an alarm which is still on does not fire again.
 #[derive(Debug, Clone, Default)]
-pub struct StreamRules(Vec<(u64, RuleState)>);
+pub struct StreamRules {
+    states: Vec<(u64, RuleState)>,
+    judged: u64,
+}
 
 /// What one prediction led to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -148,11 +151,18 @@ impl RuleSet {
 
     /// Makes the rule at `index` fire on a prediction from before, where a single one is enough for it: neither
     /// `hits` nor `hold` asks for more. False: it does not fire, for it needs more, cools down, or fired meanwhile.
-    pub fn fire_late(&self, index: usize, states: &mut StreamRules, now: Instant) -> bool {
+    /// `judged` is what [`StreamRules::judged`] was with that prediction.
+    pub fn fire_late(
+        &self,
+        index: usize,
+        states: &mut StreamRules,
+        judged: u64,
+        now: Instant,
+    ) -> bool {
         states.fit(&self.rules);
-        let rule = self.rules.get(index);
-        let found = rule.zip(states.0.get_mut(index));
-        found.is_some_and(|(rule, (_, state))| state.fire_late(&rule.condition, now))
+        let passed = states.judged != judged;
+        let found = self.rules.get(index).zip(states.states.get_mut(index));
+        found.is_some_and(|(rule, (_, state))| state.fire_late(&rule.condition, passed, now))
     }
 
     /// Judges one prediction of one stream. `now` is monotonic; it drives `hold` and `cooldown`.
@@ -162,10 +172,11 @@ impl RuleSet {
             return outcome;
         }
         states.fit(&self.rules);
+        states.judged += 1;
         let view = View::new(facts);
         let mut context = Context::with_env(Arc::clone(&self.env));
         context.set_variable_resolver(&view);
-        for (index, (rule, (_, state))) in self.rules.iter().zip(&mut states.0).enumerate() {
+        for (index, (rule, (_, state))) in self.rules.iter().zip(&mut states.states).enumerate() {
             let mut holds = |field, program| {
                 truth(program, &context).unwrap_or_else(|problem| {
                     let rule = rule.name.clone();
@@ -197,9 +208,14 @@ impl fmt::Debug for RuleSet {
 pub struct KeptRules(Vec<(u64, KeptState)>);
 
 impl StreamRules {
+    /// How many predictions were judged since the start.
+    pub const fn judged(&self) -> u64 {
+        self.judged
+    }
+
     /// What is to be kept; `None`: nothing happened.
     pub fn keep(&self, now: Instant) -> Option<KeptRules> {
-        let kept = self.0.iter().filter_map(|(mark, state)| Some((*mark, state.keep(now)?)));
+        let kept = self.states.iter().filter_map(|(mark, state)| Some((*mark, state.keep(now)?)));
         let kept: Vec<_> = kept.collect();
         (!kept.is_empty()).then_some(KeptRules(kept))
     }
@@ -207,18 +223,18 @@ impl StreamRules {
     /// What was kept, `away` later. Rules that have changed since begin anew.
     pub fn resume(kept: &KeptRules, away: Duration, now: Instant) -> Self {
         let resume = |(mark, state): &_| (*mark, RuleState::resume(state, away, now));
-        Self(kept.0.iter().map(resume).collect())
+        Self { states: kept.0.iter().map(resume).collect(), judged: 0 }
     }
 
     /// Lines the states up with the rules; only a reload makes a difference.
     fn fit(&mut self, rules: &[Rule]) {
-        let fits = self.0.len() == rules.len()
-            && self.0.iter().zip(rules).all(|((mark, _), rule)| *mark == rule.fingerprint);
+        let fits = self.states.len() == rules.len()
+            && self.states.iter().zip(rules).all(|((mark, _), rule)| *mark == rule.fingerprint);
         if fits {
             return;
         }
-        let old = std::mem::take(&mut self.0);
-        self.0 = rules
+        let old = std::mem::take(&mut self.states);
+        self.states = rules
             .iter()
             .map(|rule| {
                 let kept = old.iter().find(|(mark, _)| *mark == rule.fingerprint);

@@ -144,18 +144,23 @@ impl RuleState {
         verdict
     }
 
-    /// An evaluation of before that was wrong: the condition was met. True: the rule fires by that alone.
-    pub(super) fn fire_late(&mut self, rule: &Condition, now: Instant) -> bool {
+    /// An evaluation of before that was wrong: the condition was met. True: the rule fires by that alone. It is on
+    /// then, unless it was `passed` by a later evaluation that has released it.
+    pub(super) fn fire_late(&mut self, rule: &Condition, passed: bool, now: Instant) -> bool {
         let one_is_enough = rule.hits.count() == 1 && rule.hold.0.is_zero();
         if !one_is_enough || !self.is_cool(rule, now) {
             return false;
         }
         let (phase, verdict) = step(self.phase, Event::Ready, false);
         let fires = verdict == Verdict::Fire;
+        // Had the last one been met, it would be on or cooling down.
+        let released = passed && rule.until.is_none() && self.phase == Phase::Idle;
         if fires {
+            self.fired_at = Some(now);
+        }
+        if fires && !released {
             self.phase = phase;
             self.met_since = Some(now);
-            self.fired_at = Some(now);
         }
         fires
     }
@@ -267,18 +272,22 @@ mod tests {
         let rule = Condition { cooldown: HumanDuration::from_secs(10), ..Condition::new("") };
         let mut state = RuleState::default();
         assert_eq!(state.evaluate(&rule, false, None, at(0)), Verdict::Nothing);
-        assert!(state.fire_late(&rule, at(1)));
-        assert!(!state.fire_late(&rule, at(2)), "it is on");
+        assert!(state.fire_late(&rule, false, at(1)));
+        assert!(!state.fire_late(&rule, false, at(2)), "it is on");
         assert_eq!(state.evaluate(&rule, true, None, at(3)), Verdict::Nothing, "it is on");
         assert_eq!(state.evaluate(&rule, false, None, at(4)), Verdict::Nothing, "released");
-        assert!(!state.fire_late(&rule, at(5)), "it cools down");
+        assert!(!state.fire_late(&rule, false, at(5)), "it cools down");
         assert_eq!(state.evaluate(&rule, true, None, at(6)), Verdict::Suppress);
-        assert!(state.fire_late(&rule, at(11)), "made up for");
+        assert!(state.fire_late(&rule, true, at(11)), "made up for");
+        assert_eq!(state.evaluate(&rule, true, None, at(22)), Verdict::Nothing, "it is on");
+        assert_eq!(state.evaluate(&rule, false, None, at(23)), Verdict::Nothing, "released");
+        assert!(state.fire_late(&rule, true, at(24)));
+        assert_eq!(state.evaluate(&rule, true, None, at(34)), Verdict::Fire, "it was released");
         for needs_more in [
             Condition { hits: Hits::new(2, 3).expect("hits"), ..Condition::new("") },
             Condition { hold: HumanDuration::from_secs(1), ..Condition::new("") },
         ] {
-            assert!(!RuleState::default().fire_late(&needs_more, at(0)));
+            assert!(!RuleState::default().fire_late(&needs_more, false, at(0)));
         }
     }
 

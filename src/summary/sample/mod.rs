@@ -7,11 +7,11 @@ mod redact;
 
 use std::sync::Arc;
 
-use base64::Engine;
+use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use rand::RngExt;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
 pub use archive::Archive;
@@ -79,8 +79,9 @@ pub enum Told {
     Picture {
         /// What kind of file it is.
         content_type: &'static str,
-        /// The file.
-        base64: String,
+        /// The file; what it costs to spell it out, pays who writes this.
+        #[serde(serialize_with = "in_base64")]
+        base64: Arc<[u8]>,
     },
     /// Numbers, as the message ordered them.
     Samples {
@@ -96,15 +97,18 @@ pub enum Told {
 impl Told {
     /// A model input and the message that it came with, nothing hidden; `None`: a picture that no file can be made
     /// of.
-    pub fn new(input: &Input, payload: &[u8]) -> Option<Self> {
-        match input {
-            Input::Samples(samples) => Some(Self::samples(samples)),
-            Input::Frame(frame) => as_file(frame, payload).map(|file| Self::picture(&file)),
+    pub fn new(input: &Input, payload: &Arc<[u8]>) -> Option<Self> {
+        match (input, kind(payload)) {
+            (Input::Samples(samples), _) => Some(Self::samples(samples)),
+            (Input::Frame(_), Some(content_type)) => {
+                Some(Self::Picture { content_type, base64: Arc::clone(payload) })
+            }
+            (Input::Frame(frame), None) => written(frame).map(|file| Self::picture(&file)),
         }
     }
 
     fn picture(file: &File) -> Self {
-        Self::Picture { content_type: file.content_type, base64: STANDARD.encode(&file.bytes) }
+        Self::Picture { content_type: file.content_type, base64: file.bytes.as_slice().into() }
     }
 
     fn samples(samples: &Samples) -> Self {
@@ -198,14 +202,21 @@ fn file(seen: &Seen<'_>, payload: &[u8], redact: &[String]) -> Option<File> {
 
 /// The picture as the camera sent it, where that is a file already.
 fn as_file(frame: &Frame, payload: &[u8]) -> Option<File> {
-    let content_type = if payload.starts_with(b"\x89PNG") {
-        "image/png"
-    } else if payload.starts_with(&[0xFF, 0xD8, 0xFF]) {
-        "image/jpeg"
-    } else {
-        return written(frame);
-    };
+    let Some(content_type) = kind(payload) else { return written(frame) };
     Some(File { content_type, bytes: payload.to_vec() })
+}
+
+/// What kind of picture's file a message is, if it is one.
+fn kind(payload: &[u8]) -> Option<&'static str> {
+    if payload.starts_with(b"\x89PNG") {
+        Some("image/png")
+    } else {
+        payload.starts_with(&[0xFF, 0xD8, 0xFF]).then_some("image/jpeg")
+    }
+}
+
+fn in_base64<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&Base64Display::new(bytes, &STANDARD))
 }
 
 fn written(frame: &Frame) -> Option<File> {

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use base64::Engine;
 use serde_json::Value;
 
 use super::*;
@@ -158,4 +159,15 @@ fn what_a_model_does_not_know_cannot_be_hidden() {
     );
     assert_eq!(check("random = 1.0", Task::Anomaly), []);
     assert_eq!(check("random = 1.0\nredact = ['person']", Task::Classification).len(), 1);
+}
+
+/// The base64 of a case's picture was made on its pipeline's thread, before the next message.
+#[test]
+fn a_picture_that_is_told_of_is_the_messages_own_until_it_is_written() {
+    let payload: Arc<[u8]> = (*b"\xFF\xD8\xFF the camera's own bytes").into();
+    let told = Told::new(&picture(), &payload).expect("a file");
+    assert_eq!(Arc::strong_count(&payload), 2, "shared, not copied");
+    let told = serde_json::to_value(told).expect("json");
+    let file = STANDARD.encode(&payload);
+    assert_eq!(told, serde_json::json!({ "content_type": "image/jpeg", "base64": file }));
 }

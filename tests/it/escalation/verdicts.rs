@@ -213,3 +213,34 @@ do   = [{ publish = { broker = "local", topic = "plant/{key}/alarm", qos = 1 } }
     app.drain().await;
     assert_eq!(peer.pending(), 0);
 }
+
+/// A decision of its own was missing after one that was made late: the message that had released it came first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_fired_late_is_off_where_a_later_message_released_it() {
+    let broker = Mosquitto::start();
+    let said = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&said);
+    let remote = Cloud::start(move |asked| match asked.number {
+        0 => Answer::Held(Arc::clone(&held), Box::new(plain("outer_race"))),
+        1 => plain("healthy"),
+        _ => plain("outer_race"),
+    })
+    .await;
+    let more = r#"
+[pipeline.bearing.rule.on]
+when = "scores['healthy'] < 0.5"
+do   = [{ publish = { broker = "local", topic = "plant/{key}/on", qos = 1 } }]
+"#;
+    let app = site::start(&text(more), broker.port(), &[&url(&remote)]).await;
+    let mut peer = Peer::connect("peer", broker.port()).await;
+    peer.subscribe("plant/+/on").await;
+    publish(&mut peer, "healthy", 1).await;
+    remote.requests(1).await;
+    publish(&mut peer, "healthy", 2).await;
+    until(&app, "answered", 1).await;
+    said.add_permits(1);
+    assert_eq!(peer.next_json().await.1["origin"], "1:bearing:on");
+    publish(&mut peer, "outer_race", 3).await;
+    assert_eq!(peer.next_json().await.1["origin"], "3:bearing:on");
+    app.drain().await;
+}
