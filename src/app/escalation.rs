@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use self::desk::Desk;
+use super::arrival::Provenance;
 use crate::action::escalate::{Answer, Case, EscalateConfig, Fate, Tally};
 use crate::event::{Envelope, Name, Prediction, StreamKey};
 use crate::model::{Model, Prepared};
@@ -50,8 +51,8 @@ pub(super) struct Escalating {
 pub(super) struct Occasion {
     /// The message, without its bytes.
     pub trace: Envelope,
-    /// The publisher's name for it.
-    pub id: Option<Arc<str>>,
+    /// What of it the publisher gave a name.
+    pub cause: Option<Provenance>,
     pub stream: StreamKey,
     /// When it was judged.
     pub at: Timestamp,
@@ -243,7 +244,7 @@ mod tests {
                 redelivered: false,
                 ack: Ack::none(),
             },
-            id: None,
+            cause: None,
             stream: StreamKey::new("a"),
             at: Timestamp::UNIX_EPOCH,
             prediction: Arc::new(Prediction::Anomaly { score: 0.5 }),
@@ -337,40 +338,6 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert!(turns > 50, "others had {turns} turns meanwhile");
-        escalating.stop().await;
-    }
-    /// So did an answer that goes on and on, whatever is in it.
-    #[tokio::test]
-    async fn a_large_answer_does_not_hold_up_the_runtime() {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let body = format!(r#"{{"junk":[{}0]}}"#, "0,".repeat(3 << 20));
-        let begun = SystemClock.now();
-        crate::action::escalate::plain::answer(body.as_bytes()).expect_err("no prediction");
-        let takes = SystemClock.now() - begun;
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let port = listener.local_addr().expect("address").port();
-        let mut remote = Group::default();
-        remote.spawn("remote", async move {
-            let (mut stream, _) = listener.accept().await.expect("a connection");
-            stream.read_u8().await.expect("asked");
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
-            stream.write_all(head.as_bytes()).await.expect("written");
-            stream.write_all(body.as_bytes()).await.expect("written");
-            std::future::pending::<()>().await;
-        });
-        let (escalating, escalation) = started(&format!(
-            "url = \"http://127.0.0.1:{port}\"\ndeadline = \"20s\"\nmax_answer = \"32MiB\""
-        ));
-        let told = || Some(Told::Samples { channels: 1, interleaved: true, values: vec![0.5] });
-        let mut last = SystemClock.now();
-        escalation.ask(None, told, || occasion(last), last);
-        let mut longest = Duration::ZERO;
-        while escalation.tally.status().count("dropped_failed") == 0 {
-            tokio::task::yield_now().await;
-            let now = SystemClock.now();
-            longest = longest.max(now - std::mem::replace(&mut last, now));
-        }
-        assert!(longest < takes / 2, "others waited for {longest:?}, the answer takes {takes:?}");
         escalating.stop().await;
     }
 }
