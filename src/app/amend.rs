@@ -116,9 +116,9 @@ impl Flow {
         let Some(name) = rules.set.name(index) else { return };
         let (model, version) = (&answer.model, answer.version);
         let voice = Voice { prediction: &answer.prediction, model, version, engine: ENGINE };
-        let Occasion { trace, id, stream, .. } = occasion;
+        let Occasion { trace, cause, stream, .. } = occasion;
         let when = (now, self.clock.wall());
-        let decision = self.decision(name, stream, (trace, id.as_deref()), voice, when);
+        let decision = self.decision(name, stream, (trace, cause.as_ref()), voice, when);
         let origin = match (decision.origin, amendment) {
             (Some(origin), Some(_)) => Some(format!("{origin}:{AMENDED}")),
             (origin, _) => origin,

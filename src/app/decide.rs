@@ -1,7 +1,6 @@
 //! From a prediction to decisions, on the pipeline's own thread: the rules are evaluated, what they do is handed on,
 //! and those who look on are told.
 
-use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,12 +8,12 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::Observation;
+use super::arrival::{Arrival, Provenance};
 use super::escalation::Occasion;
 use super::flow::{Flow, StreamState};
 use super::rules::Rules;
 use crate::event::{Decision, Envelope, Input, Name, Prediction, StreamKey};
 use crate::model::Prepared;
-use crate::pipeline::decode::pointer_text;
 use crate::pipeline::rules::Facts;
 use crate::summary::{Origin, Seen, Told};
 
@@ -22,6 +21,8 @@ use crate::summary::{Origin, Seen, Told};
 pub(super) struct Item<'a> {
     pub stream: &'a StreamKey,
     pub input: &'a Input,
+    /// Which of those that its message completed, from 1.
+    pub place: usize,
     /// As the model was given it, where a second opinion is asked for on that.
     pub prepared: Option<Prepared>,
 }
@@ -75,8 +76,9 @@ impl Flow {
             let engine = self.caller.model().engine().as_str();
             let (model, version) = (&package.name, package.version);
             let voice = Voice { prediction: &prediction, model, version, engine };
-            let id = arrival.publisher_id(self.id.as_deref());
-            let decision = self.decision(name, stream, (envelope, id), voice, (now, at));
+            let cause = arrival.cause(self.id.as_deref(), item.place);
+            let from = (envelope, cause.as_ref());
+            let decision = self.decision(name, stream, from, voice, (now, at));
             let decision = Arc::new(decision);
             decided.push((mark, decision.id));
             self.counters.decision();
@@ -91,19 +93,19 @@ impl Flow {
         self.escalate(rules, arrival, item, (prediction, at), (decided, judged));
     }
 
-    /// A decision of a rule on a message that its publisher calls so.
+    /// A decision of a rule on a message, and what of it its publisher gave a name.
     pub(super) fn decision(
         &self,
         rule: &Name,
         stream: &StreamKey,
-        (envelope, id): (&Envelope, Option<&str>),
+        (envelope, cause): (&Envelope, Option<&Provenance>),
         voice: Voice<'_>,
         (now, at): (Instant, Timestamp),
     ) -> Decision {
         let latency = now.duration_since(envelope.received_at);
         Decision {
             id: Uuid::now_v7(),
-            origin: id.map(|id| format!("{id}:{}:{rule}", self.name)),
+            origin: cause.map(|cause| cause.origin(&self.name, rule)),
             pipeline: self.name.clone(),
             rule: rule.clone(),
             stream: stream.clone(),
@@ -113,7 +115,7 @@ impl Flow {
             version: voice.version,
             engine: voice.engine,
             latency_us: u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
-            redelivered: envelope.redelivered && id.is_none(),
+            redelivered: envelope.redelivered && cause.is_none(),
             amendment: None,
         }
     }
@@ -138,14 +140,14 @@ impl Flow {
             let (pipeline, payload, stream) = (&self.name, &envelope.payload, item.stream);
             let (model, version) = (&package.name, package.version);
             let from = Origin { pipeline, stream, model, version, payload };
-            let id = arrival.publisher_id(self.id.as_deref());
-            self.sampling.take(&seen, from, envelope, id, at);
+            let cause = arrival.cause(self.id.as_deref(), item.place);
+            self.sampling.take(&seen, from, (envelope, cause.as_ref()), at);
         }
         if let Some(observe) = &self.observer {
             observe(&Observation {
                 pipeline: &self.name,
                 stream: item.stream,
-                id: arrival.publisher_id(self.id.as_deref()),
+                id: arrival.publisher_id(self.id.as_deref()).map(AsRef::as_ref),
                 prediction,
             });
         }
@@ -164,10 +166,10 @@ impl Flow {
         let Some(escalation) = escalation.filter(|escalation| escalation.wants(&prediction)) else {
             return;
         };
-        let Item { stream, input, prepared } = item;
+        let Item { stream, input, place, prepared } = item;
         let occasion = || Occasion {
             trace: arrival.envelope.trace(),
-            id: arrival.publisher_id(self.id.as_deref()).map(Arc::from),
+            cause: arrival.cause(self.id.as_deref(), place),
             stream: stream.clone(),
             at,
             prediction,
@@ -177,27 +179,5 @@ impl Flow {
         };
         let told = || Told::new(input, &arrival.envelope.payload);
         escalation.ask(prepared, told, occasion, self.clock.now());
-    }
-}
-
-/// A message at hand, and its publisher's name for it once somebody asked.
-pub(super) struct Arrival<'a> {
-    pub envelope: &'a Envelope,
-    id: OnceCell<Option<Arc<str>>>,
-}
-
-impl<'a> Arrival<'a> {
-    pub(super) fn new(envelope: &'a Envelope) -> Self {
-        Self { envelope, id: OnceCell::new() }
-    }
-
-    /// From the payload where the input says so, otherwise the MQTT 5 user property. A message may hold
-    /// thousands of windows: its payload is read for this once.
-    fn publisher_id(&self, pointer: Option<&str>) -> Option<&str> {
-        let find = || match pointer {
-            Some(pointer) => pointer_text(&self.envelope.payload, pointer).map(Into::into),
-            None => self.envelope.id.clone(),
-        };
-        self.id.get_or_init(find).as_deref()
     }
 }

@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 
 use super::Observer;
+use super::arrival::Arrival;
 use super::counters::Counters;
-use super::decide::{Arrival, Item};
+use super::decide::Item;
 use super::escalation::Escalation;
 use super::key::Keyer;
 use super::recall::{Keeping, Resumed};
@@ -245,9 +246,10 @@ impl Flow {
         self.counters.inferences(batch.inputs.len());
         let ran = batch.from.iter().zip(&batch.inputs).zip(batch.results.drain(..));
         let mut kept = batch.kept.drain(..).peekable();
-        for (place, (((index, stream), input), result)) in ran.enumerate() {
-            let prepared = kept.next_if(|(of, _)| *of == place).map(|(_, prepared)| prepared);
-            let item = Item { stream, input, prepared };
+        for (number, (((index, stream), input), result)) in ran.enumerate() {
+            let prepared = kept.next_if(|(of, _)| *of == number).map(|(_, prepared)| prepared);
+            let place = arrivals[*index].next_place();
+            let item = Item { stream, input, place, prepared };
             match result {
                 Ok(prediction) => self.decide(rules, &arrivals[*index], item, prediction),
                 Err(error) => self.counters.error(error.kind(), &error, self.clock.now()),

@@ -2,6 +2,7 @@
 //! changes it while it runs, and drains it.
 
 mod amend;
+mod arrival;
 mod build;
 mod check;
 mod clouds;

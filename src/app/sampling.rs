@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::arrival::Provenance;
 use super::config::PipelineConfig;
 use crate::event::{Envelope, Name};
 use crate::outbox::{Draft, Kind, Outbox};
@@ -38,14 +39,13 @@ impl Sampling {
         &mut self,
         seen: &Seen<'_>,
         from: Origin<'_>,
-        envelope: &Envelope,
-        id: Option<&str>,
+        (envelope, cause): (&Envelope, Option<&Provenance>),
         at: Timestamp,
     ) {
         for sampler in &mut self.samplers {
             let taken = sampler.take(seen, self.baseline.as_ref(), from, at);
             let (Some(sample), Some(outbox)) = (taken, &self.outbox) else { continue };
-            let origin = id.map(|id| format!("{id}:{}:{}", from.pipeline, sample.sampler));
+            let origin = cause.map(|cause| cause.origin(from.pipeline, &sample.sampler));
             let (id, kind, body) = (Uuid::now_v7(), Kind::Sample, sample.body);
             outbox.append(Draft { id, origin, at, kind, body }, envelope.ack.share());
         }

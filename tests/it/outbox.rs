@@ -327,3 +327,31 @@ async fn a_rule_that_is_not_recorded_leaves_nothing() {
     process.ended().await;
     assert!(path.exists() && records(&path).iter().all(|record| record.kind != Kind::Decision));
 }
+
+/// Two windows of one message had one origin: a cloud that drops what comes twice lost the second decision.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_window_of_a_message_has_an_origin_of_its_own() {
+    let broker = Mosquitto::start();
+    let directory = tempfile::tempdir().expect("tempdir");
+    let (file, path) = with_outbox(directory.path(), broker.port(), "");
+    let mut peer = Peer::connect("peer", broker.port()).await;
+    peer.subscribe("plant/+/alarm").await;
+    let process = subscribed(&file, &mut peer).await;
+    let windows = ["outer_race", "healthy", "outer_race"].map(|label| {
+        serde_json::from_str::<serde_json::Value>(&site::window(label, 7)).expect("json")
+    });
+    let axis = |name: &str| {
+        let parts = windows.iter().flat_map(|window| window[name].as_array().expect("an axis"));
+        parts.cloned().collect::<Vec<_>>()
+    };
+    let message = serde_json::json!({ "seq": 7, "x": axis("x"), "y": axis("y"), "z": axis("z") });
+    peer.publish("plant/b/vibration", message.to_string()).await;
+    let origins = || -> Vec<String> {
+        let origins = records(&path).into_iter().filter_map(|record| record.origin);
+        origins.filter(|origin| origin.starts_with("7:")).collect()
+    };
+    until("both decisions", || origins().len() == 2).await;
+    assert_eq!(origins(), ["7:bearing:fault", "7:bearing:fault:3"]);
+    process.signal("TERM");
+    process.ended().await;
+}
