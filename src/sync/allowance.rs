@@ -74,7 +74,7 @@ impl Allowance {
 
     /// The most bytes of the next batch, of the `most` that could be.
     pub(super) fn most(&self, most: usize, local: &Zoned) -> usize {
-        let at_rate = self.rate.map_or(most, Rate::burst);
+        let at_rate = self.rate.map_or(most, |Rate(bytes)| bytes.0.saturating_mul(BURST_SECONDS));
         let today = self.daily.map_or(most, |daily| self.left(daily, local));
         most.min(at_rate).min(today)
     }
@@ -146,13 +146,6 @@ impl fmt::Display for UploadHours {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { from, until } = self;
         write!(f, "{:02}:{:02}-{:02}:{:02}", from / 60, from % 60, until / 60, until % 60)
-    }
-}
-
-impl Rate {
-    /// The most bytes that are sent at once.
-    pub(super) const fn burst(self) -> usize {
-        self.0.0.saturating_mul(BURST_SECONDS)
     }
 }
 

@@ -252,12 +252,6 @@ impl CloudConfig {
         std::iter::once(Lane::Records(name.clone())).chain(samples).collect()
     }
 
-    /// The most bytes of a file that are sent at once.
-    pub(super) fn piece_bytes(&self) -> usize {
-        let most = self.batch_bytes();
-        self.rate.map_or(most, |rate| most.min(rate.burst()))
-    }
-
     /// Nobody on the way can answer in the cloud's place.
     pub(super) fn is_trusted(&self, url: &Url) -> bool {
         url.is_tls() || is_loopback(url.host()) && self.proxy.is_none()

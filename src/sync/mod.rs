@@ -53,6 +53,9 @@ pub trait Uplink: Send + Sync + 'static {
     /// How it wants records to be written.
     const ENCODING: Encoding;
 
+    /// From now on at most so many bytes may be sent at once, where that is for the uplink to choose.
+    fn allow(&self, _bytes: usize) {}
+
     /// Sends one batch, and says what became of it and how many bytes that took. The same batch may be sent
     /// again.
     fn send(&self, batch: &Batch) -> impl Future<Output = (Verdict, usize)> + Send;

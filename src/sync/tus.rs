@@ -49,8 +49,9 @@ struct State {
     begun: Option<Begun>,
     /// What is under way.
     upload: Option<Upload>,
-    /// How much is sent at once.
+    /// How much is sent at once, where it may be that much.
     piece: usize,
+    allowed: usize,
 }
 
 /// An upload as it is remembered.
@@ -90,7 +91,7 @@ impl TusUplink {
     ) -> Result<Self, String> {
         let url = config.samples_url().unwrap_or_else(|| Err("is missing".to_owned()));
         let url = url.map_err(|error| format!("samples: {error}"))?;
-        let largest = config.piece_bytes().max(SMALLEST);
+        let largest = config.batch_bytes().max(SMALLEST);
         // One of another program is none of this one.
         let begun = begun.and_then(|begun| serde_json::from_str(begun).ok());
         Ok(Self {
@@ -99,7 +100,7 @@ impl TusUplink {
             insecure: config.insecure,
             largest,
             remember: Box::new(remember),
-            state: Mutex::new(State { begun, upload: None, piece: largest }),
+            state: Mutex::new(State { begun, upload: None, piece: largest, allowed: usize::MAX }),
         })
     }
 
@@ -151,7 +152,7 @@ impl TusUplink {
         let to = to.map_err(|why| Verdict::Stop {
             why: format!("{} began an upload, but {why}; see samples", self.url),
         })?;
-        if upload.body.len() > self.lock().piece {
+        if upload.body.len() > self.lock().size() {
             let begun = Begun { file: upload.file.name.clone(), url: to.text() };
             // Texts always have a JSON.
             (self.remember)(serde_json::to_string(&begun).unwrap_or_default());
@@ -183,7 +184,7 @@ impl TusUplink {
         (to, offset): (&Url, usize),
         sent: &mut usize,
     ) -> Result<(), Verdict> {
-        let size = self.lock().piece.min(upload.body.len() - offset);
+        let size = self.lock().size().min(upload.body.len() - offset);
         let mut headers = HeaderMap::new();
         headers.insert(OFFSET, offset.into());
         let kind = HeaderValue::from_static("application/offset+octet-stream");
@@ -259,16 +260,15 @@ impl TusUplink {
         let stop = |status: StatusCode, why: &str| Verdict::Stop {
             why: format!("{peer} answered {status}: {why}; see samples"),
         };
-        match answer {
-            Ok(reply)
-                if is_gone(reply.status) || reply.status == StatusCode::METHOD_NOT_ALLOWED =>
-            {
+        let Ok(reply) = answer else { return self.courier.judge(&peer, "", answer) };
+        match reply.status {
+            StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::METHOD_NOT_ALLOWED => {
                 stop(reply.status, "nothing takes uploads there")
             }
-            Ok(reply) if reply.status == StatusCode::PRECONDITION_FAILED => {
+            StatusCode::PRECONDITION_FAILED => {
                 stop(reply.status, "it speaks another version of tus than 1.0.0")
             }
-            Ok(reply) if reply.status == StatusCode::LOCKED => {
+            StatusCode::LOCKED => {
                 let why = format!("{peer} answered {}", reply.status);
                 Verdict::Wait { why, after: reply.retry_after }
             }
@@ -292,6 +292,10 @@ impl TusUplink {
 impl Uplink for TusUplink {
     const ENCODING: Encoding = Encoding::Plain;
 
+    fn allow(&self, bytes: usize) {
+        self.lock().allowed = bytes;
+    }
+
     async fn send(&self, batch: &Batch) -> (Verdict, usize) {
         let mut upload = match self.upload(batch).await {
             Ok(upload) => upload,
@@ -313,6 +317,11 @@ impl Uplink for TusUplink {
 }
 
 impl State {
+    /// How much is sent next.
+    fn size(&self) -> usize {
+        self.piece.min(self.allowed).max(1)
+    }
+
     const fn grow(&mut self, largest: usize) {
         let more = self.piece.saturating_mul(2);
         self.piece = if more < largest { more } else { largest };
@@ -341,9 +350,9 @@ fn metadata(file: &File) -> HeaderValue {
     HeaderValue::try_from(pairs.join(",")).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// There is no such upload (any more).
+/// There is no such upload (any more), or nobody may know of it.
 fn is_gone(status: StatusCode) -> bool {
-    matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
+    matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FORBIDDEN)
 }
 
 fn number(reply: &Reply, name: &HeaderName) -> Option<usize> {

@@ -168,6 +168,7 @@ impl<U: Uplink> Worker<U> {
         let packed = packed.map_err(std::io::Error::other).and_then(|packed| packed);
         let (verdict, sent) = match packed {
             Ok(batch) => {
+                self.uplink.allow(self.allowance().most(usize::MAX, &local()));
                 let (verdict, bytes) = self.uplink.send(&batch).await;
                 if !matches!(verdict, Verdict::Offline { .. }) {
                     self.allowance().sent(bytes, SystemClock.now(), &local());

@@ -159,9 +159,9 @@ async fn torture(inside: bool) {
     let url = format!("https://{name}:{}/v1/eir", cloud.port());
     let there = if inside { BROKER } else { ("127.0.0.1", broker.port()) };
     let (file, path) = configured(directory.path(), there, &url, &ca);
-    let with_full_disk = std::env::var_os("EIR_TORTURE_SECONDS").is_some();
+    let is_long = std::env::var_os("EIR_TORTURE_SECONDS").is_some();
     let rng = StdRng::seed_from_u64(seed);
-    let mut tormentor = Tormentor::new(rng, file, place, Arc::clone(&door), with_full_disk);
+    let mut tormentor = Tormentor::new(rng, file, place, Arc::clone(&door), is_long);
     let mut peer = Peer::connect("peer", broker.port()).await;
     peer.subscribe("plant/+/alarm").await;
     let mut process = tormentor.run();

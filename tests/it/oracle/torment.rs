@@ -70,6 +70,9 @@ const ANYWHERE: [Card; 9] = [
     Card::Tls(Manner::HangsUp),
 ];
 
+/// What a long run has besides: hundreds of kills.
+const MORE_KILLS: [Card; 5] = [Card::Kill; 5];
+
 /// What takes namespaces.
 const INSIDE: [Card; 6] = [
     Card::ReadOnlyDisk,
@@ -97,17 +100,20 @@ pub(super) struct Tormentor {
 }
 
 impl Tormentor {
-    /// `with_full_disk`: it may also fill the disk, as far as eir can tell.
+    /// `is_long`: there is time for many kills, and to fill the disk, as far as eir can tell.
     pub(super) fn new(
         rng: StdRng,
         file: PathBuf,
         place: Option<Place>,
         door: Arc<Door>,
-        with_full_disk: bool,
+        is_long: bool,
     ) -> Self {
         let mut deck = ANYWHERE.to_vec();
         deck.extend(place.iter().flat_map(|_| INSIDE));
-        deck.extend(with_full_disk.then_some(Card::FullDisk));
+        if is_long {
+            deck.push(Card::FullDisk);
+            deck.extend(MORE_KILLS);
+        }
         let (left, going_on, done) = (Vec::new(), Vec::new(), BTreeMap::new());
         Self { rng, file, place, door, deck, left, going_on, done, rounds: 0, log: String::new() }
     }

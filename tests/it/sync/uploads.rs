@@ -8,7 +8,7 @@ use eir::event::ByteSize;
 use eir::outbox::Lane;
 use eir::sync::TusUplink;
 
-use super::tus::{Shelf, Upload, Whim};
+use super::tus::{Shelf, Upload, Whim, header};
 use super::*;
 
 /// A picture of about so many bytes.
@@ -238,6 +238,42 @@ async fn an_upload_that_hangs_holds_up_no_record() {
     within("the end", sync.stop(Duration::from_millis(200))).await;
 }
 
+/// No more than what is left of the day.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_leave_in_a_day_holds_for_files_too() {
+    let (device, cloud, tus) =
+        (Device::with_uploads(), Cloud::start(|_| OK).await, Tus::right().await);
+    let mut config = both(&cloud, &tus);
+    config.daily = Some(ByteSize(50_000));
+    device.sample(&picture(100_000)).await;
+    let sync = device.upload(&config, &memory());
+    until_samples(&sync, "a pause", |status| status.paused.is_some()).await;
+    let sent = |cloud: &Cloud| cloud.asked().iter().map(|asked| asked.body.len()).sum::<usize>();
+    // The record itself may have been on its way at the same moment.
+    let (files, records) = (sent(tus.cloud()), sent(&cloud));
+    assert!((50_000 - records..=50_000).contains(&files), "{files} and {records}");
+    sync.stop(Duration::ZERO).await;
+}
+
+/// Some servers say so of an upload that is too old.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_nobody_may_know_of_any_more_begins_anew() {
+    let (device, cloud) = (Device::with_uploads(), Cloud::start(|_| OK).await);
+    let tus = with(|asked, _| {
+        let of_the_first = asked.raw.contains(" /files/1 ");
+        let begun = header(asked, "Upload-Offset") == Some("0");
+        (of_the_first && !begun).then_some(Answer::Status(403, "", ""))
+    });
+    let tus = tus.await;
+    let bytes = picture(100_000);
+    device.sample(&bytes).await;
+    let sync = device.upload(&both(&cloud, &tus), &memory());
+    let uploads = tus.holds(1).await;
+    assert!(only(&uploads).bytes == bytes);
+    device.holds(0).await;
+    sync.stop(Duration::from_secs(5)).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pieces_shrink_to_what_something_on_the_way_lets_pass() {
     let (device, cloud) = (Device::with_uploads(), Cloud::start(|_| OK).await);
@@ -258,7 +294,7 @@ async fn pieces_shrink_to_what_something_on_the_way_lets_pass() {
 async fn a_sample_that_is_refused_becomes_a_dead_letter_once_others_are_taken() {
     let (device, cloud) = (Device::with_uploads(), Cloud::start(|_| OK).await);
     let tus = with(|asked, _| {
-        let length = tus::header(asked, "Upload-Length")?.parse::<usize>().expect("a number");
+        let length = header(asked, "Upload-Length")?.parse::<usize>().expect("a number");
         (length > 5000).then_some(Answer::Status(413, "Tus-Resumable: 1.0.0\r\n", "too large"))
     });
     let tus = tus.await;
