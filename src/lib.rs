@@ -27,7 +27,7 @@
 //!    │       ▼
 //!    └──► outbox   on disk, bounded in bytes ──► sync ──► cloud
 //!
-//!  api     looks in from the side: health, metrics
+//!  api     the side door: health, metrics, and the models for whoever asks in the Open Inference Protocol (oip)
 //! ```
 //!
 //! A stage knows the vocabulary ([`event`]) and nothing of its neighbours; [`app`] alone knows who feeds
@@ -49,6 +49,7 @@ pub mod ingest;
 pub mod model;
 pub mod mqtt;
 pub mod net;
+pub mod oip;
 pub mod outbox;
 pub mod package;
 pub mod pipeline;

@@ -8,8 +8,6 @@
 mod cache;
 mod config;
 mod gate;
-mod numbers;
-pub mod oip;
 pub mod plain;
 mod tally;
 
@@ -26,11 +24,11 @@ use thiserror::Error;
 pub use self::cache::{Cache, ContentHash};
 pub use self::config::{BreakerConfig, EscalateConfig};
 pub use self::gate::{Gate, Refusal};
-pub use self::oip::OipError;
 pub use self::plain::Inquiry;
 pub use self::tally::{Case, EscalationStatus, Fate, Tally, Verdict};
 use crate::event::{Name, Prediction, Tensor};
 use crate::net::{HttpClient, HttpError, Reply, TlsFiles, Url, bearer, with_sources};
+use crate::oip::{HEADER_LENGTH, OipError, client};
 
 /// Of what a remote says about a failure, no more is shown.
 const MAX_WORDS: usize = 200;
@@ -143,7 +141,7 @@ impl Question {
     /// Asks for `outputs` of a model with this input. What the meaning of the answer depends on besides is in
     /// `beside`.
     pub fn tensors(input: (&str, &Tensor), outputs: &[&str], beside: &[u8]) -> Self {
-        let oip::Request { json, body } = oip::request(&[input], outputs);
+        let client::Request { json, body } = client::request(&[input], outputs);
         let content = cache::content_hash(&[&body, beside]);
         Self { body: body.into(), json: Some(json), content }
     }
@@ -199,7 +197,7 @@ impl Remote {
         let mut headers = HeaderMap::new();
         let kind = match question.json {
             Some(json) => {
-                headers.insert(HeaderName::from_static(oip::HEADER_LENGTH), json.into());
+                headers.insert(HeaderName::from_static(HEADER_LENGTH), json.into());
                 "application/octet-stream"
             }
             None => "application/json",
@@ -233,7 +231,7 @@ impl Remote {
         }
         let body = body?;
         let (words, model, version) = if question.json.is_some() {
-            let found = oip::answer(header(oip::HEADER_LENGTH), &body, outputs)?;
+            let found = client::answer(header(HEADER_LENGTH), &body, outputs)?;
             let version = found.version.and_then(|version| version.parse().ok());
             (Words::Tensors(found.tensors), found.model, version)
         } else {

@@ -20,7 +20,7 @@ const MAX_METADATA_BYTES: usize = 64 * 1024;
 const MAX_DEPTH: usize = 16;
 
 /// The face of a model, read from its ONNX file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Signature {
     /// What goes in, without initializers, in the order of the file.
     pub inputs: Vec<TensorInfo>,

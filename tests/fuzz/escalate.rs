@@ -1,6 +1,7 @@
 //! Whatever a remote answers is an answer or a mistake, in either protocol.
 
-use eir::action::escalate::{oip, plain};
+use eir::action::escalate::plain;
+use eir::oip::client;
 
 use crate::mutate::drive;
 
@@ -20,7 +21,7 @@ fn open_inference_protocol() {
         let Some((length, body)) = data.split_first_chunk() else { return };
         let header = u16::from_le_bytes(*length).to_string();
         for header in [Some(&*header), None] {
-            match oip::answer(header, body, &["y"]) {
+            match client::answer(header, body, &["y"]) {
                 Ok(found) => {
                     let [tensor] = &*found.tensors else { panic!("{found:?}") };
                     assert_eq!(tensor.data().len(), tensor.shape().iter().product::<usize>());

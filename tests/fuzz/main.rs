@@ -9,6 +9,7 @@
 mod decode;
 mod escalate;
 mod mutate;
+mod oip;
 
 mod package;
 mod rules;

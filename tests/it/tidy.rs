@@ -15,13 +15,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("pipeline", &["event", "package"]),
     ("engine", &["event", "task", "package"]),
     ("model", &["event", "task", "disk", "package", "pipeline", "engine"]),
+    ("oip", &["event", "package"]),
     ("ingest", &["event", "task", "net", "mqtt"]),
-    ("action", &["event", "task", "net", "mqtt"]),
+    ("action", &["event", "task", "net", "mqtt", "oip"]),
     ("broker", &["event", "task", "net"]),
     ("summary", &["event", "task", "disk", "package"]),
     ("outbox", &["event", "task", "disk"]),
     ("sync", &["event", "task", "net", "mqtt", "outbox"]),
-    ("api", &["event", "task", "net", "action", "outbox", "sync"]),
+    (
+        "api",
+        &["event", "task", "net", "package", "engine", "model", "oip", "action", "outbox", "sync"],
+    ),
 ];
 
 /// Rooms that know everyone.

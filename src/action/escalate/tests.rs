@@ -125,7 +125,12 @@ async fn whatever_else_comes_back_is_a_failure_with_a_reason() {
         (http("401 No", "", ""), "answered 401", true, None),
         (http("302 There", "Location: /\r\n", ""), "answered 302", true, None),
         (http("400 No", "", ""), "answered 400", false, None),
-        (http("200 OK", "", "<html>"), "cannot be read: no answer of the protocol", false, None),
+        (
+            http("200 OK", "", "<html>"),
+            "cannot be read: it is not as the protocol says",
+            false,
+            None,
+        ),
         (http("200 OK", "", ""), "cannot be read", false, None),
         ("SSH-2.0-OpenSSH\r\n".to_owned(), "the exchange with 127.0.0.1", false, None),
     ] {

@@ -8,6 +8,8 @@ use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, Error, IntoDeserializer, SeqAccess, Visitor,
 };
 
+use serde::{Serialize, Serializer};
+
 use crate::event::{DType, Data};
 
 /// Element types that have one form as bytes.
@@ -37,7 +39,35 @@ macro_rules! numbers {
                 })*
             }
         }
+
+        /// Elements as JSON writes them: flat.
+        pub(super) struct Elements<'a>(pub(super) &'a Data);
+
+        impl Serialize for Elements<'_> {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                match self.0 {
+                    Data::Bool(values) => values.serialize(to),
+                    $(Data::$variant(values) => {
+                        to.collect_seq(values.iter().copied().map(json::$variant))
+                    })*
+                }
+            }
+        }
     };
+}
+
+/// What JSON has of each type.
+#[expect(non_snake_case, reason = "each is named as its type is")]
+mod json {
+    macro_rules! same {
+        ($($variant:ident $type:ty;)*) => {
+            $(pub(super) const fn $variant(value: $type) -> $type { value })*
+        };
+    }
+    same! { U8 u8; I8 i8; U16 u16; I16 i16; U32 u32; I32 i32; U64 u64; I64 i64; F32 f32; F64 f64; }
+    pub(super) fn F16(value: half::f16) -> f32 {
+        value.to_f32()
+    }
 }
 
 numbers! {

@@ -82,15 +82,15 @@ fn an_answer_that_contradicts_itself_says_how() {
     };
     let size = |size: usize| json!({ "parameters": { "binary_data_size": size } });
     for (head, bytes, told) in [
-        (json!({ "error": "no such model" }), &[][..], "no answer of the protocol"),
-        (json!([]), &[], "no answer of the protocol"),
-        (json!({ "outputs": [] }), &[], "no output `a`"),
+        (json!({ "error": "no such model" }), &[][..], "it is not as the protocol says"),
+        (json!([]), &[], "it is not as the protocol says"),
+        (json!({ "outputs": [] }), &[], "no tensor `a`"),
         (output(json!({})), &[], "has no data"),
         (output(json!({ "data": [1] })), &[], "1 elements do not fill the shape [2]"),
         (output(json!({ "data": [1, 2, 3] })), &[], "more than 2 elements"),
         (output(json!({ "data": [1, null] })), &[], "holds no f32"),
         (output(json!({ "data": [1, 2], "datatype": "BYTES" })), &[], "is of BYTES"),
-        (output(json!({ "data": [1, 2], "shape": [-1] })), &[], "no answer of the protocol"),
+        (output(json!({ "data": [1, 2], "shape": [-1] })), &[], "it is not as the protocol says"),
         (
             output(json!({ "data": [1], "shape": [1_u64 << 40, 1_u64 << 40] })),
             &[],

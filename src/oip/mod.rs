@@ -1,0 +1,134 @@
+//! The Open Inference Protocol, version 2, over HTTP, with its binary tensor data extension: the words that a client
+//! and a server of it have in common (<https://github.com/kserve/open-inference-protocol>).
+//!
+//! A request is a JSON object, and behind it the bytes of the tensors in the order of the inputs; the header
+//! `Inference-Header-Content-Length` tells where the JSON ends. An answer has the same form, or holds the elements in
+//! the JSON itself.
+
+pub mod client;
+mod numbers;
+pub mod server;
+
+use thiserror::Error;
+
+use crate::event::{DType, Tensor};
+
+/// Tells how long the JSON before the tensors is, in bytes.
+pub const HEADER_LENGTH: &str = "inference-header-content-length";
+
+/// No tensor has more dimensions.
+const MAX_RANK: usize = 16;
+
+/// The names of the element types in the protocol.
+const DATATYPES: [(DType, &str); 12] = [
+    (DType::Bool, "BOOL"),
+    (DType::U8, "UINT8"),
+    (DType::I8, "INT8"),
+    (DType::U16, "UINT16"),
+    (DType::I16, "INT16"),
+    (DType::U32, "UINT32"),
+    (DType::I32, "INT32"),
+    (DType::U64, "UINT64"),
+    (DType::I64, "INT64"),
+    (DType::F16, "FP16"),
+    (DType::F32, "FP32"),
+    (DType::F64, "FP64"),
+];
+
+/// Why a request or an answer cannot be read.
+#[derive(Debug, Error)]
+pub enum OipError {
+    /// It is not what the protocol says.
+    #[error("it is not as the protocol says")]
+    Json(#[from] serde_json::Error),
+    /// The header contradicts the body.
+    #[error("its JSON is told to take {told} bytes of {whole}")]
+    HeaderLength {
+        /// What the header says.
+        told: String,
+        /// The length of the whole body.
+        whole: usize,
+    },
+    /// A tensor that is needed is not there.
+    #[error("no tensor `{0}` in it")]
+    Missing(String),
+    /// A tensor that nobody knows.
+    #[error("there is no `{name}`; {known} are known")]
+    Unknown {
+        /// The tensor, as it is called there.
+        name: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// An element type that is not known here.
+    #[error("`{tensor}` is of {datatype}; {} are known", names())]
+    Datatype {
+        /// The tensor.
+        tensor: String,
+        /// As it is called there.
+        datatype: String,
+    },
+    /// A tensor is not as it is described.
+    #[error("`{tensor}` {problem}")]
+    Tensor {
+        /// The tensor.
+        tensor: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Bytes that belong to no tensor.
+    #[error("{0} bytes behind its last tensor")]
+    Left(usize),
+}
+
+/// The name of an element type in the protocol.
+pub fn datatype(dtype: DType) -> &'static str {
+    DATATYPES.into_iter().find(|(known, _)| *known == dtype).map_or("", |(_, name)| name)
+}
+
+fn names() -> String {
+    DATATYPES.map(|(_, name)| name).join(", ")
+}
+
+/// Where the JSON of a body ends, as its [`HEADER_LENGTH`] says.
+fn split<'a>(header: Option<&str>, body: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), OipError> {
+    let Some(told) = header else { return Ok((body, &[])) };
+    let wrong =
+        || OipError::HeaderLength { told: told.chars().take(40).collect(), whole: body.len() };
+    let length = told.trim().parse().map_err(|_| wrong())?;
+    body.split_at_checked(length).ok_or_else(wrong)
+}
+
+/// A tensor as JSON describes it, whose elements are in `bytes`, or else in `json`.
+fn tensor(
+    name: &str,
+    (datatype, shape): (&str, &[usize]),
+    bytes: Option<&[u8]>,
+    json: Option<&str>,
+) -> Result<Tensor, OipError> {
+    let known = DATATYPES.into_iter().find(|(_, known)| *known == datatype);
+    let (dtype, _) = known.ok_or_else(|| OipError::Datatype {
+        tensor: short(name),
+        datatype: datatype.chars().take(40).collect(),
+    })?;
+    let volume = shape.iter().try_fold(1_usize, |n, dim| n.checked_mul(*dim));
+    let volume = volume
+        .filter(|_| shape.len() <= MAX_RANK)
+        .ok_or_else(|| wrong(name, "has a shape that cannot be".to_owned()))?;
+    let data = match (bytes, json) {
+        (Some(bytes), _) => numbers::read(dtype, bytes)
+            .ok_or_else(|| wrong(name, format!("has {} bytes of {dtype}", bytes.len())))?,
+        (None, Some(json)) => numbers::read_json(dtype, json, volume)
+            .map_err(|error| wrong(name, format!("holds no {dtype}: {error}")))?,
+        (None, None) => return Err(wrong(name, "has no data".to_owned())),
+    };
+    Tensor::new(shape.to_vec(), data).map_err(|error| wrong(name, error.to_string()))
+}
+
+fn wrong(name: &str, problem: String) -> OipError {
+    OipError::Tensor { tensor: short(name), problem }
+}
+
+fn short(name: &str) -> String {
+    name.chars().take(80).collect()
+}

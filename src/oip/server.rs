@@ -1,0 +1,258 @@
+//! What a server hears and says: one `infer` request and its answer.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::numbers::{self, Elements};
+use super::{OipError, datatype, short, split, tensor, wrong};
+use crate::event::Tensor;
+use crate::package::{Signature, TensorInfo};
+
+/// A request that fits the model.
+#[derive(Debug, PartialEq)]
+pub struct Asked {
+    /// The client's name for it, which the answer repeats.
+    pub id: Option<String>,
+    /// In the order of the signature.
+    pub inputs: Vec<Tensor>,
+    /// Which outputs the answer has, by their places in the signature, and whether as bytes.
+    pub outputs: Vec<(usize, bool)>,
+    /// For how long the client waits.
+    pub timeout: Option<Duration>,
+}
+
+/// An answer: its body, and how much of that is JSON where tensors follow it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// `None`: all of it.
+    pub json: Option<usize>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+#[derive(Deserialize)]
+struct Request<'a> {
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    parameters: Settings,
+    #[serde(borrow)]
+    inputs: Vec<Input<'a>>,
+    #[serde(default)]
+    outputs: Vec<Output>,
+}
+
+/// Others are for other servers.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Settings {
+    binary_data_output: bool,
+    /// Microseconds.
+    timeout: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Input<'a> {
+    name: String,
+    shape: Vec<usize>,
+    datatype: String,
+    #[serde(default)]
+    parameters: Size,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Size {
+    binary_data_size: Option<usize>,
+}
+
+#[derive(Deserialize)]
+struct Output {
+    name: String,
+    #[serde(default)]
+    parameters: Form,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Form {
+    binary_data: Option<bool>,
+    classification: Option<u64>,
+}
+
+/// Reads a request for a model of this signature; `header` is its [`HEADER_LENGTH`](super::HEADER_LENGTH). With `0` there
+/// the body is the elements of the one input, and the answer is in bytes.
+pub fn asked(header: Option<&str>, body: &[u8], signature: &Signature) -> Result<Asked, OipError> {
+    if header.is_some_and(|header| header.trim() == "0") {
+        return raw(body, signature);
+    }
+    let (json, mut rest) = split(header, body)?;
+    let Request { id, parameters, inputs, outputs } = serde_json::from_slice(json)?;
+    let mut found: Vec<Option<Tensor>> = signature.inputs.iter().map(|_| None).collect();
+    for input in &inputs {
+        let bytes = match input.parameters.binary_data_size {
+            None => None,
+            Some(size) => {
+                let (bytes, behind) = rest.split_at_checked(size).ok_or_else(|| {
+                    wrong(&input.name, format!("has {} of its {size} bytes", rest.len()))
+                })?;
+                rest = behind;
+                Some(bytes)
+            }
+        };
+        let place = place(&input.name, &signature.inputs)?;
+        if found[place].is_some() {
+            return Err(wrong(&input.name, "is there twice".to_owned()));
+        }
+        let told = (&*input.datatype, &*input.shape);
+        let tensor = tensor(&input.name, told, bytes, input.data.map(RawValue::get))?;
+        fits(&signature.inputs[place], &tensor)?;
+        found[place] = Some(tensor);
+    }
+    if !rest.is_empty() {
+        return Err(OipError::Left(rest.len()));
+    }
+    let inputs = signature.inputs.iter().zip(found);
+    let inputs =
+        inputs.map(|(info, tensor)| tensor.ok_or_else(|| OipError::Missing(short(&info.name))));
+    let binary = parameters.binary_data_output;
+    Ok(Asked {
+        inputs: inputs.collect::<Result<_, _>>()?,
+        outputs: wanted(&outputs, binary, &signature.outputs)?,
+        id,
+        timeout: parameters.timeout.filter(|wait| *wait > 0).map(Duration::from_micros),
+    })
+}
+
+/// The outputs that are asked for; all, where none is named.
+fn wanted(
+    outputs: &[Output],
+    binary: bool,
+    known: &[TensorInfo],
+) -> Result<Vec<(usize, bool)>, OipError> {
+    if outputs.is_empty() {
+        return Ok((0..known.len()).map(|place| (place, binary)).collect());
+    }
+    let one = |output: &Output| {
+        if output.parameters.classification.is_some_and(|count| count > 0) {
+            let problem = "is not given as classes here; ask for its numbers";
+            return Err(wrong(&output.name, problem.to_owned()));
+        }
+        Ok((place(&output.name, known)?, output.parameters.binary_data.unwrap_or(binary)))
+    };
+    outputs.iter().map(one).collect()
+}
+
+/// The elements of the one input alone. What is left open of its shape is told by their number.
+fn raw(body: &[u8], signature: &Signature) -> Result<Asked, OipError> {
+    let [info] = &*signature.inputs else {
+        let problem = "is not alone: without JSON nobody knows which of the inputs this is";
+        let first = signature.inputs.first().map_or("", |info| &info.name);
+        return Err(wrong(first, problem.to_owned()));
+    };
+    let elements = body.len() / info.dtype.size();
+    let fixed: usize = info.shape.iter().flatten().product();
+    let mut open = info.shape.iter().filter(|dim| dim.is_none()).count();
+    let shape = info.shape.iter().map(|dim| {
+        dim.unwrap_or_else(|| {
+            open -= 1;
+            // The first ones are 1: a batch of one.
+            if open > 0 { 1 } else { elements.checked_div(fixed).unwrap_or(0) }
+        })
+    });
+    let shape: Vec<_> = shape.collect();
+    let tensor = tensor(&info.name, (datatype(info.dtype), &shape), Some(body), None)?;
+    fits(info, &tensor)?;
+    let outputs = (0..signature.outputs.len()).map(|place| (place, true)).collect();
+    Ok(Asked { id: None, inputs: vec![tensor], outputs, timeout: None })
+}
+
+fn place(name: &str, known: &[TensorInfo]) -> Result<usize, OipError> {
+    known.iter().position(|info| info.name == name).ok_or_else(|| {
+        let known: Vec<_> = known.iter().map(|info| format!("`{}`", info.name)).collect();
+        OipError::Unknown { name: short(name), known: known.join(", ") }
+    })
+}
+
+/// The tensor is one that the model takes.
+fn fits(info: &TensorInfo, tensor: &Tensor) -> Result<(), OipError> {
+    let shape = tensor.shape();
+    let dims = info.shape.iter().zip(shape);
+    let fits = info.dtype == tensor.dtype()
+        && info.shape.len() == shape.len()
+        && dims.into_iter().all(|(want, is)| *is > 0 && want.is_none_or(|want| want == *is));
+    if fits {
+        return Ok(());
+    }
+    let wanted: Vec<i64> = dims_of(info);
+    let (is, wants) = (datatype(tensor.dtype()), datatype(info.dtype));
+    Err(wrong(&info.name, format!("is {is} {shape:?}; the model takes {wants} {wanted:?}")))
+}
+
+/// The dimensions of a tensor in the protocol: -1 where one is open.
+pub fn dims_of(info: &TensorInfo) -> Vec<i64> {
+    let known = |dim: usize| i64::try_from(dim).unwrap_or(i64::MAX);
+    info.shape.iter().map(|dim| dim.map_or(-1, known)).collect()
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    model_name: &'a str,
+    model_version: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    outputs: Vec<Told<'a>>,
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    name: &'a str,
+    datatype: &'static str,
+    shape: &'a [usize],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters: Option<Bytes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Elements<'a>>,
+}
+
+#[derive(Serialize)]
+struct Bytes {
+    binary_data_size: usize,
+}
+
+/// Writes the answer of a model: its outputs with their names, and whether as bytes. A number that is not finite has
+/// no form in JSON and is null there.
+pub fn answer(
+    (model, version): (&str, u64),
+    id: Option<&str>,
+    outputs: &[(&str, &Tensor, bool)],
+) -> Written {
+    let told = outputs.iter().map(|(name, tensor, binary)| Told {
+        name,
+        datatype: datatype(tensor.dtype()),
+        shape: tensor.shape(),
+        parameters: binary
+            .then(|| Bytes { binary_data_size: tensor.data().len() * tensor.dtype().size() }),
+        data: (!binary).then(|| Elements(tensor.data())),
+    });
+    let answer = Answer {
+        model_name: model,
+        model_version: version.to_string(),
+        id,
+        outputs: told.collect(),
+    };
+    // There is nothing in it that JSON could not hold.
+    let mut body = serde_json::to_vec(&answer).unwrap_or_default();
+    let json = outputs.iter().any(|(_, _, binary)| *binary).then_some(body.len());
+    for (_, tensor, _) in outputs.iter().filter(|(_, _, binary)| *binary) {
+        numbers::write(tensor.data(), &mut body);
+    }
+    Written { json, body }
+}
+
+#[cfg(test)]
+mod tests;
