@@ -28,6 +28,7 @@ build:
 test:
 	@cross/setup.sh test
 	@cross/onnxruntime.sh --optional
+	@cross/clients.sh
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	    $(CARGO) nextest run $(ARGS); else $(CARGO) test $(ARGS); fi
 

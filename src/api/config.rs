@@ -6,10 +6,10 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::event::HumanDuration;
+use crate::event::{ByteSize, HumanDuration};
 use crate::net::{Problem, listen_address};
 
-/// Health and metrics over HTTP/1.1, without TLS.
+/// Health, metrics and models over HTTP/1.1 and HTTP/2, without TLS.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiConfig {
@@ -23,6 +23,11 @@ pub struct ApiConfig {
     /// From 100 ms to an hour. A client that says nothing for this long, takes longer to say what it wants, or
     /// does not read the answer, is cut off.
     pub timeout: HumanDuration,
+    /// The largest body of a request, 1KiB to 256MiB.
+    pub max_body: ByteSize,
+    /// How much memory the bodies of all requests may take together, from `max_body` to 1GiB; who finds no room is told to
+    /// come again.
+    pub max_bodies: ByteSize,
 }
 
 /// Who may ask.
@@ -40,6 +45,8 @@ impl Default for ApiConfig {
             auth: None,
             max_connections: 64,
             timeout: HumanDuration::from_secs(30),
+            max_body: ByteSize(16 << 20),
+            max_bodies: ByteSize(64 << 20),
         }
     }
 }
@@ -53,7 +60,7 @@ impl ApiConfig {
             Ok(address) if !address.ip().is_loopback() && self.auth.is_none() => {
                 let message = format!(
                     "{address} is open to the network; say auth = \"none\" if whoever reaches it may \
-                     ask, or listen on 127.0.0.1"
+                     ask, and load models, or listen on 127.0.0.1"
                 );
                 problems.push(Problem::new("listen", message));
             }
@@ -64,6 +71,12 @@ impl ApiConfig {
         }
         if !(Duration::from_millis(100)..=Duration::from_hours(1)).contains(&self.timeout.0) {
             problems.push(Problem::new("timeout", "must be from 100ms to 1h"));
+        }
+        if !(1 << 10..=256 << 20).contains(&self.max_body.0) {
+            problems.push(Problem::new("max_body", "must be from 1KiB to 256MiB"));
+        }
+        if !(self.max_body.0..=1 << 30).contains(&self.max_bodies.0) {
+            problems.push(Problem::new("max_bodies", "must be from max_body to 1GiB"));
         }
         problems
     }

@@ -1,10 +1,14 @@
-//! Looking in from the side over HTTP: health for those who restart and route, metrics for Prometheus.
+//! The side door over HTTP: health for those who restart and route, metrics for Prometheus, and the models for
+//! whoever asks in the Open Inference Protocol.
 //!
-//! The server never asks the device anything. [`View`] is how it was a moment ago; who runs the device hangs
-//! a new one out, and no reader holds it up.
+//! Of the device the server asks nothing. [`View`] is how it was a moment ago; who runs the device hangs
+//! a new one out, and no reader holds it up. The models are those of the [`Shelf`](crate::model::Shelf).
 
 mod config;
+mod health;
 mod metrics;
+mod models;
+mod repository;
 mod route;
 mod server;
 mod view;

@@ -1,98 +1,83 @@
-//! From a request to an answer.
+//! Which path leads where, and what every answer has.
 
-use http_body_util::Full;
-use hyper::body::Bytes;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
-use hyper::{Method, Response, StatusCode, Uri};
-use serde_json::{Value as Json, json};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderValue, Method, Response, StatusCode, Uri, header};
+use axum::middleware::map_response;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use serde_json::json;
 
-use super::metrics;
-use super::view::View;
-use crate::task::{Clock, SystemClock};
+use super::server::Door;
+use super::{health, models, repository};
 
-/// Answers what was asked, from `view` alone.
-pub(super) fn answer(method: &Method, uri: &Uri, view: &View) -> Response<Full<Bytes>> {
-    let page: fn(&View) -> Answer = match uri.path() {
-        "/v2" => server,
-        "/v2/health/live" => live,
-        "/v2/health/ready" => ready,
-        "/metrics" => metrics,
-        path => {
-            let error = format!("there is no {path}");
-            return Answer::json(StatusCode::NOT_FOUND, &json!({ "error": error })).into();
-        }
-    };
-    // A body that is an answer to HEAD is left out by the connection.
-    if *method != Method::GET && *method != Method::HEAD {
-        let error = json!({ "error": format!("{method} is not for this path; GET is") });
-        let mut response: Response<_> = Answer::json(StatusCode::METHOD_NOT_ALLOWED, &error).into();
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
-    }
-    page(view).into()
+/// All that can be asked.
+pub(super) fn routes(door: Door) -> Router {
+    let model = models::routes();
+    Router::new()
+        .route("/v2", get(health::server))
+        .route("/v2/health/live", get(health::live))
+        .route("/v2/health/ready", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .nest("/v2/models/{model}", model.clone())
+        .nest("/v2/models/{model}/versions/{version}", model)
+        .nest("/v2/repository", repository::routes())
+        .fallback(absent)
+        .method_not_allowed_fallback(not_allowed)
+        .layer(map_response(common))
+        .with_state(door)
 }
 
-/// A status, a body and what it is.
-struct Answer {
+/// An answer that says what is wrong.
+#[derive(Debug)]
+pub(super) struct Refusal {
     status: StatusCode,
-    content_type: &'static str,
-    body: String,
+    message: String,
 }
 
-impl Answer {
-    fn json(status: StatusCode, body: &Json) -> Self {
-        Self { status, content_type: "application/json", body: body.to_string() }
-    }
-}
+/// What was asked for, or why not.
+pub(super) type Answer<T = Response<Body>> = Result<T, Refusal>;
 
-impl From<Answer> for Response<Full<Bytes>> {
-    fn from(answer: Answer) -> Self {
-        let mut response = Self::new(Full::from(answer.body));
-        *response.status_mut() = answer.status;
-        let fixed = |text| HeaderValue::from_static(text);
-        let headers: [(HeaderName, HeaderValue); 3] = [
-            (CONTENT_TYPE, fixed(answer.content_type)),
-            (CACHE_CONTROL, fixed("no-store")),
-            (hyper::header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff")),
-        ];
-        response.headers_mut().extend(headers);
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response<Body> {
+        let Self { status, message } = self;
+        let mut response = (status, axum::Json(json!({ "error": message }))).into_response();
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         response
     }
 }
 
-/// Server metadata of the Open Inference Protocol.
-fn server(_: &View) -> Answer {
-    let body = json!({ "name": "eir", "version": env!("CARGO_PKG_VERSION"), "extensions": [] });
-    Answer::json(StatusCode::OK, &body)
+pub(super) fn error(status: StatusCode, message: impl Into<String>) -> Refusal {
+    Refusal { status, message: message.into() }
 }
 
-/// 503: a new start would help.
-fn live(view: &View) -> Answer {
-    let live = view.is_live(SystemClock.now());
-    Answer::json(status(live), &json!({ "live": live }))
+/// Too much at once: another moment is a better one.
+pub(super) fn busy(message: impl Into<String>) -> Refusal {
+    error(StatusCode::TOO_MANY_REQUESTS, message)
 }
 
-/// 503: names what is missing.
-fn ready(view: &View) -> Answer {
-    let missing: Vec<_> = view.missing().iter().map(ToString::to_string).collect();
-    let mut body = json!({ "ready": missing.is_empty() });
-    if !missing.is_empty() {
-        body["error"] = format!("not ready: {}", missing.join(", ")).into();
-    }
-    Answer::json(status(missing.is_empty()), &body)
+/// A body of which nobody reads the rest.
+pub(super) fn too_large(most: usize) -> Refusal {
+    error(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {most} bytes"))
 }
 
-fn metrics(view: &View) -> Answer {
-    match metrics::text(view) {
-        Ok(body) => Answer { status: StatusCode::OK, content_type: prometheus::TEXT_FORMAT, body },
-        Err(error) => {
-            tracing::error!("metrics cannot be written: {error}");
-            let body = json!({ "error": "metrics cannot be written; the log says why" });
-            Answer::json(StatusCode::INTERNAL_SERVER_ERROR, &body)
-        }
-    }
+async fn absent(uri: Uri) -> Refusal {
+    let path: String = uri.path().chars().take(200).collect();
+    error(StatusCode::NOT_FOUND, format!("there is no {path}"))
 }
 
-fn status(good: bool) -> StatusCode {
-    if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+async fn not_allowed(request: Request) -> Refusal {
+    let wanted = if *request.method() == Method::POST { "GET" } else { "POST or GET" };
+    let message = format!("{} is not for this path; {wanted} is", request.method());
+    error(StatusCode::METHOD_NOT_ALLOWED, message)
+}
+
+async fn common(mut response: Response<Body>) -> Response<Body> {
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }

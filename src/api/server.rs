@@ -1,27 +1,46 @@
 //! The port, and who is let in at one time.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::{HeaderMap, StatusCode, header};
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 
 use super::ApiConfig;
-use super::route::answer;
+use super::route::{Answer, busy, error, routes, too_large};
 use super::view::Shown;
+use crate::model::Shelf;
 use crate::net::listen_problem;
 use crate::task::{Group, Stop};
 
 /// The longest line and headers of a request, in bytes.
 const MAX_HEAD: usize = 16 << 10;
+
+/// The same of HTTP/2.
+const MAX_HEAD_2: u32 = 16 << 10;
+
+/// Requests at one time on one connection of HTTP/2.
+const MAX_STREAMS: u32 = 64;
+
+/// What a client of HTTP/2 says first.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How soon it is looked whether more of that has come.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Room for bodies is counted in so many bytes.
+const UNIT: usize = 1024;
 
 /// How long answers that are being written may take when the server stops.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -61,8 +80,9 @@ pub struct Api {
 }
 
 impl Api {
-    /// Opens the port and answers from what is shown. To be called within a runtime.
-    pub fn start(config: &ApiConfig, shown: Shown) -> Result<Self, ApiError> {
+    /// Opens the port, answers from what is shown and lets the models on the shelf answer. To be called within a
+    /// runtime.
+    pub fn start(config: &ApiConfig, shown: Shown, shelf: Arc<Shelf>) -> Result<Self, ApiError> {
         if let Some(problem) = config.check().into_iter().next() {
             return Err(ApiError::Config { key: problem.key, problem: problem.message });
         }
@@ -75,10 +95,14 @@ impl Api {
         let listener = TcpListener::from_std(listener).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let mut group = Group::default();
-        let door = Door { shown, timeout: config.timeout.0, stop: group.stop_signal() };
+        let bodies = Arc::new(Semaphore::new(config.max_bodies.0.div_ceil(UNIT)));
+        let door =
+            Door { shown, shelf, bodies, max_body: config.max_body.0, timeout: config.timeout.0 };
+        let hall =
+            Hall { routes: routes(door), timeout: config.timeout.0, stop: group.stop_signal() };
         let room = Arc::new(Semaphore::new(config.max_connections));
-        group.spawn("api", serve(listener, door, room));
-        tracing::info!("health and metrics at http://{address}");
+        group.spawn("api", serve(listener, hall, room));
+        tracing::info!("health, metrics and models at http://{address}");
         Ok(Self { address, group })
     }
 
@@ -93,16 +117,55 @@ impl Api {
     }
 }
 
+/// What every request is answered with.
+#[derive(Debug, Clone)]
+pub(super) struct Door {
+    pub shown: Shown,
+    pub shelf: Arc<Shelf>,
+    /// Room for bodies, in parts of [`UNIT`].
+    bodies: Arc<Semaphore>,
+    pub max_body: usize,
+    timeout: Duration,
+}
+
+impl Door {
+    /// Reads a body, if it is not too large and there is room for it, which it holds; one that is `packed` holds as much
+    /// as it may become.
+    pub(super) async fn read(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+        packed: bool,
+    ) -> Answer<(Bytes, OwnedSemaphorePermit)> {
+        let told = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        let told = told.and_then(|told| told.parse().ok());
+        let most = told.unwrap_or(self.max_body);
+        if most > self.max_body {
+            return Err(too_large(self.max_body));
+        }
+        let holds = if packed { self.max_body } else { most };
+        let parts = u32::try_from(holds.div_ceil(UNIT)).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.bodies).try_acquire_many_owned(parts);
+        let room = room.map_err(|_| busy("other requests take all the room at the moment"))?;
+        match timeout(self.timeout, to_bytes(body, most)).await {
+            Ok(Ok(body)) => Ok((body, room)),
+            // One that broke off is told nothing any more.
+            Ok(Err(_)) => Err(too_large(self.max_body)),
+            Err(_) => Err(error(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
+        }
+    }
+}
+
 /// What every connection is served with.
 #[derive(Debug, Clone)]
-struct Door {
-    shown: Shown,
+struct Hall {
+    routes: Router,
     timeout: Duration,
     stop: Stop,
 }
 
-async fn serve(listener: TcpListener, door: Door, room: Arc<Semaphore>) {
-    let mut stop = door.stop.clone();
+async fn serve(listener: TcpListener, hall: Hall, room: Arc<Semaphore>) {
+    let mut stop = hall.stop.clone();
     let mut connections = Group::default();
     loop {
         let next = async {
@@ -116,15 +179,15 @@ async fn serve(listener: TcpListener, door: Door, room: Arc<Semaphore>) {
         };
         match accepted {
             Some((Ok((stream, _)), place)) => {
-                let door = door.clone();
+                let hall = hall.clone();
                 connections.spawn("client", async move {
-                    door.connection(stream).await;
+                    hall.connection(stream).await;
                     drop(place);
                 });
             }
             Some((Err(error), _)) => {
                 tracing::debug!("a client could not be let in: {error}");
-                tokio::time::sleep(PAUSE).await;
+                sleep(PAUSE).await;
             }
             None => break,
         }
@@ -133,33 +196,67 @@ async fn serve(listener: TcpListener, door: Door, room: Arc<Semaphore>) {
     connections.drain(GOODBYE).await;
 }
 
-impl Door {
+/// Ends a connection of either version when the server stops.
+macro_rules! until_stopped {
+    ($connection:ident, $stop:expr) => {{
+        tokio::pin!($connection);
+        tokio::select! {
+            ended = $connection.as_mut() => ended,
+            () = $stop.stopped() => {
+                $connection.as_mut().graceful_shutdown();
+                $connection.await
+            }
+        }
+    }};
+}
+
+impl Hall {
     async fn connection(mut self, stream: TcpStream) {
+        // Answers are small, and somebody waits for each.
+        let _slower = stream.set_nodelay(true);
+        // Otherwise it said nothing, or went.
+        let Ok(Ok(is_http2)) = timeout(self.timeout, is_http2(&stream)).await else { return };
         let mut stream = TimeoutStream::new(stream);
         // A client that does not read its answer.
         stream.set_write_timeout(Some(self.timeout));
-        let shown = Arc::clone(&self.shown);
-        let service = service_fn(move |request| {
-            let view = shown.load();
-            let answer = answer(request.method(), request.uri(), &view);
-            async move { Ok::<_, Infallible>(answer) }
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            // One that says nothing, or takes its time.
-            .header_read_timeout(self.timeout)
-            .max_buf_size(MAX_HEAD)
-            .serve_connection(TokioIo::new(Box::pin(stream)), service);
-        tokio::pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.stop.stopped() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
+        let (io, service) = (TokioIo::new(Box::pin(stream)), TowerToHyperService::new(self.routes));
+        let ended = if is_http2 {
+            let connection = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(MAX_STREAMS)
+                .max_header_list_size(MAX_HEAD_2)
+                // One that is gone.
+                .keep_alive_interval(self.timeout)
+                .keep_alive_timeout(self.timeout)
+                .serve_connection(io, service);
+            until_stopped!(connection, self.stop)
+        } else {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                // One that says nothing, or takes its time.
+                .header_read_timeout(self.timeout)
+                .max_buf_size(MAX_HEAD)
+                .serve_connection(io, service);
+            until_stopped!(connection, self.stop)
         };
         if let Err(error) = ended {
             tracing::debug!("a client was cut off: {error}");
+        }
+    }
+}
+
+/// Whether a client begins as one of HTTP/2 does (RFC 9113 section 3.4); what it said can be read again.
+async fn is_http2(stream: &TcpStream) -> io::Result<bool> {
+    let mut seen = [0; PREFACE.len()];
+    loop {
+        let count = stream.peek(&mut seen).await?;
+        let common = seen.iter().zip(PREFACE).take(count).take_while(|(is, as_of)| **is == **as_of);
+        match common.count() {
+            _ if count == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            all if all == PREFACE.len() => return Ok(true),
+            some if some < count => return Ok(false),
+            // More is there at once, or nobody knows when.
+            _ => sleep(LOOK_AGAIN).await,
         }
     }
 }

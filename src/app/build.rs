@@ -19,7 +19,7 @@ use crate::task::Clock;
 pub(super) struct Workshop {
     pub device: Arc<Device>,
     pub clock: Arc<dyn Clock>,
-    pub models: Models,
+    pub models: Arc<Models>,
     pub observer: Option<Observer>,
     pub outbox: Option<Outbox>,
     /// What was there before the start, to be gone on with.

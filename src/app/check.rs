@@ -23,7 +23,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
     let workshop = Workshop {
         device: Arc::new(config.device.resolve()),
         clock: Arc::new(SystemClock),
-        models: Models::new(&config.models),
+        models: Arc::new(Models::new(&config.models)),
         observer: None,
         outbox: None,
         recalled: Recalled::default(),

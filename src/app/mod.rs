@@ -49,7 +49,7 @@ use crate::api::{Api, ApiConfig, PipelineStatus, Shown, View};
 use crate::broker::{Broker, BrokerConfig};
 use crate::event::{Device, Name, Prediction, StreamKey};
 use crate::ingest::Route;
-use crate::model::Models;
+use crate::model::{Models, Shelf};
 use crate::mqtt::{MqttError, QoS};
 use crate::outbox::{self, Lane, Outbox};
 use crate::summary::{merge, mergeable};
@@ -95,6 +95,7 @@ pub struct App {
     broker: Option<Standing<Broker>>,
     api: Option<Standing<Api>>,
     shown: Shown,
+    shelf: Arc<Shelf>,
     stalled: Option<Stalled>,
     /// When streams were last kept over a restart.
     kept: Instant,
@@ -125,7 +126,7 @@ impl App {
         let workshop = Workshop {
             device,
             clock: Arc::new(SystemClock),
-            models: Models::new(&config.models),
+            models: Arc::new(Models::new(&config.models)),
             observer,
             outbox,
             recalled,
@@ -143,7 +144,8 @@ impl App {
         Problems::none(problems)?;
         let broker = config.broker.as_ref().map(start_broker);
         let shown = view::nothing(&workshop.device);
-        let api = config.api.as_ref().map(|api| start_api(api, &shown));
+        let shelf = Arc::new(Shelf::new(Arc::clone(&workshop.models)));
+        let api = config.api.as_ref().map(|api| start_api(api, &shown, &shelf));
         let connections = BTreeMap::new();
         let mut app = Self {
             config,
@@ -151,6 +153,7 @@ impl App {
             broker,
             api,
             shown,
+            shelf,
             stalled: None,
             kept: SystemClock.now(),
             clouds: Clouds::default(),
@@ -334,10 +337,11 @@ fn start_broker(config: &BrokerConfig) -> Standing<Broker> {
 }
 
 /// Shows what `shown` has at the time.
-fn start_api(config: &ApiConfig, shown: &Shown) -> Standing<Api> {
-    let (config, shown) = (config.clone(), Arc::clone(shown));
+fn start_api(config: &ApiConfig, shown: &Shown, shelf: &Arc<Shelf>) -> Standing<Api> {
+    let (config, shown, shelf) = (config.clone(), Arc::clone(shown), Arc::clone(shelf));
     Standing::start("the API", move || {
-        Api::start(&config, Arc::clone(&shown)).map_err(|error| error.to_string())
+        let started = Api::start(&config, Arc::clone(&shown), Arc::clone(&shelf));
+        started.map_err(|error| error.to_string())
     })
 }
 

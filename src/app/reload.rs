@@ -111,7 +111,7 @@ impl App {
             if let Some(api) = self.api.take().and_then(Standing::into_running) {
                 api.stop().await;
             }
-            self.api = config.api.as_ref().map(|api| start_api(api, &self.shown));
+            self.api = config.api.as_ref().map(|api| start_api(api, &self.shown, &self.shelf));
         }
     }
 

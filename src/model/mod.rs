@@ -15,6 +15,7 @@ mod measure;
 mod models;
 mod second;
 mod served;
+mod shelf;
 mod status;
 mod translate;
 mod verdict;
@@ -27,6 +28,7 @@ pub use measure::{Timing, measure};
 pub use models::Models;
 pub use second::{Prepared, Reader};
 pub use served::Model;
+pub use shelf::{Absent, Entry, Served, Shelf};
 pub use status::{EngineStatus, label};
 
 #[cfg(test)]

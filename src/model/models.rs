@@ -1,8 +1,8 @@
 //! The models of this process, shared between those that use them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use super::attempt;
@@ -20,7 +20,9 @@ use crate::task::SystemClock;
 pub struct Models {
     config: ModelsConfig,
     engines: Engines,
-    loaded: Mutex<HashMap<(ModelName, u64), Weak<Model>>>,
+    loaded: Mutex<BTreeMap<(ModelName, u64), Weak<Model>>>,
+    /// Held while loading, so that two who ask at once do not load twice.
+    loading: Mutex<()>,
 }
 
 impl Models {
@@ -30,6 +32,7 @@ impl Models {
             config: config.clone(),
             engines: Engines::new(&config.ort, Verdicts::new(config.cache_dir.clone())),
             loaded: Mutex::default(),
+            loading: Mutex::default(),
         }
     }
 
@@ -42,15 +45,27 @@ impl Models {
     pub fn load(&self, reference: &ModelRef) -> Result<Arc<Model>, ModelError> {
         let (version, directory) = self.repository()?.resolve(reference)?;
         let key = (reference.name.clone(), version);
-        // Held while loading, so that two who ask at once do not load twice.
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(model) = loaded.get(&key).and_then(Weak::upgrade) {
+        let _alone = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(model) = self.loaded().get(&key).and_then(Weak::upgrade) {
             return Ok(model);
         }
         let model = self.serve(Package::open(&directory)?, None)?;
+        let mut loaded = self.loaded();
         loaded.retain(|_, model| model.strong_count() > 0);
         loaded.insert(key, Arc::downgrade(&model));
         Ok(model)
+    }
+
+    /// The versions of a model that somebody uses, the oldest first.
+    pub fn in_use(&self, name: &ModelName) -> Vec<Arc<Model>> {
+        let loaded = self.loaded();
+        let versions = loaded.range((name.clone(), 0)..=(name.clone(), u64::MAX));
+        versions.filter_map(|(_, model)| model.upgrade()).collect()
+    }
+
+    // Nothing that can panic runs under this lock.
+    fn loaded(&self) -> MutexGuard<'_, BTreeMap<(ModelName, u64), Weak<Model>>> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A model by name (`bearing`, `bearing@3`) or by path: a package or a bare `.onnx` file.

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Fetches others' clients of the Open Inference Protocol, as the tests' real peers, into target/clients: NVIDIA's
+# tritonclient. Nothing is installed into the system; without pip, or without a network, the tests go without.
+set -euo pipefail
+
+VERSION=2.50.0
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+directory="${CARGO_TARGET_DIR:-$root/target}/clients"
+
+say() { echo "clients: $*" >&2; }
+
+has_client() { PYTHONPATH=$directory python3 -c 'import tritonclient.http' 2>/dev/null; }
+
+if has_client; then
+    say "tritonclient is already in $directory"
+    exit 0
+fi
+if ! python3 -m pip --version >/dev/null 2>&1; then
+    say "python3 with pip is not here; the tests go without tritonclient"
+    exit 0
+fi
+say "fetching tritonclient $VERSION into $directory"
+rm -rf "$directory"
+python3 -m pip install --quiet --disable-pip-version-check --target "$directory" "tritonclient[http]==$VERSION" \
+    || say "it could not be fetched"
+has_client || say "the tests go without tritonclient"

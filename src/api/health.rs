@@ -1,0 +1,58 @@
+//! Health for those who restart and route, metrics for Prometheus: from the view alone.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::response::IntoResponse;
+use serde_json::{Value as Json, json};
+
+use super::metrics;
+use super::route::{Answer, error};
+use super::server::Door;
+use crate::task::{Clock, SystemClock};
+
+/// What of the protocol is spoken beyond its core.
+const EXTENSIONS: [&str; 4] =
+    ["binary_tensor_data", "model_configuration", "model_repository", "statistics"];
+
+/// Server metadata of the Open Inference Protocol.
+pub(super) async fn server() -> Response<Body> {
+    let version = env!("CARGO_PKG_VERSION");
+    let body = json!({ "name": "eir", "version": version, "extensions": EXTENSIONS });
+    answer(true, &body)
+}
+
+/// 503: a new start would help.
+pub(super) async fn live(State(door): State<Door>) -> Response<Body> {
+    let live = door.shown.load().is_live(SystemClock.now());
+    answer(live, &json!({ "live": live }))
+}
+
+/// 503: names what is missing.
+pub(super) async fn ready(State(door): State<Door>) -> Response<Body> {
+    let missing: Vec<_> = door.shown.load().missing().iter().map(ToString::to_string).collect();
+    let mut body = json!({ "ready": missing.is_empty() });
+    if !missing.is_empty() {
+        body["error"] = format!("not ready: {}", missing.join(", ")).into();
+    }
+    answer(missing.is_empty(), &body)
+}
+
+pub(super) async fn metrics(State(door): State<Door>) -> Answer {
+    match metrics::text(&door.shown.load()) {
+        Ok(body) => {
+            let kind = HeaderValue::from_static(prometheus::TEXT_FORMAT);
+            Ok(([(header::CONTENT_TYPE, kind)], body).into_response())
+        }
+        Err(problem) => {
+            tracing::error!("metrics cannot be written: {problem}");
+            let message = "metrics cannot be written; the log says why";
+            Err(error(StatusCode::INTERNAL_SERVER_ERROR, message))
+        }
+    }
+}
+
+fn answer(good: bool, body: &Json) -> Response<Body> {
+    let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, axum::Json(body)).into_response()
+}

@@ -1,0 +1,70 @@
+//! The model repository extension: which models there are, and loading and unloading them.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::json;
+
+use super::models::blocking;
+use super::route::{Answer, error};
+use super::server::Door;
+use crate::event::{InvalidName, ModelName};
+use crate::model::ModelError;
+use crate::net::with_sources;
+use crate::package::PackageError;
+
+pub(super) fn routes() -> Router<Door> {
+    Router::new()
+        .route("/index", post(index))
+        .route("/models/{model}/load", post(load))
+        .route("/models/{model}/unload", post(unload))
+}
+
+async fn index(State(door): State<Door>) -> Answer {
+    blocking(move || {
+        let entries = door.shelf.entries().into_iter().map(|entry| {
+            let (state, reason) =
+                if entry.ready { ("READY", "") } else { ("UNAVAILABLE", "not loaded") };
+            let version = entry.version.to_string();
+            json!({ "name": entry.name, "version": version, "state": state, "reason": reason })
+        });
+        Ok(Json(entries.collect::<Vec<_>>()).into_response())
+    })
+    .await
+}
+
+async fn load(State(door): State<Door>, Path(model): Path<String>) -> Answer {
+    blocking(move || {
+        let name = named(&model)?;
+        door.shelf.load(&name).map_err(|problem| {
+            let is_unknown =
+                matches!(problem, ModelError::Package(PackageError::UnknownModel { .. }));
+            if is_unknown {
+                return error(StatusCode::NOT_FOUND, with_sources(&problem));
+            }
+            tracing::warn!(model = %name, "cannot be loaded: {problem}");
+            error(StatusCode::BAD_REQUEST, with_sources(&problem))
+        })?;
+        Ok(Json(json!({})).into_response())
+    })
+    .await
+}
+
+async fn unload(State(door): State<Door>, Path(model): Path<String>) -> Answer {
+    blocking(move || {
+        let name = named(&model)?;
+        if door.shelf.unload(&name) {
+            let message = format!("a pipeline runs model `{name}`; it stays loaded");
+            return Err(error(StatusCode::BAD_REQUEST, message));
+        }
+        Ok(Json(json!({})).into_response())
+    })
+    .await
+}
+
+fn named(model: &str) -> Answer<ModelName> {
+    let name = model.parse();
+    name.map_err(|problem: InvalidName| error(StatusCode::NOT_FOUND, problem.to_string()))
+}
