@@ -104,6 +104,8 @@ mod tests {
             keys("listen = ':8000'\nmax_connections = 0\ntimeout = '1ms'"),
             ["listen", "max_connections", "timeout"]
         );
+        assert_eq!(keys("max_body = '1GiB'"), ["max_body", "max_bodies"]);
+        assert_eq!(keys("max_bodies = '1MiB'"), ["max_bodies"]);
         assert!(toml::from_str::<ApiConfig>("auth = 'some'").is_err());
     }
 }

@@ -56,7 +56,8 @@ async fn unload(State(door): State<Door>, Path(model): Path<String>) -> Answer {
     blocking(move || {
         let name = named(&model)?;
         if door.shelf.unload(&name) {
-            let message = format!("a pipeline runs model `{name}`; it stays loaded");
+            let message =
+                format!("a pipeline or a request uses model `{name}`; it stays loaded meanwhile");
             return Err(error(StatusCode::BAD_REQUEST, message));
         }
         Ok(Json(json!({})).into_response())

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderValue, Method, Response, StatusCode, Uri, header};
+use axum::http::{HeaderValue, Response, StatusCode, Uri, header};
 use axum::middleware::map_response;
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -70,8 +70,7 @@ async fn absent(uri: Uri) -> Refusal {
 }
 
 async fn not_allowed(request: Request) -> Refusal {
-    let wanted = if *request.method() == Method::POST { "GET" } else { "POST or GET" };
-    let message = format!("{} is not for this path; {wanted} is", request.method());
+    let message = format!("{} is not for this path; its Allow says what is", request.method());
     error(StatusCode::METHOD_NOT_ALLOWED, message)
 }
 

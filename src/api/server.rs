@@ -149,11 +149,19 @@ impl Door {
         let room = room.map_err(|_| busy("other requests take all the room at the moment"))?;
         match timeout(self.timeout, to_bytes(body, most)).await {
             Ok(Ok(body)) => Ok((body, room)),
-            // One that broke off is told nothing any more.
-            Ok(Err(_)) => Err(too_large(self.max_body)),
+            Ok(Err(problem)) if is_too_large(&problem) => Err(too_large(self.max_body)),
+            Ok(Err(_)) => {
+                Err(error(StatusCode::BAD_REQUEST, "the body broke off, or its chunks are none"))
+            }
             Err(_) => Err(error(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
         }
     }
+}
+
+/// The body went on behind its limit.
+fn is_too_large(problem: &axum::Error) -> bool {
+    let source = std::error::Error::source(problem);
+    source.and_then(|source| source.downcast_ref::<http_body_util::LengthLimitError>()).is_some()
 }
 
 /// What every connection is served with.

@@ -119,18 +119,21 @@ impl Shelf {
         let reference = ModelRef { name: name.clone(), version: None };
         let model = self.models.load(&reference)?;
         let version = model.package().version;
-        let mut kept = lock(&self.kept);
-        kept.retain(|(other, _), _| other != name);
-        kept.insert((name.clone(), version), model);
+        let before = self.put_away(name);
+        lock(&self.kept).insert((name.clone(), version), model);
+        drop(before);
         Ok(())
     }
 
-    /// Keeps a model no longer. True: a pipeline still runs it.
+    /// Keeps a model no longer. True: a pipeline still runs it, or a request.
     pub fn unload(&self, name: &ModelName) -> bool {
-        let gone: Vec<_> = lock(&self.kept).extract_if(.., |(other, _), _| other == name).collect();
-        // Out of the lock: the last one waits for those who still use it.
-        drop(gone);
+        drop(self.put_away(name));
         !self.models.in_use(name).is_empty()
+    }
+
+    /// What was kept of a model, to be dropped out of the lock: the last one waits for those who still use it.
+    fn put_away(&self, name: &ModelName) -> Vec<((ModelName, u64), Arc<Model>)> {
+        lock(&self.kept).extract_if(.., |(other, _), _| other == name).collect()
     }
 
     /// Every version of every model in the repository; none where it cannot be read.

@@ -178,7 +178,10 @@ async fn models_are_loaded_and_unloaded_and_those_of_pipelines_stay() {
         post(address, "/v2/repository/models/vibration-anomaly/unload", &json!({})).await;
     assert_eq!((unloaded.status, index(address).await), (200, before.map(str::to_owned).to_vec()));
     let refused = post(address, "/v2/repository/models/bearing/unload", &json!({})).await.refused();
-    assert_eq!(refused, (400, "a pipeline runs model `bearing`; it stays loaded".to_owned()));
+    assert_eq!(
+        refused,
+        (400, "a pipeline or a request uses model `bearing`; it stays loaded meanwhile".to_owned())
+    );
     for name in ["nothing", "..%2f..%2fetc", "%00"] {
         let path = format!("/v2/repository/models/{name}/load");
         assert_eq!(post(address, &path, &json!({})).await.refused().0, 404, "{name}");
@@ -245,6 +248,17 @@ async fn a_request_that_cannot_be_is_told_why() {
     }
     let said = say(address, "GET", INFER, "", b"").await;
     assert_eq!((said.status, said.header("allow")), (405, Some("post")));
+    for (chunk, status) in [("zz\r\n", 400), ("20000\r\n", 413)] {
+        let head = format!(
+            "POST {INFER} HTTP/1.1\r\nhost: eir\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n{chunk}"
+        );
+        let mut stream = TcpStream::connect(address).await.expect("connect");
+        // The rest may be refused while it is written.
+        let _written = stream.write_all(&[head.as_bytes(), &vec![b' '; 0x20000]].concat()).await;
+        let mut answer = [0; 12];
+        within("an answer", stream.read_exact(&mut answer)).await.expect("a status");
+        assert_eq!(answer[..], *format!("HTTP/1.1 {status}").as_bytes());
+    }
     // Few bytes that become many.
     let bomb = packed(&vec![b' '; 10 << 20]);
     let (status, error) =

@@ -71,6 +71,17 @@ async fn until_samples(sync: &Sync, what: &str, met: impl Fn(&CloudStatus) -> bo
     within(what, watch.wait_for(|status| met(status))).await.expect("a status").clone()
 }
 
+/// A picture arrives whole, whatever the server does with its parts.
+async fn arrives(device: Device, cloud: &Cloud, tus: &Tus) {
+    let bytes = picture(100_000);
+    device.sample(&bytes).await;
+    let sync = device.upload(&both(cloud, tus), &memory());
+    let uploads = tus.holds(1).await;
+    assert!(only(&uploads).bytes == bytes);
+    device.holds(0).await;
+    sync.stop(Duration::from_secs(5)).await;
+}
+
 fn is_piece(asked: &Asked) -> bool {
     asked.raw.starts_with("PATCH")
 }
@@ -178,14 +189,7 @@ async fn an_upload_that_the_server_forgot_begins_anew() {
         }
         None
     });
-    let tus = tus.await;
-    let bytes = picture(100_000);
-    device.sample(&bytes).await;
-    let sync = device.upload(&both(&cloud, &tus), &memory());
-    let uploads = tus.holds(1).await;
-    assert!(only(&uploads).bytes == bytes);
-    device.holds(0).await;
-    sync.stop(Duration::from_secs(5)).await;
+    arrives(device, &cloud, &tus.await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -264,14 +268,7 @@ async fn an_upload_that_nobody_may_know_of_any_more_begins_anew() {
         let begun = header(asked, "Upload-Offset") == Some("0");
         (of_the_first && !begun).then_some(Answer::Status(403, "", ""))
     });
-    let tus = tus.await;
-    let bytes = picture(100_000);
-    device.sample(&bytes).await;
-    let sync = device.upload(&both(&cloud, &tus), &memory());
-    let uploads = tus.holds(1).await;
-    assert!(only(&uploads).bytes == bytes);
-    device.holds(0).await;
-    sync.stop(Duration::from_secs(5)).await;
+    arrives(device, &cloud, &tus.await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -280,14 +277,7 @@ async fn pieces_shrink_to_what_something_on_the_way_lets_pass() {
     let tus = with(|asked, _| {
         (asked.body.len() > 20_000).then_some(Answer::Status(413, "", "too large for this proxy"))
     });
-    let tus = tus.await;
-    let bytes = picture(100_000);
-    device.sample(&bytes).await;
-    let sync = device.upload(&both(&cloud, &tus), &memory());
-    let uploads = tus.holds(1).await;
-    assert!(only(&uploads).bytes == bytes);
-    device.holds(0).await;
-    sync.stop(Duration::from_secs(5)).await;
+    arrives(device, &cloud, &tus.await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
