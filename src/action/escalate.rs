@@ -29,6 +29,7 @@ pub use self::tally::{Case, EscalationStatus, Fate, Tally, Verdict};
 use crate::event::{Name, Prediction, Tensor};
 use crate::net::{HttpClient, HttpError, Reply, TlsFiles, Url, bearer, with_sources};
 use crate::oip::{HEADER_LENGTH, OipError, client};
+use crate::task::content_hash;
 
 /// Of what a remote says about a failure, no more is shown.
 const MAX_WORDS: usize = 200;
@@ -142,13 +143,13 @@ impl Question {
     /// `beside`.
     pub fn tensors(input: (&str, &Tensor), outputs: &[&str], beside: &[u8]) -> Self {
         let client::Request { json, body } = client::request(&[input], outputs);
-        let content = cache::content_hash(&[&body, beside]);
+        let content = content_hash(&[&body, beside]);
         Self { body: body.into(), json: Some(json), content }
     }
 
     /// Asks what this input is; whose it is makes no difference to the answer.
     pub fn input(inquiry: &Inquiry<'_>) -> Result<Self, serde_json::Error> {
-        let content = cache::content_hash(&[inquiry.input.get().as_bytes()]);
+        let content = content_hash(&[inquiry.input.get().as_bytes()]);
         Ok(Self { body: serde_json::to_vec(inquiry)?.into(), json: None, content })
     }
 

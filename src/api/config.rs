@@ -6,10 +6,11 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{ByteSize, HumanDuration};
-use crate::net::{Problem, listen_address};
+use super::auth::Auth;
+use crate::event::{ByteSize, Frequency, HumanDuration};
+use crate::net::{Problem, ServerTlsConfig, listen_address};
 
-/// Health, metrics and models over HTTP/1.1 and HTTP/2, without TLS.
+/// Health, metrics and models over HTTP/1.1 and HTTP/2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiConfig {
@@ -17,7 +18,11 @@ pub struct ApiConfig {
     pub listen: String,
     /// Who may ask. Needed to listen beyond loopback.
     pub auth: Option<Auth>,
-    /// Clients at one time; who comes then waits until one of them goes.
+    /// Without it all goes in the clear.
+    pub tls: Option<ServerTlsConfig>,
+    /// How often one client may ask, by its address; by default as often as it likes.
+    pub rate: Option<Frequency>,
+    /// Clients at one time. Who comes then takes the place of the one that has left the server waiting the longest.
     #[schemars(range(min = 1, max = 4096))]
     pub max_connections: usize,
     /// From 100 ms to an hour. A client that says nothing for this long, takes longer to say what it wants, or
@@ -30,20 +35,14 @@ pub struct ApiConfig {
     pub max_bodies: ByteSize,
 }
 
-/// Who may ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Auth {
-    /// Whoever reaches the port.
-    None,
-}
-
 impl Default for ApiConfig {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:8000".to_owned(),
             auth: None,
-            max_connections: 64,
+            tls: None,
+            rate: None,
+            max_connections: 256,
             timeout: HumanDuration::from_secs(30),
             max_body: ByteSize(16 << 20),
             max_bodies: ByteSize(64 << 20),
@@ -59,12 +58,17 @@ impl ApiConfig {
             Err(message) => problems.push(Problem::new("listen", message)),
             Ok(address) if !address.ip().is_loopback() && self.auth.is_none() => {
                 let message = format!(
-                    "{address} is open to the network; say auth = \"none\" if whoever reaches it may \
-                     ask, and load models, or listen on 127.0.0.1"
+                    "{address} is open to the network; make a token with `eir token new`, or say \
+                     auth = \"none\" if whoever reaches it may ask, and load models, or listen on \
+                     127.0.0.1"
                 );
                 problems.push(Problem::new("listen", message));
             }
             Ok(_) => {}
+        }
+        if let Some(Auth::Tokens(tokens)) = &self.auth {
+            let found = tokens.check().into_iter();
+            problems.extend(found.map(|(key, message)| Problem::new(&key, message)));
         }
         if !(1..=4096).contains(&self.max_connections) {
             problems.push(Problem::new("max_connections", "must be from 1 to 4096"));
@@ -107,5 +111,10 @@ mod tests {
         assert_eq!(keys("max_body = '1GiB'"), ["max_body", "max_bodies"]);
         assert_eq!(keys("max_bodies = '1MiB'"), ["max_bodies"]);
         assert!(toml::from_str::<ApiConfig>("auth = 'some'").is_err());
+        let wide = "listen = '0.0.0.0:8000'\nauth.tokens";
+        let token = |sha256: &str| format!("{{ a = {{ role = 'read', sha256 = '{sha256}' }} }}");
+        assert_eq!(keys(&format!("{wide} = {{}}")), ["auth.tokens"]);
+        assert_eq!(keys(&format!("{wide} = {}", token("12"))), ["auth.tokens.a.sha256"]);
+        assert_eq!(keys(&format!("{wide} = {}", token(&"aB".repeat(32)))), Vec::<String>::new());
     }
 }

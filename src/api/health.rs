@@ -1,14 +1,16 @@
 //! Health for those who restart and route, metrics for Prometheus: from the view alone.
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use serde_json::{Value as Json, json};
 
+use super::auth::Visitor;
+use super::door::Door;
 use super::metrics;
 use super::route::{Answer, error};
-use super::server::Door;
 use crate::task::{Clock, SystemClock};
 
 /// What of the protocol is spoken beyond its core.
@@ -28,11 +30,14 @@ pub(super) async fn live(State(door): State<Door>) -> Response<Body> {
     answer(live, &json!({ "live": live }))
 }
 
-/// 503: names what is missing.
-pub(super) async fn ready(State(door): State<Door>) -> Response<Body> {
+/// 503: names what is missing, to those who may read that.
+pub(super) async fn ready(
+    State(door): State<Door>,
+    Extension(visitor): Extension<Visitor>,
+) -> Response<Body> {
     let missing: Vec<_> = door.shown.load().missing().iter().map(ToString::to_string).collect();
     let mut body = json!({ "ready": missing.is_empty() });
-    if !missing.is_empty() {
+    if !missing.is_empty() && visitor.role.is_some() {
         body["error"] = format!("not ready: {}", missing.join(", ")).into();
     }
     answer(missing.is_empty(), &body)

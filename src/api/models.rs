@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -13,17 +13,21 @@ use axum::routing::{get, post};
 use flate2::read::{GzDecoder, ZlibDecoder};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
-use tokio::sync::OwnedSemaphorePermit;
 
-use super::route::{Answer, busy, error, too_large};
-use super::server::Door;
-use crate::engine::{EngineKind, InferError};
-use crate::model::{Absent, Model};
+use super::desk::blocking;
+use super::door::Door;
+use super::predict::predict;
+use super::route::{Answer, error, too_large};
+use crate::engine::EngineKind;
+use crate::model::Model;
 use crate::net::with_sources;
-use crate::oip::server::{self, Written, dims_of};
-use crate::oip::{HEADER_LENGTH, OipError, datatype};
-use crate::package::TensorInfo;
+use crate::oip::server::{self, Asked, Written, dims_of};
+use crate::oip::{HEADER_LENGTH, datatype};
+use crate::package::{Signature, TensorInfo};
 use crate::task::{Clock, SystemClock};
+
+/// A body of so many bytes is read in a moment.
+const SMALL: usize = 64 << 10;
 
 /// Which model a path names.
 #[derive(Debug, Deserialize)]
@@ -32,52 +36,37 @@ pub(super) struct Which {
     version: Option<String>,
 }
 
-/// What can be asked of one model, or one version of it.
-pub(super) fn routes() -> Router<Door> {
+/// What one model, or one version of it, is.
+pub(super) fn facts() -> Router<Door> {
     Router::new()
         .route("/", get(metadata))
         .route("/ready", get(ready))
         .route("/config", get(config))
         .route("/stats", get(stats))
-        .route("/infer", post(infer))
 }
 
-/// Runs what may wait for the disk or a model.
-pub(super) async fn blocking(work: impl FnOnce() -> Answer + Send + 'static) -> Answer {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|failure| {
-        tracing::error!("a request failed: {failure}");
-        Err(error(StatusCode::INTERNAL_SERVER_ERROR, "this failed here; the log says why"))
-    })
+/// What it makes of something.
+pub(super) fn work() -> Router<Door> {
+    Router::new().route("/infer", post(infer)).route("/predict", post(predict))
 }
 
-fn find(door: &Door, which: &Which) -> Answer<Arc<Model>> {
-    let version = which.version.as_deref().map(|text| {
-        let wrong = || {
+impl Which {
+    pub(super) async fn find(&self, door: &Door) -> Answer<Arc<Model>> {
+        let wrong = |text: &str| {
             let text: String = text.chars().take(40).collect();
-            error(
-                StatusCode::BAD_REQUEST,
-                format!("`{text}` is no version; use a whole number from 1"),
-            )
+            let message = format!("`{text}` is no version; use a whole number from 1");
+            error(StatusCode::BAD_REQUEST, message)
         };
-        text.parse::<u64>().map_err(|_| wrong())
-    });
-    let version = version.transpose()?;
-    door.shelf
-        .find(&which.model, version)
-        .map_err(|absent: Absent| error(StatusCode::NOT_FOUND, absent.to_string()))
+        let version = self.version.as_deref();
+        let version = version.map(|text| text.parse().map_err(|_| wrong(text))).transpose()?;
+        door.model(&self.model, version).await
+    }
 }
 
 /// Answers with what is said of a model that is loaded.
-async fn of_a_model(
-    door: Door,
-    which: Which,
-    say: impl FnOnce(&Door, &Model) -> Json + Send + 'static,
-) -> Answer {
-    blocking(move || {
-        let model = find(&door, &which)?;
-        Ok(axum::Json(say(&door, &model)).into_response())
-    })
-    .await
+async fn of_a_model(door: Door, which: Which, say: impl FnOnce(&Door, &Model) -> Json) -> Answer {
+    let model = which.find(&door).await?;
+    Ok(axum::Json(say(&door, &model)).into_response())
 }
 
 async fn metadata(State(door): State<Door>, Path(which): Path<Which>) -> Answer {
@@ -132,27 +121,26 @@ async fn config(State(door): State<Door>, Path(which): Path<Which>) -> Answer {
 
 async fn stats(State(door): State<Door>, Path(which): Path<Which>) -> Answer {
     of_a_model(door, which, |door, model| {
-        use std::sync::atomic::{AtomicU64, Ordering};
-        let served = door.shelf.served(model);
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let (answered, took, ran) = (read(&served.answered), read(&served.took), read(&served.ran));
-        let part = |count: u64, ns: u64| json!({ "count": count, "ns": ns });
+        let counts = door.shelf.served(model).counts();
+        let part = |count: u64, time: Duration| json!({ "count": count, "ns": time.as_nanos() });
+        let ran = counts.answered - counts.hits.min(counts.answered);
+        let rest = counts.took.saturating_sub(counts.waited + counts.ran + counts.hit_took);
         let package = model.package();
         json!({ "model_stats": [{
             "name": package.name,
             "version": package.version.to_string(),
-            "last_inference": read(&served.last),
-            "inference_count": read(&served.inferences),
-            "execution_count": answered,
+            "last_inference": counts.last_ms,
+            "inference_count": counts.inferences,
+            "execution_count": counts.executions,
             "inference_stats": {
-                "success": part(answered, took),
-                "fail": part(read(&served.failed), 0),
-                "queue": part(answered, 0),
-                "compute_input": part(answered, took.saturating_sub(ran)),
-                "compute_infer": part(answered, ran),
-                "compute_output": part(answered, 0),
-                "cache_hit": part(0, 0),
-                "cache_miss": part(0, 0),
+                "success": part(counts.answered, counts.took),
+                "fail": part(counts.failed, Duration::ZERO),
+                "queue": part(ran, counts.waited),
+                "compute_input": part(ran, rest),
+                "compute_infer": part(ran, counts.ran),
+                "compute_output": part(ran, Duration::ZERO),
+                "cache_hit": part(counts.hits, counts.hit_took),
+                "cache_miss": part(counts.misses, Duration::ZERO),
             },
             "batch_stats": [],
         }] })
@@ -171,13 +159,39 @@ async fn infer(State(door): State<Door>, Path(which): Path<Which>, request: Requ
     let began = SystemClock.now();
     let (head, body) = request.into_parts();
     let packing = Packing::of(&head.headers)?;
-    let (body, room) = door.read(&head.headers, body, packing != Packing::None).await?;
-    blocking(move || {
-        let body = packing.unpack(body, door.max_body)?;
-        let asked = Asked { headers: head.headers, body, began, _room: room };
-        asked.answer(&door, &which)
-    })
-    .await
+    let (body, _room) = door.read(&head, body, packing != Packing::None).await?;
+    let model = which.find(&door).await?;
+    let most = door.max_body;
+    let asked = if packing == Packing::None && body.len() <= SMALL {
+        asked(&head.headers, &body, &model.package().signature)?
+    } else {
+        let model = Arc::clone(&model);
+        let read = move || {
+            let body = packing.unpack(body, most)?;
+            asked(&head.headers, &body, &model.package().signature)
+        };
+        blocking(read).await??
+    };
+    let Asked { id, inputs, outputs: wanted, timeout } = asked;
+    let outputs = door.run(&model, inputs, door.patience(began, timeout)).await?;
+    let is_small = outputs.iter().map(|tensor| tensor.data().len()).sum::<usize>() <= SMALL / 8;
+    let write = move || {
+        let package = model.package();
+        let told = wanted.iter().filter_map(|(place, binary)| {
+            let name = &package.signature.outputs.get(*place)?.name;
+            Some((name.as_str(), outputs.get(*place)?, *binary))
+        });
+        let name = (package.name.as_str(), package.version);
+        response(server::answer(name, id.as_deref(), &told.collect::<Vec<_>>()))
+    };
+    if is_small { Ok(write()) } else { blocking(write).await }
+}
+
+fn asked(headers: &HeaderMap, body: &[u8], signature: &Signature) -> Answer<Asked> {
+    let bad = |message| error(StatusCode::BAD_REQUEST, message);
+    let header = headers.get(HEADER_LENGTH).map(HeaderValue::to_str).transpose();
+    let header = header.map_err(|_| bad(format!("{HEADER_LENGTH} is no number")))?;
+    server::asked(header, body, signature).map_err(|problem| bad(with_sources(&problem)))
 }
 
 /// How a body is compressed.
@@ -218,71 +232,6 @@ impl Packing {
                 Err(error(StatusCode::BAD_REQUEST, message))
             }
         }
-    }
-}
-
-/// A request whose body is here.
-struct Asked {
-    headers: HeaderMap,
-    body: Bytes,
-    began: Instant,
-    _room: OwnedSemaphorePermit,
-}
-
-impl Asked {
-    fn answer(&self, door: &Door, which: &Which) -> Answer {
-        let model = find(door, which)?;
-        let served = door.shelf.served(&model);
-        let answer = self.run(&model);
-        match answer {
-            Ok((written, items, ran)) => {
-                let now = SystemClock.now();
-                let at = u64::try_from(SystemClock.wall().as_millisecond()).unwrap_or(0);
-                served.answer(items, now.duration_since(self.began), ran, at);
-                Ok(response(written))
-            }
-            Err(refusal) => {
-                served.fail();
-                Err(refusal)
-            }
-        }
-    }
-
-    fn run(&self, model: &Model) -> Answer<(Written, usize, Duration)> {
-        let header = self.headers.get(HEADER_LENGTH).map(HeaderValue::to_str).transpose();
-        let header = header
-            .map_err(|_| error(StatusCode::BAD_REQUEST, format!("{HEADER_LENGTH} is no number")))?;
-        let package = model.package();
-        let bad = |problem: OipError| error(StatusCode::BAD_REQUEST, with_sources(&problem));
-        let asked = server::asked(header, &self.body, &package.signature).map_err(bad)?;
-        let start = SystemClock.now();
-        if asked.timeout.is_some_and(|timeout| start.duration_since(self.began) > timeout) {
-            return Err(error(
-                StatusCode::GATEWAY_TIMEOUT,
-                "the timeout passed before its turn came",
-            ));
-        }
-        let mut outputs = Vec::new();
-        model.port().infer(&asked.inputs, &mut outputs).map_err(|problem| match problem {
-            InferError::Overloaded(_) => busy(problem.to_string()),
-            InferError::Stopped => {
-                error(StatusCode::SERVICE_UNAVAILABLE, "the model is being unloaded")
-            }
-            InferError::Engine(problem) => {
-                tracing::warn!(model = %package.name, "a request failed: {problem}");
-                let message = "the model failed on this input; the log says why";
-                error(StatusCode::INTERNAL_SERVER_ERROR, message)
-            }
-        })?;
-        let ran = SystemClock.now().duration_since(start);
-        let told = asked.outputs.iter().filter_map(|(place, binary)| {
-            let name = &package.signature.outputs.get(*place)?.name;
-            Some((name.as_str(), outputs.get(*place)?, *binary))
-        });
-        let told: Vec<_> = told.collect();
-        let name = (package.name.as_str(), package.version);
-        let items = asked.inputs.first().and_then(|input| input.shape().first()).copied();
-        Ok((server::answer(name, asked.id.as_deref(), &told), items.unwrap_or(1), ran))
     }
 }
 

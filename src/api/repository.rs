@@ -7,19 +7,24 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::json;
 
-use super::models::blocking;
+use super::desk::blocking;
+use super::door::Door;
 use super::route::{Answer, error};
-use super::server::Door;
 use crate::event::{InvalidName, ModelName};
 use crate::model::ModelError;
 use crate::net::with_sources;
 use crate::package::PackageError;
 
-pub(super) fn routes() -> Router<Door> {
+/// Which models there are.
+pub(super) fn facts() -> Router<Door> {
+    Router::new().route("/v2/repository/index", post(index))
+}
+
+/// Loading and unloading them.
+pub(super) fn orders() -> Router<Door> {
     Router::new()
-        .route("/index", post(index))
-        .route("/models/{model}/load", post(load))
-        .route("/models/{model}/unload", post(unload))
+        .route("/v2/repository/models/{model}/load", post(load))
+        .route("/v2/repository/models/{model}/unload", post(unload))
 }
 
 async fn index(State(door): State<Door>) -> Answer {
@@ -32,7 +37,7 @@ async fn index(State(door): State<Door>) -> Answer {
         });
         Ok(Json(entries.collect::<Vec<_>>()).into_response())
     })
-    .await
+    .await?
 }
 
 async fn load(State(door): State<Door>, Path(model): Path<String>) -> Answer {
@@ -49,7 +54,7 @@ async fn load(State(door): State<Door>, Path(model): Path<String>) -> Answer {
         })?;
         Ok(Json(json!({})).into_response())
     })
-    .await
+    .await?
 }
 
 async fn unload(State(door): State<Door>, Path(model): Path<String>) -> Answer {
@@ -62,7 +67,7 @@ async fn unload(State(door): State<Door>, Path(model): Path<String>) -> Answer {
         }
         Ok(Json(json!({})).into_response())
     })
-    .await
+    .await?
 }
 
 fn named(model: &str) -> Answer<ModelName> {

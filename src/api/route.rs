@@ -1,39 +1,59 @@
 //! Which path leads where, and what every answer has.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Response, StatusCode, Uri, header};
-use axum::middleware::map_response;
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use serde_json::json;
 
-use super::server::Door;
+use super::auth::{self, Need, Role};
+use super::door::Door;
 use super::{health, models, repository};
 
-/// All that can be asked.
-pub(super) fn routes(door: Door) -> Router {
-    let model = models::routes();
-    Router::new()
-        .route("/v2", get(health::server))
+/// All that can be asked, and what it takes to ask.
+pub(super) fn routes(door: &Door) -> Router {
+    let needs = |routes: Router<Door>, role: Option<Role>| {
+        let need: Need = (door.clone(), role);
+        routes.route_layer(from_fn_with_state(need, auth::check))
+    };
+    let open = Router::new()
         .route("/v2/health/live", get(health::live))
-        .route("/v2/health/ready", get(health::ready))
+        .route("/v2/health/ready", get(health::ready));
+    let read = Router::new()
+        .route("/v2", get(health::server))
         .route("/metrics", get(health::metrics))
-        .nest("/v2/models/{model}", model.clone())
-        .nest("/v2/models/{model}/versions/{version}", model)
-        .nest("/v2/repository", repository::routes())
+        .merge(of_each(models::facts()))
+        .merge(repository::facts());
+    Router::new()
+        .merge(needs(open, None))
+        .merge(needs(read, Some(Role::Read)))
+        .merge(needs(of_each(models::work()), Some(Role::Infer)))
+        .merge(needs(repository::orders(), Some(Role::Admin)))
         .fallback(absent)
         .method_not_allowed_fallback(not_allowed)
         .layer(map_response(common))
-        .with_state(door)
+        .with_state(door.clone())
+}
+
+/// Of every model, and of every version of it.
+fn of_each(routes: Router<Door>) -> Router<Door> {
+    Router::new()
+        .nest("/v2/models/{model}", routes.clone())
+        .nest("/v2/models/{model}/versions/{version}", routes)
 }
 
 /// An answer that says what is wrong.
 #[derive(Debug)]
 pub(super) struct Refusal {
-    status: StatusCode,
-    message: String,
+    pub status: StatusCode,
+    pub message: String,
+    /// When another try makes sense.
+    pub retry_after: Option<Duration>,
 }
 
 /// What was asked for, or why not.
@@ -41,22 +61,33 @@ pub(super) type Answer<T = Response<Body>> = Result<T, Refusal>;
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response<Body> {
-        let Self { status, message } = self;
+        let Self { status, message, retry_after } = self;
         let mut response = (status, axum::Json(json!({ "error": message }))).into_response();
-        if status == StatusCode::TOO_MANY_REQUESTS {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        let headers = response.headers_mut();
+        if let Some(wait) = retry_after {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Bearer realm=\"eir\"");
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         response
     }
 }
 
 pub(super) fn error(status: StatusCode, message: impl Into<String>) -> Refusal {
-    Refusal { status, message: message.into() }
+    Refusal { status, message: message.into(), retry_after: None }
 }
 
 /// Too much at once: another moment is a better one.
 pub(super) fn busy(message: impl Into<String>) -> Refusal {
-    error(StatusCode::TOO_MANY_REQUESTS, message)
+    busy_for(message, Duration::from_secs(1))
+}
+
+/// The same, and how long that takes.
+pub(super) fn busy_for(message: impl Into<String>, wait: Duration) -> Refusal {
+    Refusal { retry_after: Some(wait), ..error(StatusCode::TOO_MANY_REQUESTS, message) }
 }
 
 /// A body of which nobody reads the rest.

@@ -6,22 +6,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes, to_bytes};
-use axum::http::{HeaderMap, StatusCode, header};
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
+use tokio_rustls::TlsAcceptor;
+use tower_service::Service;
 
 use super::ApiConfig;
-use super::route::{Answer, busy, error, routes, too_large};
+use super::door::Door;
+use super::route::routes;
+use super::seats::{Peer, Seats};
 use super::view::Shown;
 use crate::model::Shelf;
-use crate::net::listen_problem;
+use crate::net::{NetError, ServerTlsConfig, TlsFiles, listen_problem, with_sources};
 use crate::task::{Group, Stop};
 
 /// The longest line and headers of a request, in bytes.
@@ -38,9 +43,6 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How soon it is looked whether more of that has come.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
-
-/// Room for bodies is counted in so many bytes.
-const UNIT: usize = 1024;
 
 /// How long answers that are being written may take when the server stops.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -95,14 +97,22 @@ impl Api {
         let listener = TcpListener::from_std(listener).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let mut group = Group::default();
-        let bodies = Arc::new(Semaphore::new(config.max_bodies.0.div_ceil(UNIT)));
-        let door =
-            Door { shown, shelf, bodies, max_body: config.max_body.0, timeout: config.timeout.0 };
-        let hall =
-            Hall { routes: routes(door), timeout: config.timeout.0, stop: group.stop_signal() };
-        let room = Arc::new(Semaphore::new(config.max_connections));
-        group.spawn("api", serve(listener, hall, room));
-        tracing::info!("health, metrics and models at http://{address}");
+        let tls = config.tls.clone().map(TlsFiles::new).map(Arc::new);
+        if let (Some(files), Some(named)) = (&tls, &config.tls) {
+            files.current().map_err(|problem| ApiError::Config {
+                key: format!("tls.{}", named.key_of(&problem)),
+                problem: with_sources(&problem),
+            })?;
+        }
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let hall = Hall {
+            routes: routes(&Door::new(config, shown, shelf)),
+            tls,
+            timeout: config.timeout.0,
+            stop: group.stop_signal(),
+        };
+        group.spawn("api", serve(listener, hall, Seats::new(config.max_connections)));
+        tracing::info!("health, metrics and models at {scheme}://{address}");
         Ok(Self { address, group })
     }
 
@@ -117,87 +127,46 @@ impl Api {
     }
 }
 
-/// What every request is answered with.
-#[derive(Debug, Clone)]
-pub(super) struct Door {
-    pub shown: Shown,
-    pub shelf: Arc<Shelf>,
-    /// Room for bodies, in parts of [`UNIT`].
-    bodies: Arc<Semaphore>,
-    pub max_body: usize,
-    timeout: Duration,
-}
-
-impl Door {
-    /// Reads a body, if it is not too large and there is room for it, which it holds; one that is `packed` holds as much
-    /// as it may become.
-    pub(super) async fn read(
-        &self,
-        headers: &HeaderMap,
-        body: Body,
-        packed: bool,
-    ) -> Answer<(Bytes, OwnedSemaphorePermit)> {
-        let told = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-        let told = told.and_then(|told| told.parse().ok());
-        let most = told.unwrap_or(self.max_body);
-        if most > self.max_body {
-            return Err(too_large(self.max_body));
-        }
-        let holds = if packed { self.max_body } else { most };
-        let parts = u32::try_from(holds.div_ceil(UNIT)).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.bodies).try_acquire_many_owned(parts);
-        let room = room.map_err(|_| busy("other requests take all the room at the moment"))?;
-        match timeout(self.timeout, to_bytes(body, most)).await {
-            Ok(Ok(body)) => Ok((body, room)),
-            Ok(Err(problem)) if is_too_large(&problem) => Err(too_large(self.max_body)),
-            Ok(Err(_)) => {
-                Err(error(StatusCode::BAD_REQUEST, "the body broke off, or its chunks are none"))
-            }
-            Err(_) => Err(error(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
-        }
-    }
-}
-
-/// The body went on behind its limit.
-fn is_too_large(problem: &axum::Error) -> bool {
-    let source = std::error::Error::source(problem);
-    source.and_then(|source| source.downcast_ref::<http_body_util::LengthLimitError>()).is_some()
-}
-
 /// What every connection is served with.
 #[derive(Debug, Clone)]
 struct Hall {
     routes: Router,
+    /// `None`: in the clear.
+    tls: Option<Arc<TlsFiles<ServerTlsConfig>>>,
     timeout: Duration,
     stop: Stop,
 }
 
-async fn serve(listener: TcpListener, hall: Hall, room: Arc<Semaphore>) {
+async fn serve(listener: TcpListener, hall: Hall, seats: Arc<Seats>) {
     let mut stop = hall.stop.clone();
     let mut connections = Group::default();
     loop {
         let next = async {
-            // Who finds no room waits with the system, which keeps a bounded number of them.
-            let place = Arc::clone(&room).acquire_owned().await.ok()?;
-            Some((listener.accept().await, place))
+            let accepted = listener.accept().await;
+            // Who comes while all are being served waits; the system keeps those behind it.
+            (accepted, seats.sit().await)
         };
-        let accepted = tokio::select! {
+        let (accepted, place) = tokio::select! {
             () = stop.stopped() => break,
-            accepted = next => accepted,
+            next = next => next,
         };
         match accepted {
-            Some((Ok((stream, _)), place)) => {
+            Ok((stream, from)) => {
                 let hall = hall.clone();
                 connections.spawn("client", async move {
-                    hall.connection(stream).await;
+                    let seat = Arc::clone(&place.seat);
+                    let peer = Peer { address: from.ip(), seat: Arc::clone(&seat) };
+                    tokio::select! {
+                        () = hall.connection(stream, peer) => {}
+                        () = seat.left() => tracing::debug!("a client made room for another"),
+                    }
                     drop(place);
                 });
             }
-            Some((Err(error), _)) => {
+            Err(error) => {
                 tracing::debug!("a client could not be let in: {error}");
                 sleep(PAUSE).await;
             }
-            None => break,
         }
     }
     drop(listener);
@@ -219,15 +188,44 @@ macro_rules! until_stopped {
 }
 
 impl Hall {
-    async fn connection(mut self, stream: TcpStream) {
+    async fn connection(self, stream: TcpStream, peer: Peer) {
         // Answers are small, and somebody waits for each.
         let _slower = stream.set_nodelay(true);
-        // Otherwise it said nothing, or went.
-        let Ok(Ok(is_http2)) = timeout(self.timeout, is_http2(&stream)).await else { return };
+        let Some(tls) = self.tls.clone() else {
+            // Otherwise it said nothing, or went.
+            let Ok(Ok(is_http2)) = timeout(self.timeout, is_http2(&stream)).await else { return };
+            return self.speak(stream, is_http2, peer).await;
+        };
+        let Ok(Ok(server)) = spawn_blocking(move || follow(&tls)).await else { return };
+        match timeout(self.timeout, TlsAcceptor::from(server).accept(stream)).await {
+            Ok(Ok(stream)) => {
+                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                self.speak(stream, is_http2, peer).await;
+            }
+            Ok(Err(problem)) => tracing::debug!("a client was not understood: {problem}"),
+            Err(_) => {}
+        }
+    }
+
+    async fn speak<S>(mut self, stream: S, is_http2: bool, peer: Peer)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let mut stream = TimeoutStream::new(stream);
         // A client that does not read its answer.
         stream.set_write_timeout(Some(self.timeout));
-        let (io, service) = (TokioIo::new(Box::pin(stream)), TowerToHyperService::new(self.routes));
+        let io = TokioIo::new(Box::pin(stream));
+        let routes = self.routes;
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            let working = peer.works();
+            request.extensions_mut().insert(peer.clone());
+            let answer = routes.clone().call(request);
+            async move {
+                let answer = answer.await;
+                drop(working);
+                answer
+            }
+        });
         let ended = if is_http2 {
             let connection = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
@@ -251,6 +249,15 @@ impl Hall {
             tracing::debug!("a client was cut off: {error}");
         }
     }
+}
+
+/// TLS by the files as they are; where they cannot be used now, as they were.
+fn follow(tls: &TlsFiles<ServerTlsConfig>) -> Result<Arc<ServerConfig>, NetError> {
+    let now = tls.current();
+    if let Err(problem) = &now {
+        tracing::warn!("[api.tls] its files cannot be used: {}", with_sources(problem));
+    }
+    now.or_else(|problem| tls.last().ok_or(problem))
 }
 
 /// Whether a client begins as one of HTTP/2 does (RFC 9113 section 3.4); what it said can be read again.

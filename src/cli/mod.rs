@@ -15,6 +15,7 @@ mod run;
 mod schema;
 mod service;
 mod table;
+mod token;
 
 use std::path::{Path, PathBuf};
 
@@ -56,6 +57,9 @@ enum Command {
     /// Look at the records that wait for the cloud
     #[command(subcommand)]
     Outbox(outbox::OutboxCommand),
+    /// Say who may ask the device
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Print the schema of a file format
     #[command(subcommand)]
     Schema(schema::SchemaCommand),
@@ -104,6 +108,7 @@ impl Cli {
             Command::Device(command) => device::device(&command),
             Command::Model(command) => model::model(&command),
             Command::Outbox(command) => outbox::outbox(&command),
+            Command::Token(command) => token::token(&command),
             Command::Schema(command) => schema::schema(&command),
         };
         // Whoever read the output has had enough of it.

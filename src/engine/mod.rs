@@ -20,7 +20,9 @@ pub use config::{OrtConfig, Provider};
 pub use error::{EngineError, OrtUnavailable};
 #[cfg(any(feature = "ort-dynamic", feature = "ort-static"))]
 pub use ort::Ort;
-pub use shared::{Condition, InferError, Mend, Port, Shared};
+pub use shared::{
+    Condition, Entry, InferError, Lease, Mend, Port, Priority, Ran, Shared, Step, Terms, Turn, Work,
+};
 pub use telemetry::disable_telemetry;
 pub use tract::Tract;
 

@@ -119,11 +119,31 @@ impl Tensor {
 
     /// Item `index` along the first dimension, which stays and is 1; `None` where there is none.
     pub fn item(&self, index: usize) -> Option<Self> {
+        self.items(index, 1)
+    }
+
+    /// `count` items along the first dimension from the one at `start` on; `None` where they are not all there.
+    pub fn items(&self, start: usize, count: usize) -> Option<Self> {
         let (items, rest) = self.shape.split_first()?;
         let size = self.data.len().checked_div(*items)?;
-        let data = self.data.slice(index.checked_mul(size)?, size)?;
-        let shape = std::iter::once(1).chain(rest.iter().copied()).collect();
+        let data = self.data.slice(start.checked_mul(size)?, count.checked_mul(size)?)?;
+        let shape = std::iter::once(count).chain(rest.iter().copied()).collect();
         Some(Self { shape, data })
+    }
+
+    /// Adds the items of another along the first dimension, if it is of the same type and has the same other dimensions;
+    /// false: it is not, and nothing changed.
+    pub fn append(&mut self, other: &Self) -> bool {
+        let (Some((more, rest)), Some((items, mine))) =
+            (other.shape.split_first(), self.shape.split_first_mut())
+        else {
+            return false;
+        };
+        if rest != mine || !self.data.append(&other.data) {
+            return false;
+        }
+        *items += more;
+        true
     }
 
     /// The tensor `count` times over along its first dimension.
@@ -209,6 +229,17 @@ macro_rules! for_each_dtype {
             fn slice(&self, start: usize, count: usize) -> Option<Self> {
                 let end = start.checked_add(count)?;
                 match self { $(Self::$variant(values) => Some(Self::$variant(values.get(start..end)?.to_vec())),)* }
+            }
+
+            /// Adds elements of the same type; false: they are of another.
+            fn append(&mut self, other: &Self) -> bool {
+                match (self, other) {
+                    $((Self::$variant(values), Self::$variant(more)) => {
+                        values.extend_from_slice(more);
+                        true
+                    })*
+                    _ => false,
+                }
             }
 
             /// The elements `count` times over.
@@ -311,8 +342,23 @@ mod tests {
         let batch = Tensor::new(vec![2, 3], (0_i16..6).collect::<Vec<_>>()).expect("tensor");
         assert_eq!(batch.item(1), Tensor::new(vec![1, 3], vec![3_i16, 4, 5]).ok());
         assert_eq!(batch.item(2), None);
+        assert_eq!(batch.items(0, 2).as_ref(), Some(&batch));
+        assert_eq!(batch.items(1, 2), None);
         assert_eq!(Tensor::default().item(0), None);
         assert_eq!(Tensor::new(vec![], vec![1_u8]).expect("scalar").item(0), None);
+    }
+
+    #[test]
+    fn items_are_added_to_a_batch_that_they_fit() {
+        let whole = Tensor::new(vec![3, 2], (0_i16..6).collect::<Vec<_>>()).expect("tensor");
+        let mut batch = whole.items(0, 1).expect("the first");
+        assert!(batch.append(&whole.items(1, 2).expect("the others")));
+        assert_eq!(batch, whole);
+        let longer = Tensor::new(vec![1, 3], vec![1_i16; 3]).expect("tensor");
+        let other = Tensor::new(vec![1, 2], vec![1.0_f32; 2]).expect("tensor");
+        let scalar = Tensor::new(vec![], vec![1_i16]).expect("tensor");
+        assert!(![longer, other, scalar].iter().any(|odd| batch.append(odd)));
+        assert_eq!(batch, whole);
     }
 
     #[test]

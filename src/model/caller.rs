@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::translate::Translator;
 use super::{Model, PredictError, Prepared};
-use crate::engine::{InferError, Port};
-use crate::event::{Input, Prediction, Tensor};
+use crate::engine::{InferError, Port, Work};
+use crate::event::{Input, Prediction};
 use crate::pipeline::preprocess::PrepareError;
 
 /// Turns inputs into predictions; each pipeline thread has its own, which keeps its buffers.
@@ -14,15 +14,14 @@ pub struct Caller {
     model: Arc<Model>,
     translator: Translator,
     port: Port,
-    inputs: Vec<Tensor>,
-    outputs: Vec<Tensor>,
+    work: Work,
     /// For each item of the batch, its place among the answers.
     places: Vec<usize>,
 }
 
 impl Caller {
     pub(super) fn new(model: Arc<Model>, translator: Translator, port: Port) -> Self {
-        Self { model, translator, port, inputs: vec![], outputs: vec![], places: vec![] }
+        Self { model, translator, port, work: Work::default(), places: vec![] }
     }
 
     /// The model.
@@ -41,6 +40,13 @@ impl Caller {
         let tensor = self.translator.take();
         self.translator.recycle(tensor);
         Ok(())
+    }
+
+    /// Prepares one input, to be run by somebody else.
+    pub fn prepare(&mut self, input: &Input) -> Result<Prepared, PrepareError> {
+        self.translator.push(input)?;
+        let tensor = self.translator.take();
+        Ok(Prepared { tensor, placement: self.translator.placement(0) })
     }
 
     /// One answer for each input, in order, in place of what `answers` held. An input that does not
@@ -96,14 +102,15 @@ impl Caller {
         wanted: impl Fn(&Prediction) -> bool,
         kept: &mut Vec<(usize, Prepared)>,
     ) {
-        self.inputs.push(self.translator.take());
-        let ran = self.port.infer(&self.inputs, &mut self.outputs);
+        self.work.inputs.push(self.translator.take());
+        let ran = self.port.infer(&mut self.work);
+        let Work { inputs, outputs } = &mut self.work;
         match ran {
             Ok(()) => {
                 for (item, place) in self.places.iter().enumerate() {
-                    let answer = self.translator.interpret(item, &self.inputs, &self.outputs);
+                    let answer = self.translator.interpret(item, inputs, outputs);
                     if answer.as_ref().is_ok_and(&wanted)
-                        && let Some(tensor) = self.inputs.first().and_then(|all| all.item(item))
+                        && let Some(tensor) = inputs.first().and_then(|all| all.item(item))
                     {
                         let placement = self.translator.placement(item);
                         kept.push((*place, Prepared { tensor, placement }));
@@ -118,9 +125,9 @@ impl Caller {
                 }
             }
         }
-        if let Some(tensor) = self.inputs.pop() {
+        if let Some(tensor) = inputs.pop() {
             self.translator.recycle(tensor);
         }
-        self.inputs.clear();
+        inputs.clear();
     }
 }

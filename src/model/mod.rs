@@ -5,12 +5,14 @@
 //! is not; which one and why is in [`EngineStatus`]. A model that keeps failing is built anew, and
 //! falls over to tract if that does not help.
 
+mod asked;
 mod attempt;
 mod caller;
 mod choose;
 mod config;
 mod error;
 mod golden;
+mod intake;
 mod measure;
 mod models;
 mod second;
@@ -20,15 +22,17 @@ mod status;
 mod translate;
 mod verdict;
 
+pub use asked::{Served, ServedCounts};
 pub use caller::Caller;
-pub use config::ModelsConfig;
+pub use config::{ModelsConfig, ServeConfig};
 pub use error::{ModelError, PredictError, Refusal};
 pub use golden::GoldenResult;
+pub use intake::{Intake, IntakeError, is_picture, samples};
 pub use measure::{Timing, measure};
 pub use models::Models;
 pub use second::{Prepared, Reader};
 pub use served::Model;
-pub use shelf::{Absent, Entry, Served, Shelf};
+pub use shelf::{Absent, Entry, Shelf};
 pub use status::{EngineStatus, label};
 
 #[cfg(test)]

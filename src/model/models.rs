@@ -9,7 +9,9 @@ use super::attempt;
 use super::choose::Engines;
 use super::translate::Translator;
 use super::verdict::Verdicts;
-use super::{GoldenResult, Model, ModelError, ModelsConfig, Refusal, Timing, golden, measure};
+use super::{
+    GoldenResult, Model, ModelError, ModelsConfig, Refusal, ServeConfig, Timing, golden, measure,
+};
 use crate::engine::{Engine, EngineKind, Form, SessionOptions, Tract};
 use crate::event::{ModelName, Tensor};
 use crate::package::{EngineChoice, ModelRef, Package, Repository};
@@ -56,6 +58,11 @@ impl Models {
         Ok(model)
     }
 
+    /// How a model serves.
+    pub fn serving(&self, name: &ModelName) -> ServeConfig {
+        self.config.serve.get(name).cloned().unwrap_or_default()
+    }
+
     /// The versions of a model that somebody uses, the oldest first.
     pub fn in_use(&self, name: &ModelName) -> Vec<Arc<Model>> {
         let loaded = self.loaded();
@@ -86,7 +93,8 @@ impl Models {
         choice: Option<EngineChoice>,
     ) -> Result<Arc<Model>, ModelError> {
         let choice = choice.or(package.spec.engine).unwrap_or(self.config.engine);
-        Model::load(package, choice, &self.engines, self.config.queue).map(Arc::new)
+        let serve = self.serving(&package.name);
+        Model::load(package, choice, &self.engines, self.config.queue, &serve).map(Arc::new)
     }
 
     /// The engine of a kind and form, if it is there.

@@ -163,7 +163,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::engine::OrtConfig;
+    use crate::engine::{OrtConfig, Work};
     use crate::event::{Detection, Input, Order, Samples};
     use crate::model::{Models, ModelsConfig};
     use crate::package::EngineChoice;
@@ -192,11 +192,10 @@ mod tests {
         caller.predict_keeping(&inputs, &mut answers, |_| true, &mut kept);
         let places: Vec<_> = kept.iter().map(|(place, _)| *place).collect();
         assert_eq!(places, [0, 1, 2]);
-        let mut outputs = Vec::new();
         for (answer, (_, prepared)) in answers.iter().zip(&kept) {
-            let tensor = std::slice::from_ref(&prepared.tensor);
-            model.port().infer(tensor, &mut outputs).expect("outputs");
-            let again = reader.read(prepared, &outputs).expect("a meaning");
+            let mut work = Work::new(vec![prepared.tensor.clone()]);
+            model.port().infer(&mut work).expect("outputs");
+            let again = reader.read(prepared, &work.outputs).expect("a meaning");
             let (
                 Prediction::Classification { scores: a, .. },
                 Ok(Prediction::Classification { scores: b, .. }),

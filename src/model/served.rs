@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::attempt::{Candidate, Threads, attempt};
 use super::choose::{Engines, try_tract};
 use super::translate::Translator;
-use super::{Caller, EngineStatus, ModelError};
+use super::{Caller, EngineStatus, ModelError, Refusal, ServeConfig};
 use crate::engine::{
-    Condition, Engine, EngineError, EngineKind, Mend, Port, SessionOptions, Shared,
+    Condition, Engine, EngineError, EngineKind, Mend, Port, Priority, SessionOptions, Shared, Terms,
 };
 use crate::package::{EngineChoice, Package, Spec};
 
@@ -16,6 +16,8 @@ use crate::package::{EngineChoice, Package, Spec};
 pub struct Model {
     package: Arc<Package>,
     status: Arc<Mutex<EngineStatus>>,
+    terms: Terms,
+    instances: usize,
     session: Shared,
 }
 
@@ -25,22 +27,34 @@ impl Model {
         choice: EngineChoice,
         engines: &Engines,
         queue: usize,
+        serve: &ServeConfig,
     ) -> Result<Self, ModelError> {
         // A bare model serves tensors, whether or not a pipeline could feed it.
-        if package.spec != Spec::default() || !package.golden.is_empty() {
-            Translator::new(&package)?;
-        }
+        let says = package.spec != Spec::default() || !package.golden.is_empty();
+        let usual = if says { Translator::new(&package)?.max_batch() } else { 1 };
+        let max_batch = match serve.max_batch {
+            Some(most) if !package.signature.is_batched() && most > 1 => {
+                tracing::warn!(
+                    model = package.name.as_str(),
+                    "max_batch does not count: the model does not leave its batch open"
+                );
+                1
+            }
+            Some(most) => most,
+            None => usual,
+        };
+        let terms = Terms { queue, max_batch, max_delay: serve.max_delay.0 };
         let candidate = engines.choose(&package, choice)?;
-        Ok(Self::start(package, candidate, choice, queue))
+        Self::start(package, candidate, choice, (terms, serve.instances))
     }
 
-    /// Lets a candidate serve; up to `queue` callers may wait for it.
+    /// Lets a candidate serve on these terms, in so many instances.
     pub(super) fn start(
         package: Package,
         candidate: Candidate,
         choice: EngineChoice,
-        queue: usize,
-    ) -> Self {
+        (terms, instances): (Terms, usize),
+    ) -> Result<Self, ModelError> {
         let Candidate { session, status, engine, options } = candidate;
         tracing::info!(
             model = package.name.as_str(),
@@ -54,8 +68,19 @@ impl Model {
         }
         let package = Arc::new(package);
         let status = Arc::new(Mutex::new(status));
+        let mut sessions = vec![session];
+        while sessions.len() < instances {
+            let more = engine.load(&package, options).map_err(|problem| ModelError::Refused {
+                model: package.name.clone(),
+                refusals: vec![Refusal {
+                    engine: engine.kind().to_string(),
+                    reason: format!("instance {}: {problem}", sessions.len() + 1),
+                }],
+            })?;
+            sessions.push(more);
+        }
         let mend = mend(&package, &status, choice, engine, options);
-        Self { package, status, session: Shared::new(queue, session, mend) }
+        Ok(Self { package, status, terms, instances, session: Shared::new(terms, sessions, mend) })
     }
 
     /// What lies on disk.
@@ -76,12 +101,22 @@ impl Model {
     /// A way through the model for one thread, from inputs to predictions.
     pub fn caller(self: &Arc<Self>) -> Result<Caller, ModelError> {
         let translator = Translator::new(&self.package)?;
-        Ok(Caller::new(Arc::clone(self), translator, self.session.port()))
+        Ok(Caller::new(Arc::clone(self), translator, self.session.port(Priority::Pipeline)))
     }
 
-    /// A way to the engine for one thread, from tensors to tensors. It works as long as the model lives.
+    /// A way to the engine for clients, from tensors to tensors. It works as long as the model lives.
     pub fn port(&self) -> Port {
-        self.session.port()
+        self.session.port(Priority::Client)
+    }
+
+    /// How callers share it.
+    pub const fn terms(&self) -> Terms {
+        self.terms
+    }
+
+    /// Its sessions.
+    pub const fn instances(&self) -> usize {
+        self.instances
     }
 
     /// Callers that wait.

@@ -1,13 +1,11 @@
 //! Models for those who ask for them by name: the ones that pipelines run, and others that are kept loaded for it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use thiserror::Error;
 
-use super::{Model, ModelError, Models};
+use super::{Model, ModelError, Models, Served};
 use crate::event::ModelName;
 use crate::package::ModelRef;
 
@@ -51,55 +49,27 @@ pub struct Entry {
     pub ready: bool,
 }
 
-/// What was asked of a version of a model.
-#[derive(Debug, Default)]
-pub struct Served {
-    /// Items that were run.
-    pub inferences: AtomicU64,
-    /// Requests that were answered.
-    pub answered: AtomicU64,
-    /// Requests that failed.
-    pub failed: AtomicU64,
-    /// Nanoseconds that answered requests took, from the whole request to the whole answer.
-    pub took: AtomicU64,
-    /// Nanoseconds of these that the model took, waiting for it included.
-    pub ran: AtomicU64,
-    /// Milliseconds since 1970 at the last answer.
-    pub last: AtomicU64,
-}
-
-impl Served {
-    /// Counts a request that was answered with so many items.
-    pub fn answer(&self, items: usize, took: Duration, ran: Duration, at_ms: u64) {
-        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.inferences.fetch_add(items as u64, Ordering::Relaxed);
-        self.answered.fetch_add(1, Ordering::Relaxed);
-        self.took.fetch_add(nanos(took), Ordering::Relaxed);
-        self.ran.fetch_add(nanos(ran), Ordering::Relaxed);
-        self.last.store(at_ms, Ordering::Relaxed);
-    }
-
-    /// Counts a request that failed.
-    pub fn fail(&self) {
-        self.failed.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 impl Shelf {
     /// Nothing is kept yet.
     pub fn new(models: Arc<Models>) -> Self {
         Self { models, kept: Mutex::default(), served: Mutex::default() }
     }
 
-    /// A model that is loaded: the version, or the newest of those that are.
+    /// A model that is loaded: the version, or the newest of those that are. Does not touch the disk.
+    pub fn loaded(&self, name: &str, version: Option<u64>) -> Option<Arc<Model>> {
+        let loaded = self.models.in_use(&name.parse().ok()?);
+        let wanted =
+            |model: &Arc<Model>| version.is_none_or(|version| model.package().version == version);
+        loaded.into_iter().rev().find(wanted)
+    }
+
+    /// The same, or why there is none.
     pub fn find(&self, name: &str, version: Option<u64>) -> Result<Arc<Model>, Absent> {
         let Ok(parsed) = name.parse::<ModelName>() else { return Err(self.unknown(name)) };
-        let loaded = self.models.in_use(&parsed);
-        let wanted =
-            |model: &&Arc<Model>| version.is_none_or(|version| model.package().version == version);
-        if let Some(model) = loaded.iter().rev().find(wanted) {
-            return Ok(Arc::clone(model));
+        if let Some(model) = self.loaded(name, version) {
+            return Ok(model);
         }
+        let loaded = self.models.in_use(&parsed);
         match version {
             Some(version) if !loaded.is_empty() => {
                 let loaded = loaded.iter().map(|model| model.package().version.to_string());
@@ -159,7 +129,17 @@ impl Shelf {
     pub fn served(&self, model: &Model) -> Arc<Served> {
         let package = model.package();
         let mut served = lock(&self.served);
-        Arc::clone(served.entry((package.name.clone(), package.version)).or_default())
+        let served = served.entry((package.name.clone(), package.version));
+        Arc::clone(served.or_insert_with(|| {
+            let cache = self.models.serving(&package.name).cache.0;
+            Arc::new(Served::new(cache))
+        }))
+    }
+
+    /// What was asked of every version so far.
+    pub fn all_served(&self) -> Vec<((ModelName, u64), Arc<Served>)> {
+        let served = lock(&self.served);
+        served.iter().map(|(key, served)| (key.clone(), Arc::clone(served))).collect()
     }
 
     fn unknown(&self, name: &str) -> Absent {

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::engine::{
-    Engine, EngineError, EngineKind, Form, OrtConfig, Provider, Session, SessionOptions, Tract,
+    Engine, EngineError, EngineKind, Form, OrtConfig, Provider, Session, SessionOptions, Terms,
+    Tract, Work,
 };
 use crate::event::{DType, Input, Order, Prediction, Samples, Tensor};
 use crate::package::graph::{Graph, f32s, u8s};
@@ -164,8 +165,9 @@ fn a_bare_model_serves_tensors_even_if_no_pipeline_can_feed_it() {
     assert!(matches!(model.caller(), Err(ModelError::Inputs { inputs: 2, .. })));
     let tensor = |values: [f32; 2]| Tensor::new(vec![2], values.to_vec()).expect("tensor");
     let inputs = vec![tensor([1.0, 2.0]), tensor([3.0, 4.0])];
-    let mut outputs = Vec::new();
-    model.port().infer(&inputs, &mut outputs).expect("run");
+    let mut work = Work::new(inputs.clone());
+    model.port().infer(&mut work).expect("run");
+    let outputs = work.outputs;
     assert_eq!(outputs, [tensor([4.0, 6.0])]);
 }
 
@@ -304,7 +306,9 @@ fn a_model_that_keeps_failing_falls_over_to_tract_if_it_may() {
             Arc::new(Fragile(Arc::clone(&broken), Tract::new(Form::Stored)));
         let candidate =
             attempt::attempt(&engine, &package, attempt::Threads::Fixed(1)).expect("well");
-        let model = Arc::new(Model::start(package, candidate, choice, 4));
+        let model =
+            Model::start(package, candidate, choice, (Terms::alone(4), 1)).expect("a model");
+        let model = Arc::new(model);
         let mut caller = model.caller().expect("caller");
         let mut predict = || caller.predict_one(&numbers(&[1.0, 1.0]));
         assert!(predict().is_ok());

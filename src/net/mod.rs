@@ -9,6 +9,7 @@ mod problem;
 mod secret;
 mod tls;
 mod tls_files;
+mod tls_server;
 mod url;
 
 pub use host::{is_loopback, is_private_or_loopback};
@@ -17,5 +18,6 @@ pub use listen::{listen_address, listen_problem};
 pub use problem::{Problem, with_sources};
 pub use secret::{bearer, read_secret};
 pub use tls::{NetError, TlsConfig, client_config};
-pub use tls_files::TlsFiles;
+pub use tls_files::{FromFiles, TlsFiles};
+pub use tls_server::ServerTlsConfig;
 pub use url::{Url, UrlError};

@@ -143,7 +143,7 @@ pub fn client_config(config: &TlsConfig) -> Result<Arc<ClientConfig>, NetError> 
     Ok(Arc::new(client))
 }
 
-fn private_roots(path: &Path) -> Result<RootCertStore, NetError> {
+pub(super) fn private_roots(path: &Path) -> Result<RootCertStore, NetError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
         roots.add(certificate).map_err(|error| NetError::Unexpected {
@@ -162,7 +162,7 @@ fn system_roots() -> Result<RootCertStore, NetError> {
     if added == 0 { Err(NetError::NoRoots) } else { Ok(roots) }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, NetError> {
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, NetError> {
     let bytes = read(path)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match found {
@@ -172,7 +172,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, NetError> {
     }
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, NetError> {
+pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, NetError> {
     PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|error| NetError::Unexpected {
         path: path.to_owned(),
         found: match error {

@@ -1,4 +1,4 @@
-//! The files of a TLS client, read again when they have changed.
+//! The files of a TLS client or server, read again when they have changed.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -8,41 +8,66 @@ use rustls::ClientConfig;
 
 use super::{NetError, TlsConfig, client_config};
 
-/// A TLS client that follows its files: a certificate that is renewed takes effect at the next connection,
+/// What makes something of files.
+pub trait FromFiles {
+    /// What is made.
+    type Made;
+
+    /// The files that there are.
+    fn files(&self) -> [Option<&Path>; 3];
+
+    /// Reads them.
+    fn make(&self) -> Result<Arc<Self::Made>, NetError>;
+}
+
+impl FromFiles for TlsConfig {
+    type Made = ClientConfig;
+
+    fn files(&self) -> [Option<&Path>; 3] {
+        [&self.ca_file, &self.cert_file, &self.key_file].map(Option::as_deref)
+    }
+
+    fn make(&self) -> Result<Arc<ClientConfig>, NetError> {
+        client_config(self)
+    }
+}
+
+/// A side of TLS that follows its files: a certificate that is renewed takes effect at the next connection,
 /// and one that is not there yet may come later.
 #[derive(Debug)]
-pub struct TlsFiles {
-    config: TlsConfig,
-    made: Mutex<Option<(Stamps, Arc<ClientConfig>)>>,
+pub struct TlsFiles<C: FromFiles = TlsConfig> {
+    config: C,
+    made: Mutex<Option<(Stamps, Arc<C::Made>)>>,
 }
 
 /// What tells a file from the one that was there before: its number, size, and time of change.
 type Stamps = [Option<(u64, u64, i64, i64)>; 3];
 
-impl TlsFiles {
+impl<C: FromFiles> TlsFiles<C> {
     /// Reads nothing yet.
-    pub const fn new(config: TlsConfig) -> Self {
+    pub const fn new(config: C) -> Self {
         Self { config, made: Mutex::new(None) }
     }
 
-    /// The client by the files as they are now. Blocks on the disk.
-    pub fn current(&self) -> Result<Arc<ClientConfig>, NetError> {
+    /// The side by the files as they are now. Blocks on the disk.
+    pub fn current(&self) -> Result<Arc<C::Made>, NetError> {
         // Looked at before they are read: a change in between is noticed the next time.
-        let stamps = self.stamps();
+        let stamps = self.config.files().map(|file| file.and_then(stamp));
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((before, client)) = &*made
+        if let Some((before, side)) = &*made
             && *before == stamps
         {
-            return Ok(Arc::clone(client));
+            return Ok(Arc::clone(side));
         }
-        let client = client_config(&self.config)?;
-        *made = Some((stamps, Arc::clone(&client)));
-        Ok(client)
+        let side = self.config.make()?;
+        *made = Some((stamps, Arc::clone(&side)));
+        Ok(side)
     }
 
-    fn stamps(&self) -> Stamps {
-        let TlsConfig { ca_file, cert_file, key_file } = &self.config;
-        [ca_file, cert_file, key_file].map(|file| file.as_deref().and_then(stamp))
+    /// The last one that could be made.
+    pub fn last(&self) -> Option<Arc<C::Made>> {
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.as_ref().map(|(_, side)| Arc::clone(side))
     }
 }
 

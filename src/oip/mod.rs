@@ -86,6 +86,16 @@ pub fn datatype(dtype: DType) -> &'static str {
     DATATYPES.into_iter().find(|(known, _)| *known == dtype).map_or("", |(_, name)| name)
 }
 
+/// What tells tensors apart: of each its type and shape, and its elements as bytes.
+pub fn bytes(tensors: &[Tensor]) -> Vec<Vec<u8>> {
+    let one = |tensor: &Tensor| {
+        let mut bytes = format!("{} {:?}", tensor.dtype(), tensor.shape()).into_bytes();
+        numbers::write(tensor.data(), &mut bytes);
+        bytes
+    };
+    tensors.iter().map(one).collect()
+}
+
 fn names() -> String {
     DATATYPES.map(|(_, name)| name).join(", ")
 }

@@ -5,8 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::EscalateConfig;
-use crate::event::Frequency;
-use crate::task::{Breaker, BreakerEvent, BreakerState};
+use crate::task::{Breaker, BreakerEvent, BreakerState, Bucket};
 
 /// Why a remote is not asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +36,7 @@ impl Gate {
             recheck: config.breaker.recheck.0,
             rest: None,
             probing: false,
-            bucket: Bucket { rate: config.rate, tokens: None },
+            bucket: Bucket::new(config.rate.count(), config.rate.per()),
         }
     }
 
@@ -60,7 +59,7 @@ impl Gate {
         if closed {
             return Err(Refusal::Breaker);
         }
-        if !self.bucket.take(now) {
+        if !self.bucket.take(now.into_std()) {
             return Err(Refusal::Rate);
         }
         self.probing = self.state() == BreakerState::HalfOpen;
@@ -87,26 +86,6 @@ impl Gate {
         }
         // That it is still away when it is tried again is no news.
         before == BreakerState::Closed && self.state() == BreakerState::Open
-    }
-}
-
-/// A token bucket that is full at first and holds what its rate allows in one unit of time.
-#[derive(Debug)]
-struct Bucket {
-    rate: Frequency,
-    tokens: Option<(f64, Instant)>,
-}
-
-impl Bucket {
-    fn take(&mut self, now: Instant) -> bool {
-        let full = f64::from(self.rate.count());
-        let (left, since) = self.tokens.unwrap_or((full, now));
-        let parts =
-            now.saturating_duration_since(since).as_secs_f64() / self.rate.per().as_secs_f64();
-        let tokens = (left + parts * full).min(full);
-        let enough = tokens >= 1.0;
-        self.tokens = Some((if enough { tokens - 1.0 } else { tokens }, now.max(since)));
-        enough
     }
 }
 

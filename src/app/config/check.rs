@@ -32,6 +32,9 @@ pub(super) fn check(draft: &Draft, mistakes: &mut Mistakes<'_>) {
     for found in draft.api.iter().flatten().flat_map(crate::api::ApiConfig::check) {
         mistakes.add(&format!("api.{}", found.key), found.message);
     }
+    for (key, message) in draft.models.iter().flat_map(crate::model::ModelsConfig::check) {
+        mistakes.add(&join("models", &key), message.to_owned());
+    }
     for (key, message) in draft.outbox.iter().flatten().flat_map(crate::outbox::OutboxConfig::check)
     {
         mistakes.add(&join("outbox", key), message);

@@ -67,8 +67,9 @@ fn the_softmax_that_tract_gets_wrong_does_not_serve_there_unvouched() {
     assert_eq!(status.form, Form::Float);
     assert!(status.reason.expect("reason").contains("wrongly"));
     let inputs = [Tensor::new(vec![1, 3], vec![0_f32, 1.0, 2.0]).expect("tensor")];
-    let mut outputs = Vec::new();
-    model.port().infer(&inputs, &mut outputs).expect("run");
+    let mut work = Work::new(inputs.to_vec());
+    model.port().infer(&mut work).expect("run");
+    let outputs = work.outputs;
     for (found, right) in outputs[0].as_f32().expect("f32").iter().zip([0.0900, 0.2447, 0.6652]) {
         assert!((found - right).abs() < 0.01, "{outputs:?}");
     }

@@ -1,0 +1,84 @@
+//! What every request is answered with, and room for what it brings along.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::ApiConfig;
+use super::auth::Guard;
+use super::limit::Limit;
+use super::route::{Answer, busy, error, too_large};
+use super::seats::Peer;
+use super::view::Shown;
+use crate::model::Shelf;
+
+/// Room for bodies is counted in so many bytes.
+const UNIT: usize = 1024;
+
+/// What every request is answered with.
+#[derive(Debug, Clone)]
+pub(super) struct Door {
+    pub shown: Shown,
+    pub shelf: Arc<Shelf>,
+    pub guard: Arc<Guard>,
+    pub limit: Arc<Limit>,
+    /// Room for bodies, in parts of [`UNIT`].
+    bodies: Arc<Semaphore>,
+    pub max_body: usize,
+    pub timeout: Duration,
+}
+
+impl Door {
+    /// The configuration was checked.
+    pub(super) fn new(config: &ApiConfig, shown: Shown, shelf: Arc<Shelf>) -> Self {
+        Self {
+            shown,
+            shelf,
+            guard: Arc::new(Guard::new(config.auth.as_ref())),
+            limit: Arc::new(Limit::new(config.rate)),
+            bodies: Arc::new(Semaphore::new(config.max_bodies.0.div_ceil(UNIT))),
+            max_body: config.max_body.0,
+            timeout: config.timeout.0,
+        }
+    }
+
+    /// Reads a body, if it is not too large and there is room for it, which it holds; one that is `packed` holds as much
+    /// as it may become.
+    pub(super) async fn read(
+        &self,
+        head: &Parts,
+        body: Body,
+        packed: bool,
+    ) -> Answer<(Bytes, OwnedSemaphorePermit)> {
+        let told = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        let told = told.and_then(|told| told.parse().ok());
+        let most = told.unwrap_or(self.max_body);
+        if most > self.max_body {
+            return Err(too_large(self.max_body));
+        }
+        let holds = if packed { self.max_body } else { most };
+        let parts = u32::try_from(holds.div_ceil(UNIT)).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.bodies).try_acquire_many_owned(parts);
+        let room = room.map_err(|_| busy("other requests take all the room at the moment"))?;
+        let _its_turn = head.extensions.get::<Peer>().map(|peer| peer.seat.waits());
+        match timeout(self.timeout, to_bytes(body, most)).await {
+            Ok(Ok(body)) => Ok((body, room)),
+            Ok(Err(problem)) if is_too_large(&problem) => Err(too_large(self.max_body)),
+            Ok(Err(_)) => {
+                Err(error(StatusCode::BAD_REQUEST, "the body broke off, or its chunks are none"))
+            }
+            Err(_) => Err(error(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
+        }
+    }
+}
+
+/// The body went on behind its limit.
+fn is_too_large(problem: &axum::Error) -> bool {
+    let source = std::error::Error::source(problem);
+    source.and_then(|source| source.downcast_ref::<http_body_util::LengthLimitError>()).is_some()
+}
