@@ -9,13 +9,16 @@ use axum::http::{StatusCode, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::ApiConfig;
+use super::admin::Orders;
 use super::auth::Guard;
 use super::limit::Limit;
+use super::live::Live;
 use super::route::{Answer, busy, error, too_large};
 use super::seats::Peer;
 use super::view::Shown;
+use super::{ApiConfig, Handles};
 use crate::model::Shelf;
+use crate::task::Stop;
 
 /// Room for bodies is counted in so many bytes.
 const UNIT: usize = 1024;
@@ -25,6 +28,10 @@ const UNIT: usize = 1024;
 pub(super) struct Door {
     pub shown: Shown,
     pub shelf: Arc<Shelf>,
+    pub live: Arc<Live>,
+    pub orders: Orders,
+    /// The server ends.
+    pub stop: Stop,
     pub guard: Arc<Guard>,
     pub limit: Arc<Limit>,
     /// Room for bodies, in parts of [`UNIT`].
@@ -35,10 +42,14 @@ pub(super) struct Door {
 
 impl Door {
     /// The configuration was checked.
-    pub(super) fn new(config: &ApiConfig, shown: Shown, shelf: Arc<Shelf>) -> Self {
+    pub(super) fn new(config: &ApiConfig, handles: Handles, stop: Stop) -> Self {
+        let Handles { shown, shelf, live, orders } = handles;
         Self {
             shown,
             shelf,
+            live,
+            orders,
+            stop,
             guard: Arc::new(Guard::new(config.auth.as_ref())),
             limit: Arc::new(Limit::new(config.rate)),
             bodies: Arc::new(Semaphore::new(config.max_bodies.0.div_ceil(UNIT))),

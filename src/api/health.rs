@@ -3,13 +3,14 @@
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use serde_json::{Value as Json, json};
 
 use super::auth::Visitor;
+use super::detail::Detail;
 use super::door::Door;
-use super::metrics;
+use super::metrics::{self, Format};
 use super::route::{Answer, error};
 use crate::task::{Clock, SystemClock};
 
@@ -43,10 +44,20 @@ pub(super) async fn ready(
     answer(missing.is_empty(), &body)
 }
 
-pub(super) async fn metrics(State(door): State<Door>) -> Answer {
-    match metrics::text(&door.shown.load()) {
+/// Part by part.
+pub(super) async fn detail(
+    State(door): State<Door>,
+    Extension(visitor): Extension<Visitor>,
+) -> Response<Body> {
+    axum::Json(Detail::new(&door.shown.load(), visitor.role)).into_response()
+}
+
+pub(super) async fn metrics(State(door): State<Door>, headers: HeaderMap) -> Answer {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = Format::accepted(accept);
+    match metrics::text(&door.shown.load(), &door.shelf.all_served(), format) {
         Ok(body) => {
-            let kind = HeaderValue::from_static(prometheus::TEXT_FORMAT);
+            let kind = HeaderValue::from_static(format.media_type());
             Ok(([(header::CONTENT_TYPE, kind)], body).into_response())
         }
         Err(problem) => {

@@ -4,14 +4,20 @@
 //! Of the device the server asks nothing. [`View`] is how it was a moment ago; who runs the device hangs
 //! a new one out, and no reader holds it up. The models are those of the [`Shelf`](crate::model::Shelf).
 
+mod admin;
 mod auth;
 mod config;
 mod desk;
+mod detail;
 mod door;
+mod events;
 mod health;
 mod limit;
+mod live;
 mod metrics;
 mod models;
+mod page;
+mod picture;
 mod predict;
 mod repository;
 mod route;
@@ -19,8 +25,10 @@ mod seats;
 mod server;
 mod view;
 
+pub use admin::{Order, Orders, What};
 pub use auth::{Auth, Nobody, Role, TokenConfig, Tokens, new_token};
 pub use config::ApiConfig;
-pub use prometheus::{Histogram, HistogramOpts};
-pub use server::{Api, ApiError};
+pub use live::{Live, Scene};
+pub use prometheus::{Histogram, HistogramOpts, HistogramVec};
+pub use server::{Api, ApiError, Handles};
 pub use view::{Counts, PipelineStatus, Shown, View};

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::auth::{self, Need, Role};
 use super::door::Door;
-use super::{health, models, repository};
+use super::{admin, events, health, models, page, repository};
 
 /// All that can be asked, and what it takes to ask.
 pub(super) fn routes(door: &Door) -> Router {
@@ -23,9 +23,12 @@ pub(super) fn routes(door: &Door) -> Router {
     };
     let open = Router::new()
         .route("/v2/health/live", get(health::live))
-        .route("/v2/health/ready", get(health::ready));
+        .route("/v2/health/ready", get(health::ready))
+        .merge(page::routes());
     let read = Router::new()
         .route("/v2", get(health::server))
+        .route("/v2/health/detail", get(health::detail))
+        .route("/v2/events", get(events::events))
         .route("/metrics", get(health::metrics))
         .merge(of_each(models::facts()))
         .merge(repository::facts());
@@ -33,7 +36,7 @@ pub(super) fn routes(door: &Door) -> Router {
         .merge(needs(open, None))
         .merge(needs(read, Some(Role::Read)))
         .merge(needs(of_each(models::work()), Some(Role::Infer)))
-        .merge(needs(repository::orders(), Some(Role::Admin)))
+        .merge(needs(repository::orders().merge(admin::routes()), Some(Role::Admin)))
         .fallback(absent)
         .method_not_allowed_fallback(not_allowed)
         .layer(map_response(common))

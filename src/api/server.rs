@@ -21,7 +21,9 @@ use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
 
 use super::ApiConfig;
+use super::admin::Orders;
 use super::door::Door;
+use super::live::Live;
 use super::route::routes;
 use super::seats::{Peer, Seats};
 use super::view::Shown;
@@ -74,6 +76,19 @@ pub enum ApiError {
     },
 }
 
+/// What the server looks at, and has done: everything that it knows of the device.
+#[derive(Debug, Clone)]
+pub struct Handles {
+    /// How the device is.
+    pub shown: Shown,
+    /// The models.
+    pub shelf: Arc<Shelf>,
+    /// What the pipelines see and decide.
+    pub live: Arc<Live>,
+    /// Where orders go.
+    pub orders: Orders,
+}
+
 /// A running server. It ends when it is stopped or dropped.
 #[derive(Debug)]
 pub struct Api {
@@ -82,9 +97,8 @@ pub struct Api {
 }
 
 impl Api {
-    /// Opens the port, answers from what is shown and lets the models on the shelf answer. To be called within a
-    /// runtime.
-    pub fn start(config: &ApiConfig, shown: Shown, shelf: Arc<Shelf>) -> Result<Self, ApiError> {
+    /// Opens the port and answers from what it is handed. To be called within a runtime.
+    pub fn start(config: &ApiConfig, handles: Handles) -> Result<Self, ApiError> {
         if let Some(problem) = config.check().into_iter().next() {
             return Err(ApiError::Config { key: problem.key, problem: problem.message });
         }
@@ -106,7 +120,7 @@ impl Api {
         }
         let scheme = if tls.is_some() { "https" } else { "http" };
         let hall = Hall {
-            routes: routes(&Door::new(config, shown, shelf)),
+            routes: routes(&Door::new(config, handles, group.stop_signal())),
             tls,
             timeout: config.timeout.0,
             stop: group.stop_signal(),

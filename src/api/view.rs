@@ -1,17 +1,21 @@
 //! What can be seen of the device.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use prometheus::Histogram;
+use jiff::Timestamp;
+use prometheus::{Histogram, HistogramVec};
 
 use crate::action::ActionCounts;
 use crate::action::escalate::EscalationStatus;
 use crate::event::Name;
 use crate::outbox::{self, Lane};
+use crate::summary::Drift;
 use crate::sync::CloudStatus;
 
 /// A view that is older than this was left hanging: nobody runs the device any more.
@@ -25,6 +29,10 @@ pub type Shown = Arc<ArcSwap<View>>;
 pub struct View {
     /// That moment.
     pub at: Instant,
+    /// When the program began.
+    pub began: Instant,
+    /// Since when each part, by kind and name, is well, or is not.
+    pub sinces: BTreeMap<(&'static str, String), (bool, Timestamp)>,
     /// The device's name.
     pub device: Name,
     /// What does not get on, and would only by a new start.
@@ -35,6 +43,8 @@ pub struct View {
     pub pipelines: Vec<PipelineStatus>,
     /// The connections to brokers, and why messages do not flow.
     pub connections: Vec<(Name, Result<(), String>)>,
+    /// Where the outbox lies: the file system that counts.
+    pub data: Option<PathBuf>,
     /// The embedded broker, where there is one, and why it does not run.
     pub broker: Option<Result<(), String>>,
     /// The outbox, where there is one.
@@ -58,6 +68,10 @@ pub struct PipelineStatus {
     pub counts: Counts,
     /// Seconds from the arrival of a message to its decision.
     pub latency: Histogram,
+    /// Seconds in each stage.
+    pub stages: HistogramVec,
+    /// How far the last summary found it from what its model was trained on.
+    pub drift: Option<Drift>,
     /// What became of what it decided.
     pub actions: Vec<ActionCounts>,
     /// What became of its uncertain cases, where it escalates them.
@@ -83,6 +97,15 @@ pub struct Counts {
     pub p50: Option<f64>,
     /// The 99th percentile of the same.
     pub p99: Option<f64>,
+}
+
+/// One thing that works or does not.
+#[derive(Debug)]
+pub(super) struct Part<'a> {
+    pub kind: &'static str,
+    pub name: Cow<'a, str>,
+    /// Why it does not work.
+    pub problem: Option<&'a str>,
 }
 
 /// What a device that is not ready lacks. Names alone: why is for those who may read the log.
@@ -114,15 +137,68 @@ impl View {
     pub fn new(device: Name, at: Instant) -> Self {
         Self {
             at,
+            began: at,
+            sinces: BTreeMap::new(),
             device,
             stalled: None,
             stopping: false,
             pipelines: Vec::new(),
             connections: Vec::new(),
+            data: None,
             broker: None,
             outbox: None,
             clouds: Vec::new(),
         }
+    }
+
+    /// The view that comes after another: what is as it was, is so since then.
+    #[must_use]
+    pub fn after(mut self, before: &Self, wall: Timestamp) -> Self {
+        self.began = before.began;
+        let now = self.parts().into_iter().map(|part| {
+            let (key, is_well) = ((part.kind, part.name.into_owned()), part.problem.is_none());
+            let known = before.sinces.get(&key).filter(|(was_well, _)| *was_well == is_well);
+            let since = known.map_or(wall, |(_, since)| *since);
+            (key, (is_well, since))
+        });
+        let sinces = now.collect();
+        self.sinces = sinces;
+        self
+    }
+
+    /// Since when a part is as it is.
+    pub(super) fn since(&self, kind: &'static str, name: &str) -> Option<Timestamp> {
+        self.sinces.get(&(kind, name.to_owned())).map(|(_, since)| *since)
+    }
+
+    /// Everything that can fail by itself.
+    pub(super) fn parts(&self) -> Vec<Part<'_>> {
+        let broker = self.broker.iter().map(|state| Part {
+            kind: "broker",
+            name: "embedded".into(),
+            problem: state.as_ref().err().map(String::as_str),
+        });
+        let connections = self.connections.iter().map(|(name, state)| Part {
+            kind: "connection",
+            name: name.as_str().into(),
+            problem: state.as_ref().err().map(String::as_str),
+        });
+        let pipelines = self.pipelines.iter().map(|pipeline| Part {
+            kind: "pipeline",
+            name: pipeline.name.as_str().into(),
+            problem: pipeline.problem.as_deref(),
+        });
+        let outbox = self.outbox.iter().map(|outbox| Part {
+            kind: "outbox",
+            name: "outbox".into(),
+            problem: outbox.problem.as_deref(),
+        });
+        let clouds = self.clouds.iter().map(|(lane, cloud)| Part {
+            kind: "cloud",
+            name: lane.to_string().into(),
+            problem: cloud.problem.as_deref(),
+        });
+        pipelines.chain(connections).chain(broker).chain(outbox).chain(clouds).collect()
     }
 
     /// Whether everything that should move does; a new start would help where not.
@@ -163,6 +239,23 @@ mod tests {
         assert!(!view.is_live(now + STALE));
         view.stalled = Some("connection `local` does not answer".to_owned());
         assert!(!view.is_live(now));
+    }
+
+    #[test]
+    fn a_part_is_as_it_is_since_it_changed() {
+        let now = SystemClock.now();
+        let at = |seconds| Timestamp::from_second(seconds).expect("a time");
+        let view = |state: Result<(), String>| {
+            let connections = vec![(name("a"), state)];
+            View { connections, ..View::new(name("d"), now) }
+        };
+        let first = view(Ok(())).after(&View::new(name("d"), now), at(1));
+        let second = view(Ok(())).after(&first, at(2));
+        assert_eq!(second.since("connection", "a"), Some(at(1)));
+        let third = view(Err("refused".to_owned())).after(&second, at(3));
+        assert_eq!(third.since("connection", "a"), Some(at(3)));
+        assert_eq!(third.since("connection", "b"), None);
+        assert_eq!(third.parts()[0].problem, Some("refused"));
     }
 
     #[test]

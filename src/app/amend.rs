@@ -124,6 +124,7 @@ impl Flow {
             (origin, _) => origin,
         };
         let decision = Arc::new(Decision { origin, amendment, ..decision });
+        self.scene.decided(&decision);
         let dispatched = if amendment.is_some() {
             rules.dispatch_amendment(&decision, trace)
         } else {

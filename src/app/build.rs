@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::Observer;
 use super::config::{PipelineConfig, Problem, Problems, join};
 use super::recall::Recalled;
+use crate::api::Live;
 use crate::event::{Device, Name};
 use crate::model::{Caller, ModelError, Models};
 use crate::outbox::Outbox;
@@ -21,6 +22,8 @@ pub(super) struct Workshop {
     pub clock: Arc<dyn Clock>,
     pub models: Arc<Models>,
     pub observer: Option<Observer>,
+    /// What those who watch see.
+    pub live: Arc<Live>,
     pub outbox: Option<Outbox>,
     /// What was there before the start, to be gone on with.
     pub recalled: Recalled,

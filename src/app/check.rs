@@ -25,6 +25,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
         clock: Arc::new(SystemClock),
         models: Arc::new(Models::new(&config.models)),
         observer: None,
+        live: crate::api::Live::new(),
         outbox: None,
         recalled: Recalled::default(),
         summaries: false,

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use sketches_ddsketch::{Config as SketchConfig, DDSketch};
 
-use crate::api::{Counts, Histogram, HistogramOpts};
+use crate::api::{Counts, Histogram, HistogramOpts, HistogramVec};
 use crate::event::Name;
+use crate::model::Spent;
 
 /// The same kind of error is logged at most this often; every one is counted.
 const LOG_EVERY: Duration = Duration::from_secs(10);
@@ -17,6 +18,12 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 /// Upper bounds in seconds: from a small model on a fast board to a camera that cannot keep up.
 const LATENCIES: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// The same for what is only a part of that.
+const STAGES: [f64; 13] = [
+    0.000_01, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5,
+    2.5,
+];
 
 /// The counters of one pipeline.
 pub(super) struct Counters {
@@ -26,7 +33,17 @@ pub(super) struct Counters {
     inferences: AtomicU64,
     decisions: AtomicU64,
     latency: Histogram,
+    stages: Stages,
     rest: Mutex<Rest>,
+}
+
+/// How long messages spend where.
+struct Stages {
+    family: HistogramVec,
+    queue: Histogram,
+    preprocess: Histogram,
+    wait: Histogram,
+    inference: Histogram,
 }
 
 struct Rest {
@@ -53,17 +70,35 @@ impl Counters {
             .const_label("pipeline", pipeline.as_str())
             .buckets(LATENCIES.to_vec());
         Self {
-            pipeline,
             messages: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             inferences: AtomicU64::new(0),
             decisions: AtomicU64::new(0),
+            stages: Stages::new(&pipeline),
             latency: Histogram::with_opts(latency).expect("names and bounds are constants"),
             rest: Mutex::new(Rest {
                 errors: BTreeMap::new(),
                 latency: DDSketch::new(SketchConfig::defaults()),
             }),
+            pipeline,
         }
+    }
+
+    /// A message waited in the queue.
+    pub(super) fn queued(&self, time: Duration) {
+        self.stages.queue.observe(time.as_secs_f64());
+    }
+
+    /// The model was run.
+    pub(super) fn ran(&self, spent: Spent) {
+        self.stages.preprocess.observe(spent.preparing.as_secs_f64());
+        self.stages.wait.observe(spent.waiting.as_secs_f64());
+        self.stages.inference.observe(spent.running.as_secs_f64());
+    }
+
+    /// Goes on counting.
+    pub(super) fn stages(&self) -> HistogramVec {
+        self.stages.family.clone()
     }
 
     pub(super) fn message(&self, bytes: usize) {
@@ -127,6 +162,26 @@ impl Counters {
 
     fn rest(&self) -> std::sync::MutexGuard<'_, Rest> {
         self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stages {
+    fn new(pipeline: &Name) -> Self {
+        let help = "How long messages spent in a stage: queue of each; preprocess, wait for an instance of the \
+                    model, and inference of each run.";
+        let options = HistogramOpts::new("eir_stage_seconds", help)
+            .const_label("pipeline", pipeline.as_str())
+            .buckets(STAGES.to_vec());
+        let family =
+            HistogramVec::new(options, &["stage"]).expect("names and bounds are constants");
+        let stage = |name: &str| family.with_label_values(&[name]);
+        Self {
+            queue: stage("queue"),
+            preprocess: stage("preprocess"),
+            wait: stage("wait"),
+            inference: stage("inference"),
+            family,
+        }
     }
 }
 

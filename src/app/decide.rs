@@ -82,6 +82,7 @@ impl Flow {
             let decision = Arc::new(decision);
             decided.push((mark, decision.id));
             self.counters.decision();
+            self.scene.decided(&decision);
             if let Err(error) = rules.dispatch(&decision, envelope) {
                 self.counters.error("action", &error, now);
             }
@@ -125,7 +126,7 @@ impl Flow {
         &mut self,
         arrival: &Arrival<'_>,
         item: &Item<'_>,
-        prediction: &Prediction,
+        prediction: &Arc<Prediction>,
         fired: &[Name],
         (now, at): (Instant, Timestamp),
     ) {
@@ -142,6 +143,9 @@ impl Flow {
             let from = Origin { pipeline, stream, model, version, payload };
             let cause = arrival.cause(self.id.as_deref(), item.place);
             self.sampling.take(&seen, from, (envelope, cause.as_ref()), at);
+        }
+        if self.scene.is_due(now) {
+            self.scene.show((item.stream, at, now), item.input, &envelope.payload, prediction);
         }
         if let Some(observe) = &self.observer {
             observe(&Observation {

@@ -65,6 +65,15 @@ pub(super) struct Occasion {
     pub judged: u64,
 }
 
+/// What becomes of the second opinions that are on their way when a pipeline stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnTheirWay {
+    /// They are waited for: it is the end.
+    Awaited,
+    /// They are abandoned: a successor waits.
+    Abandoned,
+}
+
 /// A second opinion, come back in time so far.
 #[derive(Debug)]
 pub(super) struct Opinion {

@@ -20,6 +20,7 @@ use super::recall::{Keeping, Resumed};
 use super::rules::Rules;
 use super::sampling::Sampling;
 use super::summaries::Gathering;
+use crate::api::Scene;
 use crate::event::{Device, Envelope, Input, Name, Prediction, StreamKey};
 use crate::model::{Caller, PredictError, Prepared};
 use crate::outbox::Outbox;
@@ -47,6 +48,8 @@ pub(super) struct Flow {
     pub rules: Arc<ArcSwap<Rules>>,
     pub counters: Arc<Counters>,
     pub observer: Option<Observer>,
+    /// For those who watch.
+    pub scene: Arc<Scene>,
     pub outbox: Option<Outbox>,
     /// How the streams are kept over a restart.
     pub keeping: Keeping,
@@ -161,10 +164,12 @@ impl Flow {
         self.keeping.changed();
         let rules = self.rules.load_full();
         let arrivals: Vec<_> = envelopes.iter().map(Arrival::new).collect();
-        self.streams.expire(self.clock.now());
+        let taken = self.clock.now();
+        self.streams.expire(taken);
         self.batch.clear();
         for (index, arrival) in arrivals.iter().enumerate() {
             self.counters.message(arrival.envelope.payload.len());
+            self.counters.queued(taken.saturating_duration_since(arrival.envelope.received_at));
             self.step();
             if let Err((kind, error)) = self.gather(index, &arrivals, &rules) {
                 let topic = &arrival.envelope.topic;
@@ -244,6 +249,7 @@ impl Flow {
         let Batch { inputs, results, kept, .. } = &mut batch;
         self.caller.predict_keeping(inputs, results, wanted, kept);
         self.counters.inferences(batch.inputs.len());
+        self.caller.spent().for_each(|spent| self.counters.ran(spent));
         let ran = batch.from.iter().zip(&batch.inputs).zip(batch.results.drain(..));
         let mut kept = batch.kept.drain(..).peekable();
         for (number, (((index, stream), input), result)) in ran.enumerate() {

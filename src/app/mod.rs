@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
+use tokio::sync::mpsc;
 
 pub use check::{Finding, check};
 pub use movement::Stalled;
@@ -39,13 +40,14 @@ use self::build::Workshop;
 use self::clouds::Clouds;
 use self::config::{Config, Problems};
 use self::connection::Connection;
-use self::pipeline::{OnTheirWay, Pipeline};
+use self::escalation::OnTheirWay;
+use self::pipeline::Pipeline;
 use self::recall::Recalled;
 use self::report::{log_counts, log_escalation};
 use self::standing::Standing;
 use self::summaries::Summaries;
 use crate::action;
-use crate::api::{Api, ApiConfig, PipelineStatus, Shown, View};
+use crate::api::{Api, ApiConfig, Handles, Live, Order, PipelineStatus, View};
 use crate::broker::{Broker, BrokerConfig};
 use crate::event::{Device, Name, Prediction, StreamKey};
 use crate::ingest::Route;
@@ -58,6 +60,9 @@ use crate::task::{Clock, Group, SystemClock};
 
 /// How long the last words to a broker may take.
 const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Orders that may wait.
+const ORDERS: usize = 4;
 
 /// What a pipeline made of one model input, fired or not.
 #[derive(Debug)]
@@ -94,8 +99,9 @@ pub struct App {
     workshop: Workshop,
     broker: Option<Standing<Broker>>,
     api: Option<Standing<Api>>,
-    shown: Shown,
-    shelf: Arc<Shelf>,
+    handles: Handles,
+    /// Until somebody takes it.
+    ordered: Option<mpsc::Receiver<Order>>,
     stalled: Option<Stalled>,
     /// When streams were last kept over a restart.
     kept: Instant,
@@ -128,6 +134,7 @@ impl App {
             clock: Arc::new(SystemClock),
             models: Arc::new(Models::new(&config.models)),
             observer,
+            live: Live::new(),
             outbox,
             recalled,
             summaries: summaries.is_some(),
@@ -145,15 +152,18 @@ impl App {
         let broker = config.broker.as_ref().map(start_broker);
         let shown = view::nothing(&workshop.device);
         let shelf = Arc::new(Shelf::new(Arc::clone(&workshop.models)));
-        let api = config.api.as_ref().map(|api| start_api(api, &shown, &shelf));
+        let (orders, ordered) = mpsc::channel(ORDERS);
+        let live = Arc::clone(&workshop.live);
+        let handles = Handles { shown, shelf, live, orders };
+        let api = config.api.as_ref().map(|api| start_api(api, &handles));
         let connections = BTreeMap::new();
         let mut app = Self {
             config,
             workshop,
             broker,
             api,
-            shown,
-            shelf,
+            handles,
+            ordered: Some(ordered),
             stalled: None,
             kept: SystemClock.now(),
             clouds: Clouds::default(),
@@ -222,7 +232,7 @@ impl App {
     /// deadline; then says goodbye to the clouds and the brokers. What is left is counted and named.
     pub async fn drain(mut self) {
         let deadline = self.config.shutdown.drain.0;
-        self.shown.rcu(|view| View { stopping: true, ..View::clone(view) });
+        self.handles.shown.rcu(|view| View { stopping: true, ..View::clone(view) });
         for connection in self.connections.values() {
             connection.close_intake();
         }
@@ -291,6 +301,11 @@ impl App {
         self.workshop.outbox.as_ref().map(Outbox::status)
     }
 
+    /// What is ordered over the API; whoever takes it carries it out.
+    pub fn take_orders(&mut self) -> Option<mpsc::Receiver<Order>> {
+        self.ordered.take()
+    }
+
     /// How often [`App::log_counts`] wants to be called.
     pub fn report_every(&self) -> Duration {
         self.config.log.every.0.max(Duration::from_secs(1))
@@ -336,12 +351,10 @@ fn start_broker(config: &BrokerConfig) -> Standing<Broker> {
     })
 }
 
-/// Shows what `shown` has at the time.
-fn start_api(config: &ApiConfig, shown: &Shown, shelf: &Arc<Shelf>) -> Standing<Api> {
-    let (config, shown, shelf) = (config.clone(), Arc::clone(shown), Arc::clone(shelf));
+fn start_api(config: &ApiConfig, handles: &Handles) -> Standing<Api> {
+    let (config, handles) = (config.clone(), handles.clone());
     Standing::start("the API", move || {
-        let started = Api::start(&config, Arc::clone(&shown), Arc::clone(&shelf));
-        started.map_err(|error| error.to_string())
+        Api::start(&config, handles.clone()).map_err(|error| error.to_string())
     })
 }
 

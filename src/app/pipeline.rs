@@ -10,7 +10,7 @@ use super::build::{BuildError, Parts, Workshop};
 use super::config::{InputConfig, PipelineConfig, Problems};
 use super::connection::Connection;
 use super::counters::Counters;
-use super::escalation::Escalating;
+use super::escalation::{Escalating, OnTheirWay};
 use super::flow::{Batch, Flow};
 use super::key::Keyer;
 use super::recall::{Keeping, Resumed};
@@ -93,15 +93,6 @@ struct Running {
     escalating: Option<Escalating>,
 }
 
-/// What becomes of the second opinions that are on their way when a pipeline stops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OnTheirWay {
-    /// They are waited for: it is the end.
-    Awaited,
-    /// They are abandoned: a successor waits.
-    Abandoned,
-}
-
 impl Pipeline {
     /// Builds what can be built. A broken model makes a degraded pipeline; only a mistake in the
     /// configuration is an error.
@@ -161,6 +152,7 @@ impl Pipeline {
             rules: Arc::new(ArcSwap::from_pointee(nothing_done)),
             counters: Arc::clone(&self.counters),
             observer: workshop.observer.clone(),
+            scene: workshop.live.scene(name),
             outbox: workshop.outbox.clone(),
             keeping: Keeping::new(name, workshop.outbox.clone()),
             gathering,
@@ -374,6 +366,8 @@ impl Pipeline {
             engine: model.map_or_else(String::new, |model| model.status().label()),
             counts: self.counters().read(),
             latency: self.counters.latency(),
+            stages: self.counters.stages(),
+            drift: None,
             actions: self.action_counts(),
             escalation: self.escalated().map(|tally| tally.status()),
         }

@@ -6,7 +6,8 @@ use tokio::sync::mpsc;
 
 use super::clouds::Site;
 use super::config::{Config, Problem, Problems};
-use super::pipeline::{OnTheirWay, Pipeline};
+use super::escalation::OnTheirWay;
+use super::pipeline::Pipeline;
 use super::standing::Standing;
 use super::{App, GOODBYE, StartError, send_off, start_api};
 use crate::event::Name;
@@ -111,7 +112,7 @@ impl App {
             if let Some(api) = self.api.take().and_then(Standing::into_running) {
                 api.stop().await;
             }
-            self.api = config.api.as_ref().map(|api| start_api(api, &self.shown, &self.shelf));
+            self.api = config.api.as_ref().map(|api| start_api(api, &self.handles));
         }
     }
 

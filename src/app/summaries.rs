@@ -15,7 +15,9 @@ use crate::event::{Ack, Device, KeyTemplate, ModelName, Name, Topic};
 use crate::model::Model;
 use crate::outbox::{Draft, Kind, Outbox};
 use crate::package::Package;
-use crate::summary::{Baseline, Board, Contents, Gatherer, Schedule, Seen, Span, SummaryConfig};
+use crate::summary::{
+    Baseline, Board, Contents, Drift, Gatherer, Schedule, Seen, Span, SummaryConfig,
+};
 use crate::task::{Clock, WhenFull};
 
 /// What a pipeline's thread counts with.
@@ -162,6 +164,8 @@ pub(super) struct Summaries {
     started: Timestamp,
     restarts: u64,
     sources: Vec<(Name, Source)>,
+    /// What the last windows said of drift.
+    drifts: BTreeMap<Name, Option<Drift>>,
 }
 
 impl Summaries {
@@ -173,7 +177,14 @@ impl Summaries {
     ) -> Self {
         let (now, wall) = (clock.now(), clock.wall());
         let schedule = Schedule::new(config.every.0, now, wall);
-        Self { schedule, outbox, started: wall, restarts, sources: Vec::new() }
+        Self {
+            schedule,
+            outbox,
+            started: wall,
+            restarts,
+            sources: Vec::new(),
+            drifts: BTreeMap::new(),
+        }
     }
 
     /// Takes in who is there now. Who has gone since speaks once more, at the end of the window.
@@ -199,6 +210,11 @@ impl Summaries {
         }
     }
 
+    /// How far the last window of a pipeline was from what its model was trained on.
+    pub(super) fn drift(&self, pipeline: &Name) -> Option<&Drift> {
+        self.drifts.get(pipeline)?.as_ref()
+    }
+
     /// Closes the window before its end, at the end of the program.
     pub(super) fn cut(&mut self, clock: &dyn Clock) {
         let (now, wall) = (clock.now(), clock.wall());
@@ -209,10 +225,13 @@ impl Summaries {
     fn close(&mut self, span: Span, wall: Timestamp) {
         let mut sources = std::mem::take(&mut self.sources);
         for (name, source) in &mut sources {
-            self.record(Kind::Summary, wall, &source.close(name, span));
+            let body = source.close(name, span);
+            self.drifts.insert(name.clone(), body.contents.whole.drift.clone());
+            self.record(Kind::Summary, wall, &body);
         }
         // Whose pipeline is gone has spoken its last.
         sources.retain(|(_, source)| Arc::strong_count(&source.gatherer) > 1);
+        self.drifts.retain(|name, _| sources.iter().any(|(source, _)| source == name));
         self.sources = sources;
     }
 

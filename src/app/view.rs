@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 
 use super::App;
 use super::standing::Standing;
-use crate::api::{Api, Shown, View};
+use crate::api::{Api, PipelineStatus, Shown, View};
 use crate::event::Device;
 use crate::task::{Clock, SystemClock};
 
@@ -26,19 +26,25 @@ impl App {
             summaries.tick(&view, &SystemClock);
         }
         self.keep_streams();
-        self.shown.store(Arc::new(view));
+        self.hang_out(view);
     }
 
     /// Shows the device as it is now.
     pub(super) fn show(&self) {
-        self.shown.store(Arc::new(self.view()));
+        self.hang_out(self.view());
+    }
+
+    fn hang_out(&self, view: View) {
+        let shown = &self.handles.shown;
+        shown.store(Arc::new(view.after(&shown.load(), SystemClock.wall())));
     }
 
     fn view(&self) -> View {
         let connections = self.connections.iter();
         View {
             stalled: self.stalled.as_ref().map(ToString::to_string),
-            pipelines: self.pipelines(),
+            pipelines: self.with_drift(),
+            data: self.workshop.outbox.as_ref().map(|outbox| outbox.path().to_owned()),
             connections: connections
                 .map(|(name, connection)| (name.clone(), connection.problem().map_or(Ok(()), Err)))
                 .collect(),
@@ -47,6 +53,15 @@ impl App {
             clouds: self.clouds(),
             ..View::new(self.device().id.clone(), SystemClock.now())
         }
+    }
+
+    fn with_drift(&self) -> Vec<PipelineStatus> {
+        let mut all = self.pipelines();
+        for status in &mut all {
+            let summaries = self.summaries.as_ref();
+            status.drift = summaries.and_then(|told| told.drift(&status.name)).cloned();
+        }
+        all
     }
 
     /// Where the API listens, while it does.

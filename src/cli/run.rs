@@ -5,10 +5,12 @@ use std::time::Duration;
 use anyhow::Context;
 use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::service::Watchdog;
 use super::{Exit, Failure, log, service};
+use crate::api::{Order, What};
 use crate::app::App;
 use crate::app::config::{self, Config, Sources};
 use crate::task::{Clock, SystemClock};
@@ -63,6 +65,7 @@ async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Resul
     let mut signals = Signals::listen()?;
     let mut app = App::start(config, None).map_err(super::start_failure)?;
     service::ready(&app);
+    let mut orders = app.take_orders();
     let mut watchdog = Watchdog::new();
     let mut watch = watchdog.ticks();
     let mut report = every(app.report_every());
@@ -75,10 +78,18 @@ async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Resul
         tokio::select! {
             () = recv(&mut signals.reload) => {
                 service::reloading();
-                if reload(&mut app, sources, log).await {
+                if reload(&mut app, sources, log).await.is_ok() {
                     report = every(app.report_every());
                 }
                 service::ready(&app);
+            }
+            Some(Order { what: What::Reload, done }) = ordered(&mut orders) => {
+                service::reloading();
+                let outcome = reload(&mut app, sources, log).await;
+                report = every(app.report_every());
+                service::ready(&app);
+                // Who ordered it may be gone.
+                let _unheard = done.send(outcome);
             }
             _ = watch.tick() => watchdog.feed(&mut app).await,
             _ = report.tick() => app.log_counts(),
@@ -101,13 +112,17 @@ async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Resul
     }
 }
 
-/// Takes the configuration as it is now; false: refused, and nothing changed.
-async fn reload(app: &mut App, sources: &Sources, log: &log::LogHandle) -> bool {
+async fn ordered(orders: &mut Option<mpsc::Receiver<Order>>) -> Option<Order> {
+    orders.as_mut()?.recv().await
+}
+
+/// Takes the configuration as it is now; an error says why it is refused, and nothing changed.
+async fn reload(app: &mut App, sources: &Sources, log: &log::LogHandle) -> Result<(), String> {
     let config = match config::load(sources) {
         Ok(config) => config,
         Err(problems) => {
             tracing::error!("reload refused, nothing changed:\n{problems}");
-            return false;
+            return Err(format!("the configuration is not valid:\n{problems}"));
         }
     };
     let level = config.log.level;
@@ -115,11 +130,11 @@ async fn reload(app: &mut App, sources: &Sources, log: &log::LogHandle) -> bool 
     match app.reload(config).await {
         Ok(()) => {
             log.set(level);
-            true
+            Ok(())
         }
         Err(error) => {
             tracing::error!("reload refused, nothing changed: {error}");
-            false
+            Err(error.to_string())
         }
     }
 }

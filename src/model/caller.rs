@@ -1,12 +1,14 @@
 //! One caller's way through a model: prepare, run, interpret.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::translate::Translator;
 use super::{Model, PredictError, Prepared};
-use crate::engine::{InferError, Port, Work};
+use crate::engine::{InferError, Port, Ran, Work};
 use crate::event::{Input, Prediction};
 use crate::pipeline::preprocess::PrepareError;
+use crate::task::{Clock, SystemClock};
 
 /// Turns inputs into predictions; each pipeline thread has its own, which keeps its buffers.
 #[derive(Debug)]
@@ -17,11 +19,24 @@ pub struct Caller {
     work: Work,
     /// For each item of the batch, its place among the answers.
     places: Vec<usize>,
+    /// Of the runs since they were taken last.
+    spent: Vec<Spent>,
+}
+
+/// How long one run took, part by part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spent {
+    /// Preparing its inputs.
+    pub preparing: Duration,
+    /// Waiting for an instance.
+    pub waiting: Duration,
+    /// In the model.
+    pub running: Duration,
 }
 
 impl Caller {
     pub(super) fn new(model: Arc<Model>, translator: Translator, port: Port) -> Self {
-        Self { model, translator, port, work: Work::default(), places: vec![] }
+        Self { model, translator, port, work: Work::default(), places: vec![], spent: vec![] }
     }
 
     /// The model.
@@ -70,6 +85,7 @@ impl Caller {
     ) {
         answers.clear();
         for chunk in inputs.chunks(self.max_batch()) {
+            let began = SystemClock.now();
             self.places.clear();
             for input in chunk {
                 let place = answers.len();
@@ -84,7 +100,8 @@ impl Caller {
             }
             debug_assert_eq!(self.translator.len(), self.places.len());
             if !self.places.is_empty() {
-                self.run(answers, &wanted, kept);
+                let preparing = SystemClock.now() - began;
+                self.run(preparing, answers, &wanted, kept);
             }
         }
     }
@@ -96,8 +113,14 @@ impl Caller {
         answers.pop().unwrap_or_else(|| Err(PredictError::Infer(InferError::Stopped.into())))
     }
 
+    /// How long the runs took, since this was asked last.
+    pub fn spent(&mut self) -> impl Iterator<Item = Spent> {
+        self.spent.drain(..)
+    }
+
     fn run(
         &mut self,
+        preparing: Duration,
         answers: &mut [Result<Prediction, PredictError>],
         wanted: impl Fn(&Prediction) -> bool,
         kept: &mut Vec<(usize, Prepared)>,
@@ -106,7 +129,8 @@ impl Caller {
         let ran = self.port.infer(&mut self.work);
         let Work { inputs, outputs } = &mut self.work;
         match ran {
-            Ok(()) => {
+            Ok(Ran { waited: waiting, took: running, .. }) => {
+                self.spent.push(Spent { preparing, waiting, running });
                 for (item, place) in self.places.iter().enumerate() {
                     let answer = self.translator.interpret(item, inputs, outputs);
                     if answer.as_ref().is_ok_and(&wanted)

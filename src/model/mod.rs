@@ -23,7 +23,7 @@ mod translate;
 mod verdict;
 
 pub use asked::{Served, ServedCounts};
-pub use caller::Caller;
+pub use caller::{Caller, Spent};
 pub use config::{ModelsConfig, ServeConfig};
 pub use error::{ModelError, PredictError, Refusal};
 pub use golden::GoldenResult;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use serde_json::value::to_raw_value;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -66,6 +67,8 @@ pub struct Status {
     pub problem: Option<String>,
     /// Records and bytes of their bodies on disk, by kind.
     pub stored: BTreeMap<Kind, Amount>,
+    /// When the oldest record on disk was made.
+    pub oldest: Option<Timestamp>,
     /// Records written since the start.
     pub written: u64,
     /// Records dropped since the start, whatever the reason. Gap records tell of them.

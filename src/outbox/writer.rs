@@ -306,8 +306,10 @@ impl Writer {
     /// Before anybody is told that it is written: who then looks finds it.
     fn report_stored(&self, dropped: u64) {
         let Some(store) = &self.store else { return };
+        let oldest = store.oldest();
         let mut status = self.shared.status();
         status.stored.clone_from(store.tally().amounts());
+        status.oldest = oldest;
         status.epoch = store.epoch();
         status.dropped += dropped;
         status.written += self.hand.len() as u64;

@@ -1,7 +1,10 @@
 //! The side door: health, metrics and models over HTTP.
 
 mod clients;
+mod guard;
 mod models;
+mod predict;
+mod watch;
 
 use std::io::Write;
 use std::net::SocketAddr;

@@ -24,7 +24,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("sync", &["event", "task", "net", "mqtt", "outbox"]),
     (
         "api",
-        &["event", "task", "net", "package", "engine", "model", "oip", "action", "outbox", "sync"],
+        &[
+            "event", "task", "net", "package", "pipeline", "engine", "model", "oip", "action",
+            "summary", "outbox", "sync",
+        ],
     ),
 ];
 

@@ -164,7 +164,7 @@ impl Port {
     }
 
     /// Runs the model on this thread, after those who came before.
-    pub fn infer(&self, work: &mut Work) -> Result<(), InferError> {
+    pub fn infer(&self, work: &mut Work) -> Result<Ran, InferError> {
         let lease = match self.enter(std::mem::take(work)) {
             Err((error, back)) => {
                 *work = back;
@@ -175,13 +175,13 @@ impl Port {
                 Step::Lead(lease) => lease,
                 Step::Done(back, ran) => {
                     *work = back;
-                    return ran.map(drop);
+                    return ran;
                 }
             },
         };
         let (back, ran) = lease.run();
         *work = back;
-        ran.map(drop)
+        ran
     }
 }
 

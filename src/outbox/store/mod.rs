@@ -351,6 +351,14 @@ impl Store {
         self.epoch
     }
 
+    /// When the oldest record was made; none where there is none, or it cannot be read now.
+    pub(super) fn oldest(&self) -> Option<jiff::Timestamp> {
+        let mut first =
+            self.db.prepare_cached("SELECT at FROM record ORDER BY pos LIMIT 1").ok()?;
+        let at: String = first.query_row([], |row| row.get(0)).ok()?;
+        at.parse().ok()
+    }
+
     pub(super) fn tally(&self) -> &Tally {
         &self.tally
     }

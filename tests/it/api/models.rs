@@ -7,28 +7,34 @@ use serde_json::{Value, json};
 use super::*;
 
 /// What a server said, its body as bytes.
-struct Said {
-    status: u16,
-    head: String,
-    body: Vec<u8>,
+pub(super) struct Said {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
 }
 
 impl Said {
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("json")
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 
     /// The status, and what it says is wrong.
-    fn refused(&self) -> (u16, String) {
+    pub(super) fn refused(&self) -> (u16, String) {
         (self.status, self.json()["error"].as_str().expect("an error").to_owned())
     }
 }
 
-async fn say(address: SocketAddr, method: &str, path: &str, headers: &str, body: &[u8]) -> Said {
+pub(super) async fn say(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &[u8],
+) -> Said {
     let length = body.len();
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: eir\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
@@ -48,7 +54,7 @@ async fn post(address: SocketAddr, path: &str, body: &Value) -> Said {
     say(address, "POST", path, "", body.to_string().as_bytes()).await
 }
 
-async fn device(more: &[&str]) -> (App, SocketAddr, Mosquitto) {
+pub(super) async fn device(more: &[&str]) -> (App, SocketAddr, Mosquitto) {
     let broker = Mosquitto::start();
     let app = site::start(site::BEARING, broker.port(), &[&[OPEN], more].concat()).await;
     let address = app.api_address().expect("it listens");

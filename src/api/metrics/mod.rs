@@ -1,13 +1,20 @@
 //! The view as Prometheus reads it: text format 0.0.4, base units, names that stay.
 
+mod board;
+mod models;
+
+use std::path::Path;
+
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{CounterVec, GaugeVec, Opts, Registry, TextEncoder};
 
+use self::models::AllServed;
 use super::view::{Counts, PipelineStatus, View};
 use crate::outbox::{self, Lane};
+use crate::summary::{Board, Drift};
 use crate::sync::CloudStatus;
-use crate::task::BreakerState;
+use crate::task::{BreakerState, Clock, SystemClock};
 
 type Outcome = Result<(), prometheus::Error>;
 
@@ -15,7 +22,11 @@ type Outcome = Result<(), prometheus::Error>;
 type Count<T> = fn(&T) -> u64;
 
 /// Every metric with its help, in alphabetical order.
-pub(super) fn text(view: &View) -> Result<String, prometheus::Error> {
+pub(super) fn text(
+    view: &View,
+    served: &AllServed,
+    format: Format,
+) -> Result<String, prometheus::Error> {
     let page = Page(Registry::new());
     page.device(view)?;
     page.pipelines(&view.pipelines)?;
@@ -23,7 +34,56 @@ pub(super) fn text(view: &View) -> Result<String, prometheus::Error> {
         page.outbox(outbox)?;
     }
     page.clouds(&view.clouds)?;
-    TextEncoder::new().encode_to_string(&page.0.gather())
+    page.models(served)?;
+    page.board(&Board::read(view.data.as_deref().unwrap_or(Path::new("/"))))?;
+    let families = page.0.gather();
+    let text = TextEncoder::new().encode_to_string(&families)?;
+    Ok(match format {
+        Format::Prometheus => text,
+        Format::OpenMetrics => open_metrics(&text),
+    })
+}
+
+/// How metrics are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    /// Prometheus' text format 0.0.4.
+    Prometheus,
+    /// OpenMetrics 1.0.0.
+    OpenMetrics,
+}
+
+impl Format {
+    /// What a client takes, as its Accept says.
+    pub(super) fn accepted(accept: Option<&str>) -> Self {
+        let open = accept.is_some_and(|accept| accept.contains("application/openmetrics-text"));
+        if open { Self::OpenMetrics } else { Self::Prometheus }
+    }
+
+    /// Its media type.
+    pub(super) const fn media_type(self) -> &'static str {
+        match self {
+            Self::Prometheus => prometheus::TEXT_FORMAT,
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// The same in OpenMetrics: a family of counters has the name of its counters without `_total`, and the text has an end.
+fn open_metrics(text: &str) -> String {
+    let mut open = String::with_capacity(text.len() + 8);
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        // The help of a family comes right before its type.
+        let about = if line.starts_with("# HELP ") { lines.peek().copied() } else { Some(line) };
+        let counts =
+            about.is_some_and(|about| about.starts_with("# TYPE ") && about.ends_with(" counter"));
+        let told = if counts { line.replacen("_total ", " ", 1) } else { line.to_owned() };
+        open.push_str(&told);
+        open.push('\n');
+    }
+    open.push_str("# EOF\n");
+    open
 }
 
 /// The metrics of one answer.
@@ -57,6 +117,21 @@ impl Page {
         let family = GaugeVec::new(Opts::new(name, help), &labels)?;
         for (values, value) in samples {
             family.with_label_values(&values).set(value);
+        }
+        self.add(family)
+    }
+
+    /// A counter of seconds.
+    fn seconds<'a, const N: usize>(
+        &self,
+        name: &str,
+        help: &str,
+        labels: [&str; N],
+        samples: impl IntoIterator<Item = Sample<'a, N>>,
+    ) -> Outcome {
+        let family = CounterVec::new(Opts::new(name, help), &labels)?;
+        for (values, time) in samples {
+            family.with_label_values(&values).inc_by(time);
         }
         self.add(family)
     }
@@ -122,7 +197,23 @@ impl Page {
         )?;
         for pipeline in all {
             self.add(pipeline.latency.clone())?;
+            self.add(pipeline.stages.clone())?;
         }
+        let drifts = || all.iter().filter_map(|p| Some((p.name.as_str(), p.drift.as_ref()?)));
+        self.gauge(
+            "eir_drift_psi",
+            "How far the scores of the last summary are from the model's reference: a population stability index.",
+            ["pipeline"],
+            drifts().filter_map(|(pipeline, drift)| Some(([pipeline], drift.score.as_ref()?.psi))),
+        )?;
+        let largest =
+            |drift: &Drift| drift.input.iter().map(|channel| channel.shift.psi).reduce(f64::max);
+        self.gauge(
+            "eir_input_drift_psi",
+            "The same of the input channel that is the farthest.",
+            ["pipeline"],
+            drifts().filter_map(|(pipeline, drift)| Some(([pipeline], largest(drift)?))),
+        )?;
         self.actions(all)?;
         self.escalations(all)
     }
@@ -220,6 +311,15 @@ impl Page {
             "Records that wait for the disk.",
             [],
             [([], outbox.waiting as f64)],
+        )?;
+        let age = outbox
+            .oldest
+            .map(|oldest| SystemClock.wall().duration_since(oldest).as_secs_f64().max(0.0));
+        self.gauge(
+            "eir_outbox_oldest_seconds",
+            "The age of the oldest record on disk.",
+            [],
+            age.map(|age| ([], age)),
         )?;
         let counters = [
             ("written", "Records written.", outbox.written),
