@@ -29,6 +29,7 @@ test:
 	@cross/setup.sh test
 	@cross/onnxruntime.sh --optional
 	@cross/clients.sh
+	@cross/setup.sh browser
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	    $(CARGO) nextest run $(ARGS); else $(CARGO) test $(ARGS); fi
 

@@ -3,6 +3,8 @@
 #   cross/setup.sh build    a C compiler
 #   cross/setup.sh test     that, mosquitto, openssl, strace and procps as the tests' real peers, and what
 #                           takes a network away from them: iproute2, and unshare and nsenter of util-linux
+#   cross/setup.sh browser  Chromium, which looks at the live page; where the system has no package of it, the
+#                           tests go without
 #   cross/setup.sh emulation    what cross/test needs: qemu, mosquitto, openssl
 # The Rust toolchain is the one thing it does not install: it says how to get it.
 set -euo pipefail
@@ -38,13 +40,17 @@ test)
     packages "${build_tools[@]}" mosquitto:mosquitto mosquitto_pub:mosquitto-clients \
         openssl:openssl strace:strace pkill:procps ip:iproute2 unshare:util-linux nsenter:util-linux
     ;;
+browser)
+    command -v chromium >/dev/null || command -v chromium-browser >/dev/null ||
+        (packages chromium:chromium python3:python3) || say "the tests go without a browser"
+    ;;
 emulation)
     packages qemu-aarch64-static:qemu-user-static mosquitto:mosquitto mosquitto_pub:mosquitto-clients \
         openssl:openssl readelf:binutils python3:python3
     /usr/bin/python3 -c 'import seccomp' 2>/dev/null || install_packages python3-seccomp
     ;;
 *)
-    say "unknown word '$1'; use build, test or emulation"
+    say "unknown word '$1'; use build, test, browser or emulation"
     exit 64
     ;;
 esac

@@ -3,6 +3,7 @@
 mod clients;
 mod guard;
 mod models;
+mod page;
 mod predict;
 mod watch;
 

@@ -100,6 +100,10 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
         screen.line(&format!("{:<11} {}", status.name.as_str(), status.engine))?;
     }
 
+    if let Some(page) = app.api_address() {
+        screen.line(&format!("page        http://{page}  (watch it in a browser)"))?;
+    }
+
     let mut group = Group::default();
     let (links, mut decisions) =
         Links::connect(&format!("mqtt://{address}"), &app, &mut group).await?;

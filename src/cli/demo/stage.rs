@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 
 use super::PIPELINES;
+use crate::api::ApiConfig;
 use crate::app::config::{self, Config, Sources};
 use crate::cli::{Exit, Failure, models_dir};
 use crate::package::{EngineChoice, ModelRef, Repository};
@@ -98,6 +99,10 @@ pub(super) fn configuration(
         ..Sources::default()
     };
     let mut config = config::load(&sources).map_err(|e| Failure::new(Exit::Config, e))?;
+    let usual = ApiConfig::default();
+    let is_free = std::net::TcpListener::bind(&*usual.listen).is_ok();
+    let listen = if is_free { usual.listen.clone() } else { "127.0.0.1:0".to_owned() };
+    config.api = Some(ApiConfig { listen, ..usual });
     models.clone_into(&mut config.models.dir);
     config.models.engine = engine;
     Ok(config)
