@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use eir::engine::{EngineKind, Form, SessionOptions};
+use eir::engine::{EngineKind, Form, SessionOptions, Work};
 use eir::event::{Input, Prediction, Tensor};
 use eir::model::{Models, ModelsConfig};
 use eir::package::EngineChoice;
@@ -36,9 +36,11 @@ fn engine(c: &mut Criterion) {
         c.bench_function(&format!("{kind} bare session"), |b| b.iter(&mut bare));
 
         let model = models.serve(package.clone(), Some(choice)).expect("model");
-        let mut port = model.port();
-        let mut outputs = Vec::new();
-        let mut shared = || port.infer(&inputs, &mut outputs).expect("run");
+        let port = model.port();
+        let mut work = Work::new(inputs.clone());
+        let mut shared = || {
+            port.infer(&mut work).expect("run");
+        };
         let in_turn = median(&mut shared);
         c.bench_function(&format!("{kind} shared"), |b| b.iter(&mut shared));
 

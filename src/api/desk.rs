@@ -68,7 +68,7 @@ async fn run(
     inputs: Vec<Tensor>,
     patience: Patience,
 ) -> Answer<Arc<Vec<Tensor>>> {
-    let work = Work::new(inputs);
+    let mut work = Work::new(inputs);
     let items = work.items();
     let content = served.keeps().then(|| {
         let bytes = oip::bytes(&work.inputs);
@@ -84,12 +84,10 @@ async fn run(
     if took() > patience.until.saturating_duration_since(patience.began) {
         return Err(late());
     }
-    let step = match model.port().enter(work) {
-        Ok(Entry::Now(lease)) => Step::Lead(lease),
-        Ok(Entry::Later(turn)) => {
-            timeout_at(patience.until.into(), turn).await.map_err(|_| late())?
-        }
-        Err((problem, _)) => return Err(refusal(model, &problem)),
+    let entry = model.port().enter(&mut work).map_err(|problem| refusal(model, &problem))?;
+    let step = match entry {
+        Entry::Now(lease) => Step::Lead(lease),
+        Entry::Later(turn) => timeout_at(patience.until.into(), turn).await.map_err(|_| late())?,
     };
     let (work, ran) = match step {
         Step::Done(work, ran) => (work, ran),

@@ -57,13 +57,11 @@ impl Limit {
 /// Who has one address of IPv6 has 2⁶⁴.
 fn network(address: IpAddr) -> IpAddr {
     match address {
-        IpAddr::V6(address) => match address.to_ipv4_mapped() {
-            Some(address) => address.into(),
-            None => {
-                let [a, b, c, d, ..] = address.segments();
-                [a, b, c, d, 0, 0, 0, 0].into()
-            }
-        },
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            let network = || [a, b, c, d, 0, 0, 0, 0].into();
+            address.to_ipv4_mapped().map_or_else(network, IpAddr::V4)
+        }
         IpAddr::V4(_) => address,
     }
 }

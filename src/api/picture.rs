@@ -58,7 +58,9 @@ mod tests {
 
     #[test]
     fn a_large_picture_becomes_a_small_one_of_the_same_form() {
-        let picture = RgbImage::from_fn(1600, 900, |x, y| image::Rgb([(x ^ y) as u8, 9, 200]));
+        let picture = RgbImage::from_fn(1600, 900, |x, y| {
+            image::Rgb([((x ^ y) & 0xff).try_into().expect("a byte"), 9, 200])
+        });
         let mut file = Vec::new();
         JpegEncoder::new(&mut file).encode_image(&picture).expect("a picture");
         let small = small(&file, (1600, 900)).expect("a smaller one");

@@ -49,7 +49,7 @@ pub(super) fn text(
 pub(super) enum Format {
     /// Prometheus' text format 0.0.4.
     Prometheus,
-    /// OpenMetrics 1.0.0.
+    /// `OpenMetrics` 1.0.0.
     OpenMetrics,
 }
 
@@ -69,7 +69,7 @@ impl Format {
     }
 }
 
-/// The same in OpenMetrics: a family of counters has the name of its counters without `_total`, and the text has an end.
+/// The same in `OpenMetrics`: a family of counters has the name of its counters without `_total`, and the text has an end.
 fn open_metrics(text: &str) -> String {
     let mut open = String::with_capacity(text.len() + 8);
     let mut lines = text.lines().peekable();

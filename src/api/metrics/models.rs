@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{Outcome, Page};
+use super::{Count, Outcome, Page};
 use crate::event::ModelName;
 use crate::model::{Served, ServedCounts};
 
 /// What was asked of every version of every model.
 pub(in crate::api) type AllServed = [((ModelName, u64), Arc<Served>)];
+
+/// Picks a sum of seconds.
+type Time = fn(&ServedCounts) -> f64;
 
 impl Page {
     pub(super) fn models(&self, all: &AllServed) -> Outcome {
@@ -26,7 +29,7 @@ impl Page {
                     .map(|(outcome, count)| ([model.as_str(), version.as_str(), outcome], count))
             }),
         )?;
-        let counters: [(&str, &str, fn(&ServedCounts) -> u64); 3] = [
+        let counters: [(&str, &str, Count<ServedCounts>); 3] = [
             ("inferences", "Items that clients were answered.", |c| c.inferences),
             ("executions", "Runs for clients; one may hold what several asked.", |c| c.executions),
             ("cache_misses", "Requests that were not in the cache.", |c| c.misses),
@@ -41,7 +44,7 @@ impl Page {
                 }),
             )?;
         }
-        let times: [(&str, &str, fn(&ServedCounts) -> f64); 3] = [
+        let times: [(&str, &str, Time); 3] = [
             ("request", "From whole requests to whole answers.", |c| c.took.as_secs_f64()),
             ("wait", "Requests waiting for an instance.", |c| c.waited.as_secs_f64()),
             ("inference", "Requests in the model.", |c| c.ran.as_secs_f64()),

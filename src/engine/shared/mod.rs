@@ -146,32 +146,25 @@ impl Drop for Shared {
 }
 
 impl Port {
-    /// Takes an instance or a place in the queue.
-    pub fn enter(&self, work: Work) -> Result<Entry, (InferError, Work)> {
-        let mut queue = self.inner.queue();
-        match queue.enter(work, self.priority, &self.inner.terms) {
-            Ok(Entered::Leads(instance, work)) => {
-                drop(queue);
-                Ok(Entry::Now(Lease::new(&self.inner, instance, work)))
+    /// Takes an instance or a place in the queue, and the work out of where it is; it stays there where it is refused.
+    pub fn enter(&self, work: &mut Work) -> Result<Entry, InferError> {
+        let entered = self.inner.queue().enter(work, self.priority, &self.inner.terms)?;
+        Ok(match entered {
+            Entered::Leads(instance) => {
+                Entry::Now(Lease::new(&self.inner, instance, std::mem::take(work)))
             }
-            Ok(Entered::Waits(ticket)) => {
-                drop(queue);
+            Entered::Waits(ticket) => {
                 self.inner.came.notify_all();
-                Ok(Entry::Later(Turn::new(&self.inner, ticket)))
+                Entry::Later(Turn::new(&self.inner, ticket))
             }
-            Err(refused) => Err(refused),
-        }
+        })
     }
 
     /// Runs the model on this thread, after those who came before.
     pub fn infer(&self, work: &mut Work) -> Result<Ran, InferError> {
-        let lease = match self.enter(std::mem::take(work)) {
-            Err((error, back)) => {
-                *work = back;
-                return Err(error);
-            }
-            Ok(Entry::Now(lease)) => lease,
-            Ok(Entry::Later(turn)) => match wait(turn) {
+        let lease = match self.enter(work)? {
+            Entry::Now(lease) => lease,
+            Entry::Later(turn) => match wait(turn) {
                 Step::Lead(lease) => lease,
                 Step::Done(back, ran) => {
                     *work = back;

@@ -44,7 +44,7 @@ enum Slot {
 }
 
 pub(super) enum Entered {
-    Leads(Instance, Work),
+    Leads(Instance),
     Waits(Arc<Ticket>),
 }
 
@@ -60,21 +60,21 @@ impl Queue {
     /// Who finds an instance idle takes it: nobody waits then.
     pub(super) fn enter(
         &mut self,
-        work: Work,
+        work: &mut Work,
         priority: Priority,
         terms: &Terms,
-    ) -> Result<Entered, (InferError, Work)> {
+    ) -> Result<Entered, InferError> {
         if self.closed {
-            return Err((InferError::Stopped, work));
+            return Err(InferError::Stopped);
         }
         if let Some(instance) = self.idle.pop() {
-            return Ok(Entered::Leads(instance, work));
+            return Ok(Entered::Leads(instance));
         }
         if self.waiting() >= terms.queue.max(1) {
-            return Err((InferError::Overloaded(terms.queue.max(1)), work));
+            return Err(InferError::Overloaded(terms.queue.max(1)));
         }
         let items = work.items();
-        let slot = Mutex::new(Slot::Waiting(work, None));
+        let slot = Mutex::new(Slot::Waiting(std::mem::take(work), None));
         let ticket = Arc::new(Ticket { slot, came: SystemClock.now(), items });
         self.waiting[priority as usize].push_back(Arc::clone(&ticket));
         Ok(Entered::Waits(ticket))

@@ -52,7 +52,7 @@ fn answer(port: &Port, values: &[f32]) -> Result<Vec<f32>, InferError> {
 }
 
 fn later(port: &Port, values: &[f32]) -> Turn {
-    match port.enter(some(values)) {
+    match port.enter(&mut some(values)) {
         Ok(Entry::Later(turn)) => turn,
         other => panic!("it does not wait: {other:?}"),
     }
@@ -143,7 +143,7 @@ fn who_waits_goes_along_in_one_batch_pipelines_first() {
     let runs = Arc::clone(&echo.runs);
     let shared = share(Terms { max_batch: 4, ..Terms::alone(8) }, echo);
     let (client, pipeline) = (shared.port(Priority::Client), shared.port(Priority::Pipeline));
-    let Ok(Entry::Now(lease)) = client.enter(some(&[1.0])) else { panic!("it is idle") };
+    let Ok(Entry::Now(lease)) = client.enter(&mut some(&[1.0])) else { panic!("it is idle") };
     let clients = [later(&client, &[2.0]), later(&client, &[3.0, 4.0])];
     let pipelines = [later(&pipeline, &[5.0, 6.0])];
     let (work, ran) = lease.run();
@@ -185,7 +185,7 @@ fn a_run_waits_for_others_as_long_as_it_is_told() {
 fn one_bad_input_in_a_batch_fails_alone() {
     let shared = share(Terms { max_batch: 4, ..Terms::alone(8) }, Echo::default());
     let port = shared.port(Priority::Client);
-    let Ok(Entry::Now(lease)) = port.enter(some(&[1.0])) else { panic!("it is idle") };
+    let Ok(Entry::Now(lease)) = port.enter(&mut some(&[1.0])) else { panic!("it is idle") };
     let (bad, good) = (later(&port, &[-1.0]), later(&port, &[2.0]));
     assert!(lease.run().1.is_ok());
     assert!(matches!(wait(bad), Step::Done(_, Err(InferError::Engine(_)))));
@@ -199,9 +199,9 @@ fn what_has_another_form_is_not_mixed_in() {
     let runs = Arc::clone(&echo.runs);
     let shared = share(Terms { max_batch: 8, ..Terms::alone(8) }, echo);
     let port = shared.port(Priority::Client);
-    let Ok(Entry::Now(lease)) = port.enter(some(&[1.0])) else { panic!("it is idle") };
-    let wide = Work::new(vec![Tensor::new(vec![1, 2], vec![1.0_f32; 2]).expect("tensor")]);
-    let Ok(Entry::Later(other)) = port.enter(wide) else { panic!("it is not idle") };
+    let Ok(Entry::Now(lease)) = port.enter(&mut some(&[1.0])) else { panic!("it is idle") };
+    let mut wide = Work::new(vec![Tensor::new(vec![1, 2], vec![1.0_f32; 2]).expect("tensor")]);
+    let Ok(Entry::Later(other)) = port.enter(&mut wide) else { panic!("it is not idle") };
     assert!(lease.run().1.is_ok());
     let Step::Lead(lease) = wait(other) else { panic!("it went along") };
     assert!(lease.run().1.is_ok());
@@ -214,7 +214,7 @@ fn who_leaves_the_queue_is_not_run() {
     let runs = Arc::clone(&echo.runs);
     let shared = share(Terms::alone(2), echo);
     let port = shared.port(Priority::Client);
-    let Ok(Entry::Now(lease)) = port.enter(some(&[1.0])) else { panic!("it is idle") };
+    let Ok(Entry::Now(lease)) = port.enter(&mut some(&[1.0])) else { panic!("it is idle") };
     let (gone, stays) = (later(&port, &[2.0, 2.0]), later(&port, &[3.0, 3.0, 3.0]));
     drop(gone);
     assert_eq!(shared.waiting(), 1);
@@ -242,7 +242,7 @@ fn a_turn_passes_on_when_a_caller_dies_in_it() {
     let shared = share(Terms { max_batch: 2, ..Terms::alone(2) }, Bomb);
     let port = shared.port(Priority::Pipeline);
     for _ in 0..3 {
-        let Ok(Entry::Now(lease)) = port.enter(some(&[1.0])) else { panic!("it is idle") };
+        let Ok(Entry::Now(lease)) = port.enter(&mut some(&[1.0])) else { panic!("it is idle") };
         let companion = later(&port, &[1.0]);
         assert!(thread::spawn(move || lease.run().1.is_ok()).join().is_err());
         assert!(matches!(wait(companion), Step::Done(_, Err(InferError::Stopped))));
