@@ -6,13 +6,14 @@ ARGS ?=
 SECONDS ?= 600
 SEED ?= 1
 
-.PHONY: help demo test torture build bench fmt clean
+.PHONY: help demo test torture build bench bench-api fmt clean
 
 help:
 	@echo "make demo     build, fetch ONNX Runtime, run the demo (ARGS='--seconds 60 --seed 7')"
 	@echo "make test     the whole test suite, with a real mosquitto and ONNX Runtime"
 	@echo "make torture  ten minutes of kills and outages: nothing acknowledged is lost (SECONDS=…, SEED=…)"
 	@echo "make bench    criterion benches, end to end included"
+	@echo "make bench-api the models over HTTP beside FastAPI and MLServer (ARGS=--quick: one short round)"
 	@echo "make build    the release binary alone: target/release/eir"
 	@echo "make cross    the static program for aarch64; cross-test proves it under emulation"
 	@echo "make packages Debian packages, tarballs and images for arm64, jetson, armhf and amd64"
@@ -44,6 +45,13 @@ bench:
 	@cross/setup.sh test
 	@cross/onnxruntime.sh --optional
 	$(CARGO) bench $(ARGS)
+
+# eir beside FastAPI with uvicorn and ONNX Runtime, and beside MLServer, both from PyPI (benches/api.rs).
+bench-api:
+	@cross/setup.sh build
+	@cross/onnxruntime.sh --optional
+	@cross/peers.sh
+	$(CARGO) bench --bench api -- $(ARGS)
 
 fmt:
 	$(CARGO) fmt
