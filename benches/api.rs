@@ -126,10 +126,14 @@ fn introduce(servers: &[Server]) {
     println!(
         "\n{cores} cores, on which the load runs too; {load} ran on average in the minute before"
     );
+    let mut before = None;
     for server in servers.iter().filter(|server| matches!(server.kind, Kind::Eir | Kind::EirOne)) {
         let platform = server.platform().unwrap_or_else(|| "no engine".to_owned());
         let threads = process::threads(server.id(), "eir-io");
         println!("{}: {platform}, {threads} threads for connections and requests", server.kind);
+        if before.replace(threads).is_some_and(|before| before <= threads) {
+            println!("    which are not fewer: this eir does not heed TOKIO_WORKER_THREADS");
+        }
     }
 }
 

@@ -47,7 +47,7 @@ impl Measured {
             plural(connections)
         );
         println!(
-            "  {:<16}{:>10}{:>19}{:>9}{:>9}{:>15}{:>9}{:>6}{:>9}{:>12}",
+            "  {:<15}{:>10}{:>19}{:>9}{:>9}{:>17}{:>9}{:>7}{:>8}{:>11}",
             "", "vectors/s", "", "p50 ms", "p99 ms", "", "CPU ms", "load", "eir ÷", "worker ÷"
         );
         for (kind, rounds) in &self.rows {
@@ -64,7 +64,7 @@ impl Measured {
             };
             let failed: usize = rounds.iter().map(|found| found.failed).sum();
             println!(
-                "  {kind:<16}{:>10}{:>19}{:>9.3}{p99:>9.3}{:>15}{:>9.4}{:>4.0} %{:>9}{:>12}{}",
+                "  {kind:<15}{:>10}{:>19}{:>9.3}{p99:>9.3}{:>17}{:>9.4}{:>5.0} %{:>8}{:>11}{}",
                 whole(rate * times),
                 format!("{}–{}", whole(slowest * times), whole(fastest * times)),
                 spread(|found| found.p50).0,
@@ -77,15 +77,15 @@ impl Measured {
             );
         }
         if body == Body::Binary && self.of(Kind::MlServer).is_none() {
-            println!("  {:<16}{:>10}  has no binary tensors over HTTP", Kind::MlServer, "–");
+            println!("  {:<15}{:>10}  has no binary tensors over HTTP", Kind::MlServer, "–");
         }
     }
 }
 
 pub(crate) fn print_memory(servers: &[(Kind, Memory)]) {
-    println!("\nmemory, MB, after all that\n  {:<16}{:>10}{:>10}", "", "resident", "peak");
+    println!("\nmemory, MB, after all that\n  {:<15}{:>10}{:>10}", "", "resident", "peak");
     for (kind, memory) in servers {
-        println!("  {kind:<16}{:>10.1}{:>10.1}", memory.resident, memory.peak);
+        println!("  {kind:<15}{:>10.1}{:>10.1}", memory.resident, memory.peak);
     }
 }
 
