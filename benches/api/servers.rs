@@ -154,6 +154,7 @@ impl Server {
         let infer = format!("/v2/models/{}/infer", model::NAME);
         match (body, self.kind) {
             (Body::Json, _) => {
+                // Each number with all digits of a float64, as clients in Python write what numpy has.
                 let asked = serde_json::json!({ "inputs": [{
                     "name": model::INPUT,
                     "shape": vectors.shape(),
