@@ -1,16 +1,21 @@
 #!/usr/bin/env bash
 # Fetches others' clients of the Open Inference Protocol, as the tests' real peers, into target/clients: NVIDIA's
-# tritonclient. Nothing is installed into the system; without pip, or without a network, the tests go without.
+# tritonclient for HTTP and gRPC, and gRPC's own of health and reflection. Nothing is installed into the system;
+# without pip, or without a network, the tests go without.
 set -euo pipefail
 
 VERSION=2.50.0
+# The last one that lives with tritonclient's protobuf.
+GRPC=1.62.3
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 directory="${CARGO_TARGET_DIR:-$root/target}/clients"
 
 say() { echo "clients: $*" >&2; }
 
-has_client() { PYTHONPATH=$directory python3 -c 'import tritonclient.http' 2>/dev/null; }
+has_client() {
+    PYTHONPATH=$directory python3 -c 'import tritonclient.http, tritonclient.grpc, grpc_health, grpc_reflection' 2>/dev/null
+}
 
 if has_client; then
     say "tritonclient is already in $directory"
@@ -22,6 +27,7 @@ if ! python3 -m pip --version >/dev/null 2>&1; then
 fi
 say "fetching tritonclient $VERSION into $directory"
 rm -rf "$directory"
-python3 -m pip install --quiet --disable-pip-version-check --target "$directory" "tritonclient[http]==$VERSION" \
+python3 -m pip install --quiet --disable-pip-version-check --target "$directory" \
+    "tritonclient[http,grpc]==$VERSION" "grpcio-health-checking==$GRPC" "grpcio-reflection==$GRPC" \
     || say "it could not be fetched"
 has_client || say "the tests go without tritonclient"

@@ -205,6 +205,13 @@ pub(super) async fn check(
     mut request: Request,
     next: Next,
 ) -> Answer<Response> {
+    let visitor = admit(&door, &request, needed)?;
+    request.extensions_mut().insert(visitor);
+    Ok(next.run(request).await)
+}
+
+/// Whether who asks may, and not too often.
+pub(super) fn admit(door: &Door, request: &Request, needed: Option<Role>) -> Answer<Visitor> {
     let headers = request.headers();
     let role = door.guard.role(headers);
     let address = request.extensions().get::<Peer>().map(|peer| peer.address);
@@ -215,8 +222,7 @@ pub(super) async fn check(
         return Err(error(StatusCode::FORBIDDEN, why));
     }
     allow(role, needed)?;
-    request.extensions_mut().insert(Visitor { role });
-    Ok(next.run(request).await)
+    Ok(Visitor { role })
 }
 
 /// Who asks.

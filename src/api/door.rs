@@ -58,6 +58,18 @@ impl Door {
         }
     }
 
+    /// Room for so many bytes, if there is some at the moment.
+    pub(super) fn room(&self, bytes: usize) -> Answer<OwnedSemaphorePermit> {
+        let room = Arc::clone(&self.bodies).try_acquire_many_owned(parts(bytes));
+        room.map_err(|_| busy("other requests take all the room at the moment"))
+    }
+
+    /// The same, when there is some.
+    #[cfg(feature = "grpc")]
+    pub(super) async fn wait_for_room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.bodies).acquire_many_owned(parts(bytes)).await.ok()
+    }
+
     /// Reads a body, if it is not too large and there is room for it, which it holds; one that is `packed` holds as much
     /// as it may become.
     pub(super) async fn read(
@@ -73,9 +85,7 @@ impl Door {
             return Err(too_large(self.max_body));
         }
         let holds = if packed { self.max_body } else { most };
-        let parts = u32::try_from(holds.div_ceil(UNIT)).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.bodies).try_acquire_many_owned(parts);
-        let room = room.map_err(|_| busy("other requests take all the room at the moment"))?;
+        let room = self.room(holds)?;
         let _its_turn = head.extensions.get::<Peer>().map(|peer| peer.seat.waits());
         match timeout(self.timeout, to_bytes(body, most)).await {
             Ok(Ok(body)) => Ok((body, room)),
@@ -86,6 +96,10 @@ impl Door {
             Err(_) => Err(error(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
         }
     }
+}
+
+fn parts(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
 }
 
 /// The body went on behind its limit.

@@ -15,7 +15,7 @@ use super::route::{Answer, error};
 use crate::task::{Clock, SystemClock};
 
 /// What of the protocol is spoken beyond its core.
-const EXTENSIONS: [&str; 4] =
+pub(super) const EXTENSIONS: [&str; 4] =
     ["binary_tensor_data", "model_configuration", "model_repository", "statistics"];
 
 /// Server metadata of the Open Inference Protocol.

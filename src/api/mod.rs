@@ -1,5 +1,5 @@
 //! The side door over HTTP: health for those who restart and route, metrics for Prometheus, and the models for
-//! whoever asks in the Open Inference Protocol.
+//! whoever asks in the Open Inference Protocol; these over gRPC as well.
 //!
 //! Of the device the server asks nothing. [`View`] is how it was a moment ago; who runs the device hangs
 //! a new one out, and no reader holds it up. The models are those of the [`Shelf`](crate::model::Shelf).
@@ -11,6 +11,8 @@ mod desk;
 mod detail;
 mod door;
 mod events;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod health;
 mod limit;
 mod live;
@@ -28,6 +30,8 @@ mod view;
 pub use admin::{Order, Orders, What};
 pub use auth::{Auth, Nobody, Role, TokenConfig, Tokens, new_token};
 pub use config::ApiConfig;
+#[cfg(feature = "grpc")]
+pub use grpc::read_request;
 pub use live::{Live, Scene};
 pub use prometheus::{Histogram, HistogramOpts, HistogramVec};
 pub use server::{Api, ApiError, Handles};

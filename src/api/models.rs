@@ -19,7 +19,7 @@ use super::door::Door;
 use super::predict::predict;
 use super::route::{Answer, error, too_large};
 use crate::engine::EngineKind;
-use crate::model::Model;
+use crate::model::{Model, ServedCounts};
 use crate::net::with_sources;
 use crate::oip::server::{self, Asked, Written, dims_of};
 use crate::oip::{HEADER_LENGTH, datatype};
@@ -27,7 +27,7 @@ use crate::package::{Signature, TensorInfo};
 use crate::task::{Clock, SystemClock};
 
 /// A body of so many bytes is read in a moment.
-const SMALL: usize = 64 << 10;
+pub(super) const SMALL: usize = 64 << 10;
 
 /// Which model a path names.
 #[derive(Debug, Deserialize)]
@@ -52,15 +52,18 @@ pub(super) fn work() -> Router<Door> {
 
 impl Which {
     pub(super) async fn find(&self, door: &Door) -> Answer<Arc<Model>> {
-        let wrong = |text: &str| {
-            let text: String = text.chars().take(40).collect();
-            let message = format!("`{text}` is no version; use a whole number from 1");
-            error(StatusCode::BAD_REQUEST, message)
-        };
-        let version = self.version.as_deref();
-        let version = version.map(|text| text.parse().map_err(|_| wrong(text))).transpose()?;
+        let version = self.version.as_deref().map(version).transpose()?;
         door.model(&self.model, version).await
     }
+}
+
+/// A version as clients write it.
+pub(super) fn version(text: &str) -> Answer<u64> {
+    text.parse().map_err(|_| {
+        let text: String = text.chars().take(40).collect();
+        let message = format!("`{text}` is no version; use a whole number from 1");
+        error(StatusCode::BAD_REQUEST, message)
+    })
 }
 
 /// Answers with what is said of a model that is loaded.
@@ -93,7 +96,7 @@ async fn ready(State(door): State<Door>, Path(which): Path<Which>) -> Answer {
     of_a_model(door, which, |_, model| json!({ "name": model.package().name, "ready": true })).await
 }
 
-/// As far as clients look at it: what Triton would say of the same model without a batcher.
+/// As far as clients look at it: what Triton would say of the same model.
 async fn config(State(door): State<Door>, Path(which): Path<Which>) -> Answer {
     of_a_model(door, which, |_, model| {
         let package = model.package();
@@ -104,17 +107,22 @@ async fn config(State(door): State<Door>, Path(which): Path<Which>) -> Answer {
             };
             infos.iter().map(one).collect()
         };
-        json!({
+        let mut config = json!({
             "name": package.name,
             "platform": platform(model),
-            "backend": match model.engine() {
-                EngineKind::Ort => "onnxruntime",
-                EngineKind::Tract => "tract",
-            },
+            "backend": backend(model),
             "max_batch_size": 0,
             "input": tensors(&package.signature.inputs),
             "output": tensors(&package.signature.outputs),
-        })
+            "instance_group":
+                [{ "name": package.name, "count": model.instances(), "kind": "KIND_AUTO" }],
+        });
+        if let Some((most, delay)) = batching(model) {
+            let delay = delay.as_micros();
+            config["dynamic_batching"] =
+                json!({ "preferred_batch_size": [most], "max_queue_delay_microseconds": delay });
+        }
+        config
     })
     .await
 }
@@ -122,9 +130,10 @@ async fn config(State(door): State<Door>, Path(which): Path<Which>) -> Answer {
 async fn stats(State(door): State<Door>, Path(which): Path<Which>) -> Answer {
     of_a_model(door, which, |door, model| {
         let counts = door.shelf.served(model).counts();
-        let part = |count: u64, time: Duration| json!({ "count": count, "ns": time.as_nanos() });
-        let ran = counts.answered - counts.hits.min(counts.answered);
-        let rest = counts.took.saturating_sub(counts.waited + counts.ran + counts.hit_took);
+        let shares: serde_json::Map<_, _> = shares(&counts)
+            .map(|(name, count, ns)| (name.to_owned(), json!({ "count": count, "ns": ns })))
+            .into_iter()
+            .collect();
         let package = model.package();
         json!({ "model_stats": [{
             "name": package.name,
@@ -132,23 +141,46 @@ async fn stats(State(door): State<Door>, Path(which): Path<Which>) -> Answer {
             "last_inference": counts.last_ms,
             "inference_count": counts.inferences,
             "execution_count": counts.executions,
-            "inference_stats": {
-                "success": part(counts.answered, counts.took),
-                "fail": part(counts.failed, Duration::ZERO),
-                "queue": part(ran, counts.waited),
-                "compute_input": part(ran, rest),
-                "compute_infer": part(ran, counts.ran),
-                "compute_output": part(ran, Duration::ZERO),
-                "cache_hit": part(counts.hits, counts.hit_took),
-                "cache_miss": part(counts.misses, Duration::ZERO),
-            },
+            "inference_stats": shares,
             "batch_stats": [],
         }] })
     })
     .await
 }
 
-fn platform(model: &Model) -> &'static str {
+/// What became of requests, of how many each, and how many nanoseconds all of these took.
+pub(super) fn shares(counts: &ServedCounts) -> [(&'static str, u64, u64); 8] {
+    let ran = counts.answered - counts.hits.min(counts.answered);
+    let rest = counts.took.saturating_sub(counts.waited + counts.ran + counts.hit_took);
+    [
+        ("success", counts.answered, counts.took),
+        ("fail", counts.failed, Duration::ZERO),
+        ("queue", ran, counts.waited),
+        ("compute_input", ran, rest),
+        ("compute_infer", ran, counts.ran),
+        ("compute_output", ran, Duration::ZERO),
+        ("cache_hit", counts.hits, counts.hit_took),
+        ("cache_miss", counts.misses, Duration::ZERO),
+    ]
+    .map(|(name, count, time)| (name, count, u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)))
+}
+
+/// How many items share a run, and for how long one waits for others; none: each has a run of its own.
+pub(super) fn batching(model: &Model) -> Option<(usize, Duration)> {
+    let terms = model.terms();
+    (terms.max_batch > 1).then_some((terms.max_batch, terms.max_delay))
+}
+
+/// What runs a model, as Triton would call it.
+pub(super) fn backend(model: &Model) -> &'static str {
+    match model.engine() {
+        EngineKind::Ort => "onnxruntime",
+        EngineKind::Tract => "tract",
+    }
+}
+
+/// The same, and what kind of model that is.
+pub(super) fn platform(model: &Model) -> &'static str {
     match model.engine() {
         EngineKind::Ort => "onnxruntime_onnx",
         EngineKind::Tract => "tract_onnx",

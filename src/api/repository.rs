@@ -1,5 +1,7 @@
 //! The model repository extension: which models there are, and loading and unloading them.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -11,7 +13,7 @@ use super::desk::blocking;
 use super::door::Door;
 use super::route::{Answer, error};
 use crate::event::{InvalidName, ModelName};
-use crate::model::ModelError;
+use crate::model::{Entry, ModelError};
 use crate::net::with_sources;
 use crate::package::PackageError;
 
@@ -28,22 +30,41 @@ pub(super) fn orders() -> Router<Door> {
 }
 
 async fn index(State(door): State<Door>) -> Answer {
-    blocking(move || {
-        let entries = door.shelf.entries().into_iter().map(|entry| {
-            let (state, reason) =
-                if entry.ready { ("READY", "") } else { ("UNAVAILABLE", "not loaded") };
-            let version = entry.version.to_string();
-            json!({ "name": entry.name, "version": version, "state": state, "reason": reason })
-        });
-        Ok(Json(entries.collect::<Vec<_>>()).into_response())
-    })
-    .await?
+    let entries = entries(&door).await?;
+    let entries = entries.iter().map(|entry| {
+        let ((state, reason), version) = (state(entry), entry.version.to_string());
+        json!({ "name": entry.name, "version": version, "state": state, "reason": reason })
+    });
+    Ok(Json(entries.collect::<Vec<_>>()).into_response())
 }
 
 async fn load(State(door): State<Door>, Path(model): Path<String>) -> Answer {
+    load_model(&door, model).await?;
+    Ok(Json(json!({})).into_response())
+}
+
+async fn unload(State(door): State<Door>, Path(model): Path<String>) -> Answer {
+    unload_model(&door, model).await?;
+    Ok(Json(json!({})).into_response())
+}
+
+/// All versions of all models.
+pub(super) async fn entries(door: &Door) -> Answer<Vec<Entry>> {
+    let shelf = Arc::clone(&door.shelf);
+    blocking(move || shelf.entries()).await
+}
+
+/// The state of a version, and why it is none that answers.
+pub(super) fn state(entry: &Entry) -> (&'static str, &'static str) {
+    if entry.ready { ("READY", "") } else { ("UNAVAILABLE", "not loaded") }
+}
+
+/// Loads the newest version of a model.
+pub(super) async fn load_model(door: &Door, model: String) -> Answer<()> {
+    let shelf = Arc::clone(&door.shelf);
     blocking(move || {
         let name = named(&model)?;
-        door.shelf.load(&name).map_err(|problem| {
+        shelf.load(&name).map_err(|problem| {
             let is_unknown =
                 matches!(problem, ModelError::Package(PackageError::UnknownModel { .. }));
             if is_unknown {
@@ -51,21 +72,22 @@ async fn load(State(door): State<Door>, Path(model): Path<String>) -> Answer {
             }
             tracing::warn!(model = %name, "cannot be loaded: {problem}");
             error(StatusCode::BAD_REQUEST, with_sources(&problem))
-        })?;
-        Ok(Json(json!({})).into_response())
+        })
     })
     .await?
 }
 
-async fn unload(State(door): State<Door>, Path(model): Path<String>) -> Answer {
+/// Unloads a model, if nothing runs it.
+pub(super) async fn unload_model(door: &Door, model: String) -> Answer<()> {
+    let shelf = Arc::clone(&door.shelf);
     blocking(move || {
         let name = named(&model)?;
-        if door.shelf.unload(&name) {
+        if shelf.unload(&name) {
             let message =
                 format!("a pipeline or a request uses model `{name}`; it stays loaded meanwhile");
             return Err(error(StatusCode::BAD_REQUEST, message));
         }
-        Ok(Json(json!({})).into_response())
+        Ok(())
     })
     .await?
 }

@@ -40,6 +40,10 @@ const MAX_HEAD_2: u32 = 16 << 10;
 /// Requests at one time on one connection of HTTP/2.
 const MAX_STREAMS: u32 = 64;
 
+/// What may have come of one of them that nobody has read yet. The many small frames of a stream of gRPC fill it before
+/// they are too many for the connection.
+const WINDOW: u32 = 128 << 10;
+
 /// What a client of HTTP/2 says first.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -93,23 +97,20 @@ pub struct Handles {
 #[derive(Debug)]
 pub struct Api {
     address: SocketAddr,
+    grpc: Option<SocketAddr>,
     group: Group,
 }
 
 impl Api {
-    /// Opens the port and answers from what it is handed. To be called within a runtime.
+    /// Opens the ports and answers from what it is handed. To be called within a runtime.
     pub fn start(config: &ApiConfig, handles: Handles) -> Result<Self, ApiError> {
         if let Some(problem) = config.check().into_iter().next() {
             return Err(ApiError::Config { key: problem.key, problem: problem.message });
         }
-        let address = config
-            .address()
-            .map_err(|problem| ApiError::Config { key: "listen".into(), problem })?;
-        let failed = |source| ApiError::Listen { address, source };
-        let listener = std::net::TcpListener::bind(address).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let listener = TcpListener::from_std(listener).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let wrong =
+            |key: &'static str| move |problem| ApiError::Config { key: key.to_owned(), problem };
+        let (listener, address) = open(config.address().map_err(wrong("listen"))?)?;
+        let grpc = config.grpc_address().map_err(wrong("grpc"))?.map(open).transpose()?;
         let mut group = Group::default();
         let tls = config.tls.clone().map(TlsFiles::new).map(Arc::new);
         if let (Some(files), Some(named)) = (&tls, &config.tls) {
@@ -119,15 +120,26 @@ impl Api {
             })?;
         }
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let hall = Hall {
-            routes: routes(&Door::new(config, handles, group.stop_signal())),
-            tls,
-            timeout: config.timeout.0,
-            stop: group.stop_signal(),
+        let door = Door::new(config, handles, group.stop_signal());
+        let (timeout, stop) = (config.timeout.0, door.stop.clone());
+        let hall = Hall { routes: routes(&door), tls, timeout, stop };
+        let seats = Seats::new(config.max_connections);
+        let grpc = match grpc {
+            #[cfg(feature = "grpc")]
+            Some((listener, address)) => {
+                let routes = super::grpc::routes(&door).map_err(wrong("grpc"))?;
+                let hall = Hall { routes, ..hall.clone() };
+                group.spawn("grpc", serve(listener, hall, Arc::clone(&seats)));
+                Some(address)
+            }
+            _ => None,
         };
-        group.spawn("api", serve(listener, hall, Seats::new(config.max_connections)));
+        group.spawn("api", serve(listener, hall, seats));
         tracing::info!("health, metrics and models at {scheme}://{address}");
-        Ok(Self { address, group })
+        if let Some(address) = grpc {
+            tracing::info!("models over gRPC at {address}");
+        }
+        Ok(Self { address, grpc, group })
     }
 
     /// Where it listens.
@@ -135,10 +147,25 @@ impl Api {
         self.address
     }
 
-    /// Closes the port; answers that are being written are given a moment.
+    /// Where it speaks gRPC, if it does.
+    pub fn grpc_address(&self) -> Option<SocketAddr> {
+        self.grpc
+    }
+
+    /// Closes the ports; answers that are being written are given a moment.
     pub async fn stop(self) {
         self.group.drain(GOODBYE).await;
     }
+}
+
+/// Opens a port, and says which it is.
+fn open(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ApiError> {
+    let failed = |source| ApiError::Listen { address, source };
+    let listener = std::net::TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let listener = TcpListener::from_std(listener).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }
 
 /// What every connection is served with.
@@ -244,6 +271,7 @@ impl Hall {
             let connection = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(MAX_STREAMS)
+                .initial_stream_window_size(WINDOW)
                 .max_header_list_size(MAX_HEAD_2)
                 // One that is gone.
                 .keep_alive_interval(self.timeout)

@@ -68,4 +68,9 @@ impl App {
     pub fn api_address(&self) -> Option<SocketAddr> {
         self.api.as_ref().and_then(Standing::running).map(Api::address)
     }
+
+    /// Where it speaks gRPC, while it does.
+    pub fn grpc_address(&self) -> Option<SocketAddr> {
+        self.api.as_ref().and_then(Standing::running).and_then(Api::grpc_address)
+    }
 }

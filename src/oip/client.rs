@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{OipError, datatype, numbers, split, tensor, wrong};
+use super::{Given, OipError, datatype, numbers, split, tensor, wrong};
 use crate::event::Tensor;
 
 /// A request: its body, and how much of that is JSON.
@@ -130,9 +130,9 @@ pub fn answer(header: Option<&str>, body: &[u8], wanted: &[&str]) -> Result<Outp
             }
         };
         if let Some(place) = place {
-            let (told, json) =
-                ((&*output.datatype, &*output.shape), output.data.map(RawValue::get));
-            found[place] = Some(tensor(&output.name, told, bytes, json)?);
+            let told = (&*output.datatype, &*output.shape);
+            let given = Given::of(bytes, output.data.map(RawValue::get));
+            found[place] = Some(tensor(&output.name, told, given)?);
         }
     }
     if !rest.is_empty() {

@@ -1,7 +1,7 @@
-//! The Open Inference Protocol, version 2, over HTTP, with its binary tensor data extension: the words that a client
-//! and a server of it have in common (<https://github.com/kserve/open-inference-protocol>).
+//! The Open Inference Protocol, version 2: the words that a client and a server of it have in common
+//! (<https://github.com/kserve/open-inference-protocol>), and its form over HTTP with binary tensor data.
 //!
-//! A request is a JSON object, and behind it the bytes of the tensors in the order of the inputs; the header
+//! A request over HTTP is a JSON object, and behind it the bytes of the tensors in the order of the inputs; the header
 //! `Inference-Header-Content-Length` tells where the JSON ends. An answer has the same form, or holds the elements in
 //! the JSON itself.
 
@@ -11,7 +11,7 @@ pub mod server;
 
 use thiserror::Error;
 
-use crate::event::{DType, Tensor};
+use crate::event::{DType, Data, Tensor};
 
 /// Tells how long the JSON before the tensors is, in bytes.
 pub const HEADER_LENGTH: &str = "inference-header-content-length";
@@ -79,6 +79,14 @@ pub enum OipError {
     /// Bytes that belong to no tensor.
     #[error("{0} bytes behind its last tensor")]
     Left(usize),
+    /// Inputs are given as bytes, and not each of them.
+    #[error("{bytes} of {inputs} inputs are there in bytes; give all of them so, or none")]
+    Bytes {
+        /// How many are given so.
+        bytes: usize,
+        /// How many there are.
+        inputs: usize,
+    },
 }
 
 /// The name of an element type in the protocol.
@@ -96,6 +104,18 @@ pub fn bytes(tensors: &[Tensor]) -> Vec<Vec<u8>> {
     tensors.iter().map(one).collect()
 }
 
+/// The element type that has this name in the protocol.
+pub fn dtype(datatype: &str) -> Option<DType> {
+    DATATYPES.into_iter().find(|(_, known)| *known == datatype).map(|(dtype, _)| dtype)
+}
+
+/// The elements of a tensor as bytes, lowest first.
+pub fn bytes_of(data: &Data) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(data.len() * data.dtype().size());
+    numbers::write(data, &mut bytes);
+    bytes
+}
+
 fn names() -> String {
     DATATYPES.map(|(_, name)| name).join(", ")
 }
@@ -109,15 +129,33 @@ fn split<'a>(header: Option<&str>, body: &'a [u8]) -> Result<(&'a [u8], &'a [u8]
     body.split_at_checked(length).ok_or_else(wrong)
 }
 
-/// A tensor as JSON describes it, whose elements are in `bytes`, or else in `json`.
+/// The elements of a tensor, as a message has them.
+#[derive(Debug)]
+pub enum Given<'a> {
+    /// As bytes, lowest first.
+    Bytes(&'a [u8]),
+    /// As JSON, flat or nested.
+    Json(&'a str),
+    /// Read already.
+    Read(Data),
+    /// Not at all.
+    Nowhere,
+}
+
+impl<'a> Given<'a> {
+    /// With the bytes behind the JSON, or in it.
+    fn of(bytes: Option<&'a [u8]>, json: Option<&'a str>) -> Self {
+        bytes.map(Self::Bytes).or(json.map(Self::Json)).unwrap_or(Self::Nowhere)
+    }
+}
+
+/// A tensor as a message describes it.
 fn tensor(
     name: &str,
     (datatype, shape): (&str, &[usize]),
-    bytes: Option<&[u8]>,
-    json: Option<&str>,
+    given: Given<'_>,
 ) -> Result<Tensor, OipError> {
-    let known = DATATYPES.into_iter().find(|(_, known)| *known == datatype);
-    let (dtype, _) = known.ok_or_else(|| OipError::Datatype {
+    let dtype = dtype(datatype).ok_or_else(|| OipError::Datatype {
         tensor: short(name),
         datatype: datatype.chars().take(40).collect(),
     })?;
@@ -125,17 +163,19 @@ fn tensor(
     let volume = volume
         .filter(|_| shape.len() <= MAX_RANK)
         .ok_or_else(|| wrong(name, "has a shape that cannot be".to_owned()))?;
-    let data = match (bytes, json) {
-        (Some(bytes), _) => numbers::read(dtype, bytes)
+    let data = match given {
+        Given::Bytes(bytes) => numbers::read(dtype, bytes)
             .ok_or_else(|| wrong(name, format!("has {} bytes of {dtype}", bytes.len())))?,
-        (None, Some(json)) => numbers::read_json(dtype, json, volume)
+        Given::Json(json) => numbers::read_json(dtype, json, volume)
             .map_err(|error| wrong(name, format!("holds no {dtype}: {error}")))?,
-        (None, None) => return Err(wrong(name, "has no data".to_owned())),
+        Given::Read(data) => data,
+        Given::Nowhere => return Err(wrong(name, "has no data".to_owned())),
     };
     Tensor::new(shape.to_vec(), data).map_err(|error| wrong(name, error.to_string()))
 }
 
-fn wrong(name: &str, problem: String) -> OipError {
+/// What is wrong with a tensor.
+pub(crate) fn wrong(name: &str, problem: String) -> OipError {
     OipError::Tensor { tensor: short(name), problem }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::numbers::{self, Elements};
-use super::{OipError, datatype, short, split, tensor, wrong};
+use super::{Given, OipError, datatype, short, split, tensor, wrong};
 use crate::event::Tensor;
 use crate::package::{Signature, TensorInfo};
 
@@ -92,7 +92,7 @@ pub fn asked(header: Option<&str>, body: &[u8], signature: &Signature) -> Result
     }
     let (json, mut rest) = split(header, body)?;
     let Request { id, parameters, inputs, outputs } = serde_json::from_slice(json)?;
-    let mut found: Vec<Option<Tensor>> = signature.inputs.iter().map(|_| None).collect();
+    let mut found = Inputs::new(signature);
     for input in &inputs {
         let bytes = match input.parameters.binary_data_size {
             None => None,
@@ -104,47 +104,98 @@ pub fn asked(header: Option<&str>, body: &[u8], signature: &Signature) -> Result
                 Some(bytes)
             }
         };
-        let place = place(&input.name, &signature.inputs)?;
-        if found[place].is_some() {
-            return Err(wrong(&input.name, "is there twice".to_owned()));
-        }
-        let told = (&*input.datatype, &*input.shape);
-        let tensor = tensor(&input.name, told, bytes, input.data.map(RawValue::get))?;
-        fits(&signature.inputs[place], &tensor)?;
-        found[place] = Some(tensor);
+        let given = Given::of(bytes, input.data.map(RawValue::get));
+        found.take(&input.name, (&input.datatype, &input.shape), given)?;
     }
     if !rest.is_empty() {
         return Err(OipError::Left(rest.len()));
     }
-    let inputs = signature.inputs.iter().zip(found);
-    let inputs =
-        inputs.map(|(info, tensor)| tensor.ok_or_else(|| OipError::Missing(short(&info.name))));
     let binary = parameters.binary_data_output;
+    let wants = outputs.iter().map(|output| Wants {
+        name: &output.name,
+        classes: output.parameters.classification.is_some_and(|count| count > 0),
+        binary: output.parameters.binary_data.unwrap_or(binary),
+    });
     Ok(Asked {
-        inputs: inputs.collect::<Result<_, _>>()?,
-        outputs: wanted(&outputs, binary, &signature.outputs)?,
+        inputs: found.all()?,
+        outputs: wanted(wants, binary, &signature.outputs)?,
         id,
         timeout: parameters.timeout.filter(|wait| *wait > 0).map(Duration::from_micros),
     })
 }
 
-/// The outputs that are asked for; all, where none is named.
-fn wanted(
-    outputs: &[Output],
+/// The inputs of a request as they are read, each in its place in the signature.
+#[derive(Debug)]
+pub struct Inputs<'a> {
+    known: &'a [TensorInfo],
+    found: Vec<Option<Tensor>>,
+}
+
+impl<'a> Inputs<'a> {
+    /// None is there yet.
+    pub fn new(signature: &'a Signature) -> Self {
+        Self { known: &signature.inputs, found: signature.inputs.iter().map(|_| None).collect() }
+    }
+
+    /// Takes one with its datatype and shape, if the model has it and it fits.
+    pub fn take(
+        &mut self,
+        name: &str,
+        told: (&str, &[usize]),
+        given: Given<'_>,
+    ) -> Result<(), OipError> {
+        let place = place(name, self.known)?;
+        if self.found[place].is_some() {
+            return Err(wrong(name, "is there twice".to_owned()));
+        }
+        let tensor = tensor(name, told, given)?;
+        fits(&self.known[place], &tensor)?;
+        self.found[place] = Some(tensor);
+        Ok(())
+    }
+
+    /// All of them.
+    pub fn all(self) -> Result<Vec<Tensor>, OipError> {
+        let missing = |info: &TensorInfo| OipError::Missing(short(&info.name));
+        let inputs = self.known.iter().zip(self.found);
+        inputs.map(|(info, tensor)| tensor.ok_or_else(|| missing(info))).collect()
+    }
+}
+
+/// An output as it is asked for.
+#[derive(Debug)]
+pub struct Wants<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Whether as classes, which there are none of here.
+    pub classes: bool,
+    /// Whether as bytes.
+    pub binary: bool,
+}
+
+/// The outputs that are asked for; all, where none is named, as bytes if `binary`.
+pub fn wanted<'a>(
+    wants: impl ExactSizeIterator<Item = Wants<'a>>,
     binary: bool,
     known: &[TensorInfo],
 ) -> Result<Vec<(usize, bool)>, OipError> {
-    if outputs.is_empty() {
+    if wants.len() == 0 {
         return Ok((0..known.len()).map(|place| (place, binary)).collect());
     }
-    let one = |output: &Output| {
-        if output.parameters.classification.is_some_and(|count| count > 0) {
+    let mut places: Vec<(usize, bool)> = Vec::with_capacity(known.len());
+    for Wants { name, classes, binary } in wants {
+        if classes {
             let problem = "is not given as classes here; ask for its numbers";
-            return Err(wrong(&output.name, problem.to_owned()));
+            return Err(wrong(name, problem.to_owned()));
         }
-        Ok((place(&output.name, known)?, output.parameters.binary_data.unwrap_or(binary)))
-    };
-    outputs.iter().map(one).collect()
+        let place = place(name, known)?;
+        // Few words would make a large answer.
+        if places.iter().any(|(other, _)| *other == place) {
+            return Err(wrong(name, "is asked for twice".to_owned()));
+        }
+        places.push((place, binary));
+    }
+    Ok(places)
 }
 
 /// The elements of the one input alone. What is left open of its shape is told by their number.
@@ -165,7 +216,7 @@ fn raw(body: &[u8], signature: &Signature) -> Result<Asked, OipError> {
         })
     });
     let shape: Vec<_> = shape.collect();
-    let tensor = tensor(&info.name, (datatype(info.dtype), &shape), Some(body), None)?;
+    let tensor = tensor(&info.name, (datatype(info.dtype), &shape), Given::Bytes(body))?;
     fits(info, &tensor)?;
     let outputs = (0..signature.outputs.len()).map(|place| (place, true)).collect();
     Ok(Asked { id: None, inputs: vec![tensor], outputs, timeout: None })

@@ -8,8 +8,9 @@
 
 mod decode;
 mod escalate;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod mutate;
 mod oip;
-
 mod package;
 mod rules;

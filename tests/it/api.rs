@@ -1,6 +1,8 @@
 //! The side door: health, metrics and models over HTTP.
 
 mod clients;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod guard;
 mod models;
 mod page;
@@ -218,7 +220,7 @@ async fn a_taken_port_is_tried_again_and_a_reload_moves_it() {
     let taken = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let address = taken.local_addr().expect("address");
     let listen = format!("api.listen={address}");
-    let mut app = site::start(site::BEARING, broker.port(), &[&listen]).await;
+    let mut app = site::start(site::BEARING, broker.port(), &[&listen, "api.grpc=off"]).await;
     assert_eq!(app.api_address(), None);
     drop(taken);
     app.heal();

@@ -101,6 +101,10 @@ fn every_mistake_names_the_thing() {
             "there is no `z`; `y`, `k` are known",
         ),
         (
+            json!({ "inputs": [x, n], "outputs": [{ "name": "y" }, { "name": "y" }] }),
+            "`y` is asked for twice",
+        ),
+        (
             json!({ "inputs": [x, n], "outputs": [{ "name": "y", "parameters": { "classification": 2 } }] }),
             "is not given as classes",
         ),

@@ -61,13 +61,13 @@ print("done")
 
 /// Runs a script with the clients that were fetched; none: they are not here. With `EIR_REQUIRE_CLIENTS=1` they must
 /// be.
-fn client(module: &str, script: &str, address: SocketAddr) -> Option<String> {
+pub(super) fn client(module: &str, script: &str, arguments: &[String]) -> Option<String> {
     let target = std::env::current_exe().expect("this program");
     let target = target.ancestors().find(|path| path.join("clients").is_dir());
     let path = target.map(|target| target.join("clients")).unwrap_or_default();
     let python = |script: &str| {
         let mut command = Command::new("python3");
-        command.env("PYTHONPATH", &path).args(["-c", script, &address.to_string()]).output()
+        command.env("PYTHONPATH", &path).args(["-c", script]).args(arguments).output()
     };
     if !python(&format!("import {module}")).is_ok_and(|output| output.status.success()) {
         let required = std::env::var_os("EIR_REQUIRE_CLIENTS").is_some_and(|value| value == "1");
@@ -84,7 +84,9 @@ async fn tritonclient_works_as_it_is() {
     let mut app = site::start(site::BEARING, broker.port(), &[OPEN]).await;
     until_ready(&mut app, true).await;
     let address = app.api_address().expect("it listens");
-    let said = tokio::task::spawn_blocking(move || client("tritonclient.http", TRITON, address));
+    let said = tokio::task::spawn_blocking(move || {
+        client("tritonclient.http", TRITON, &[address.to_string()])
+    });
     if let Some(said) = said.await.expect("a client") {
         assert_eq!(said, "done\n");
     }

@@ -62,7 +62,7 @@ pub(super) async fn device(more: &[&str]) -> (App, SocketAddr, Mosquitto) {
 }
 
 /// A golden window as the model takes it, `[1, 3, 256]`.
-fn window() -> Tensor {
+pub(super) fn window() -> Tensor {
     let golden: Value = serde_json::from_str(&site::window("outer_race", 1)).expect("json");
     let axes = ["x", "y", "z"].map(|name| golden[name].as_array().expect("an axis").clone());
     let values: Vec<f32> = axes
