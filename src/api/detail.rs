@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::auth::Role;
@@ -11,13 +12,14 @@ use super::view::{PipelineStatus, View};
 use crate::task::{Clock, SystemClock};
 
 /// The device at one moment.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Detail<'a> {
     device: &'a str,
     version: &'static str,
     /// What who asks may do.
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<Role>,
+    #[schemars(with = "String")]
     at: Timestamp,
     /// Since the program began.
     uptime_seconds: f64,
@@ -31,17 +33,18 @@ pub(super) struct Detail<'a> {
 }
 
 /// One thing that works or does not.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Part<'a> {
     kind: &'static str,
     name: Cow<'a, str>,
     state: State,
+    #[schemars(with = "String")]
     since: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<&'a str>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum State {
     Ok,
@@ -49,7 +52,7 @@ enum State {
 }
 
 /// What a pipeline did since the start.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Pipeline<'a> {
     name: &'a str,
     model: &'a str,
@@ -63,13 +66,13 @@ struct Pipeline<'a> {
 }
 
 /// From the arrival of a message to its decision.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Latency {
     p50: Option<f64>,
     p99: Option<f64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Outbox {
     records: u64,
     bytes: u64,
@@ -81,7 +84,7 @@ struct Outbox {
     dropped: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Cloud<'a> {
     name: String,
     state: &'static str,

@@ -1,11 +1,12 @@
 //! Health for those who restart and route, metrics for Prometheus: from the view alone.
 
-use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
-use serde_json::{Value as Json, json};
+use axum::{Extension, Json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::auth::Visitor;
 use super::detail::Detail;
@@ -19,29 +20,48 @@ pub(super) const EXTENSIONS: [&str; 4] =
     ["binary_tensor_data", "model_configuration", "model_repository", "statistics"];
 
 /// Server metadata of the Open Inference Protocol.
-pub(super) async fn server() -> Response<Body> {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Server {
+    name: &'static str,
+    version: &'static str,
+    extensions: [&'static str; 4],
+}
+
+/// Whether a new start would help.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Live {
+    live: bool,
+}
+
+/// Whether all is there, and what is missing.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Readiness {
+    ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+pub(super) async fn server() -> Json<Server> {
     let version = env!("CARGO_PKG_VERSION");
-    let body = json!({ "name": "eir", "version": version, "extensions": EXTENSIONS });
-    answer(true, &body)
+    Json(Server { name: "eir", version, extensions: EXTENSIONS })
 }
 
 /// 503: a new start would help.
-pub(super) async fn live(State(door): State<Door>) -> Response<Body> {
+pub(super) async fn live(State(door): State<Door>) -> (StatusCode, Json<Live>) {
     let live = door.shown.load().is_live(SystemClock.now());
-    answer(live, &json!({ "live": live }))
+    (status(live), Json(Live { live }))
 }
 
 /// 503: names what is missing, to those who may read that.
 pub(super) async fn ready(
     State(door): State<Door>,
     Extension(visitor): Extension<Visitor>,
-) -> Response<Body> {
+) -> (StatusCode, Json<Readiness>) {
     let missing: Vec<_> = door.shown.load().missing().iter().map(ToString::to_string).collect();
-    let mut body = json!({ "ready": missing.is_empty() });
-    if !missing.is_empty() && visitor.role.is_some() {
-        body["error"] = format!("not ready: {}", missing.join(", ")).into();
-    }
-    answer(missing.is_empty(), &body)
+    let ready = missing.is_empty();
+    let told = !ready && visitor.role.is_some();
+    let error = told.then(|| format!("not ready: {}", missing.join(", ")));
+    (status(ready), Json(Readiness { ready, error }))
 }
 
 /// Part by part.
@@ -49,7 +69,7 @@ pub(super) async fn detail(
     State(door): State<Door>,
     Extension(visitor): Extension<Visitor>,
 ) -> Response<Body> {
-    axum::Json(Detail::new(&door.shown.load(), visitor.role)).into_response()
+    Json(Detail::new(&door.shown.load(), visitor.role)).into_response()
 }
 
 pub(super) async fn metrics(State(door): State<Door>, headers: HeaderMap) -> Answer {
@@ -68,7 +88,6 @@ pub(super) async fn metrics(State(door): State<Door>, headers: HeaderMap) -> Ans
     }
 }
 
-fn answer(good: bool, body: &Json) -> Response<Body> {
-    let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, axum::Json(body)).into_response()
+const fn status(good: bool) -> StatusCode {
+    if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }

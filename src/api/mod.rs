@@ -11,6 +11,7 @@ mod desk;
 mod detail;
 mod door;
 mod events;
+mod facts;
 #[cfg(feature = "grpc")]
 mod grpc;
 mod health;
@@ -18,6 +19,7 @@ mod limit;
 mod live;
 mod metrics;
 mod models;
+mod openapi;
 mod page;
 mod picture;
 mod predict;

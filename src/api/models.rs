@@ -12,18 +12,18 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use flate2::read::{GzDecoder, ZlibDecoder};
 use serde::Deserialize;
-use serde_json::{Value as Json, json};
 
 use super::desk::blocking;
 use super::door::Door;
+use super::facts;
 use super::predict::predict;
 use super::route::{Answer, error, too_large};
 use crate::engine::EngineKind;
-use crate::model::{Model, ServedCounts};
+use crate::model::Model;
 use crate::net::with_sources;
-use crate::oip::server::{self, Asked, Written, dims_of};
-use crate::oip::{HEADER_LENGTH, datatype};
-use crate::package::{Signature, TensorInfo};
+use crate::oip::HEADER_LENGTH;
+use crate::oip::server::{self, Asked, Written};
+use crate::package::Signature;
 use crate::task::{Clock, SystemClock};
 
 /// A body of so many bytes is read in a moment.
@@ -39,10 +39,10 @@ pub(super) struct Which {
 /// What one model, or one version of it, is.
 pub(super) fn facts() -> Router<Door> {
     Router::new()
-        .route("/", get(metadata))
-        .route("/ready", get(ready))
-        .route("/config", get(config))
-        .route("/stats", get(stats))
+        .route("/", get(facts::metadata))
+        .route("/ready", get(facts::ready))
+        .route("/config", get(facts::config))
+        .route("/stats", get(facts::stats))
 }
 
 /// What it makes of something.
@@ -64,105 +64,6 @@ pub(super) fn version(text: &str) -> Answer<u64> {
         let message = format!("`{text}` is no version; use a whole number from 1");
         error(StatusCode::BAD_REQUEST, message)
     })
-}
-
-/// Answers with what is said of a model that is loaded.
-async fn of_a_model(door: Door, which: Which, say: impl FnOnce(&Door, &Model) -> Json) -> Answer {
-    let model = which.find(&door).await?;
-    Ok(axum::Json(say(&door, &model)).into_response())
-}
-
-async fn metadata(State(door): State<Door>, Path(which): Path<Which>) -> Answer {
-    of_a_model(door, which, |_, model| {
-        let package = model.package();
-        let tensors = |infos: &[TensorInfo]| -> Vec<Json> {
-            let one = |info: &TensorInfo| {
-                json!({ "name": info.name, "datatype": datatype(info.dtype), "shape": dims_of(info) })
-            };
-            infos.iter().map(one).collect()
-        };
-        json!({
-            "name": package.name,
-            "versions": [package.version.to_string()],
-            "platform": platform(model),
-            "inputs": tensors(&package.signature.inputs),
-            "outputs": tensors(&package.signature.outputs),
-        })
-    })
-    .await
-}
-
-async fn ready(State(door): State<Door>, Path(which): Path<Which>) -> Answer {
-    of_a_model(door, which, |_, model| json!({ "name": model.package().name, "ready": true })).await
-}
-
-/// As far as clients look at it: what Triton would say of the same model.
-async fn config(State(door): State<Door>, Path(which): Path<Which>) -> Answer {
-    of_a_model(door, which, |_, model| {
-        let package = model.package();
-        let tensors = |infos: &[TensorInfo]| -> Vec<Json> {
-            let one = |info: &TensorInfo| {
-                let kind = format!("TYPE_{}", datatype(info.dtype));
-                json!({ "name": info.name, "data_type": kind, "dims": dims_of(info) })
-            };
-            infos.iter().map(one).collect()
-        };
-        let mut config = json!({
-            "name": package.name,
-            "platform": platform(model),
-            "backend": backend(model),
-            "max_batch_size": 0,
-            "input": tensors(&package.signature.inputs),
-            "output": tensors(&package.signature.outputs),
-            "instance_group":
-                [{ "name": package.name, "count": model.instances(), "kind": "KIND_AUTO" }],
-        });
-        if let Some((most, delay)) = batching(model) {
-            let delay = delay.as_micros();
-            config["dynamic_batching"] =
-                json!({ "preferred_batch_size": [most], "max_queue_delay_microseconds": delay });
-        }
-        config
-    })
-    .await
-}
-
-async fn stats(State(door): State<Door>, Path(which): Path<Which>) -> Answer {
-    of_a_model(door, which, |door, model| {
-        let counts = door.shelf.served(model).counts();
-        let shares: serde_json::Map<_, _> = shares(&counts)
-            .map(|(name, count, ns)| (name.to_owned(), json!({ "count": count, "ns": ns })))
-            .into_iter()
-            .collect();
-        let package = model.package();
-        json!({ "model_stats": [{
-            "name": package.name,
-            "version": package.version.to_string(),
-            "last_inference": counts.last_ms,
-            "inference_count": counts.inferences,
-            "execution_count": counts.executions,
-            "inference_stats": shares,
-            "batch_stats": [],
-        }] })
-    })
-    .await
-}
-
-/// What became of requests, of how many each, and how many nanoseconds all of these took.
-pub(super) fn shares(counts: &ServedCounts) -> [(&'static str, u64, u64); 8] {
-    let ran = counts.answered - counts.hits.min(counts.answered);
-    let rest = counts.took.saturating_sub(counts.waited + counts.ran + counts.hit_took);
-    [
-        ("success", counts.answered, counts.took),
-        ("fail", counts.failed, Duration::ZERO),
-        ("queue", ran, counts.waited),
-        ("compute_input", ran, rest),
-        ("compute_infer", ran, counts.ran),
-        ("compute_output", ran, Duration::ZERO),
-        ("cache_hit", counts.hits, counts.hit_took),
-        ("cache_miss", counts.misses, Duration::ZERO),
-    ]
-    .map(|(name, count, time)| (name, count, u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)))
 }
 
 /// How many items share a run, and for how long one waits for others; none: each has a run of its own.

@@ -7,6 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Multipart, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::desk::blocking;
@@ -19,8 +20,8 @@ use crate::net::with_sources;
 use crate::task::{Clock, SystemClock};
 
 /// What a model makes of an input.
-#[derive(Debug, Serialize)]
-struct Predicted<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Predicted<'a> {
     model_name: &'a str,
     model_version: String,
     prediction: &'a Prediction,

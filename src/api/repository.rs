@@ -7,6 +7,8 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::post;
 use axum::{Json, Router};
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::json;
 
 use super::desk::blocking;
@@ -16,6 +18,15 @@ use crate::event::{InvalidName, ModelName};
 use crate::model::{Entry, ModelError};
 use crate::net::with_sources;
 use crate::package::PackageError;
+
+/// A version of a model, as the index has it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Listed {
+    name: String,
+    version: String,
+    state: &'static str,
+    reason: &'static str,
+}
 
 /// Which models there are.
 pub(super) fn facts() -> Router<Door> {
@@ -33,7 +44,7 @@ async fn index(State(door): State<Door>) -> Answer {
     let entries = entries(&door).await?;
     let entries = entries.iter().map(|entry| {
         let ((state, reason), version) = (state(entry), entry.version.to_string());
-        json!({ "name": entry.name, "version": version, "state": state, "reason": reason })
+        Listed { name: entry.name.as_str().to_owned(), version, state, reason }
     });
     Ok(Json(entries.collect::<Vec<_>>()).into_response())
 }

@@ -9,11 +9,12 @@ use axum::http::{HeaderValue, Response, StatusCode, Uri, header};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::auth::{self, Need, Role};
 use super::door::Door;
-use super::{admin, events, health, models, page, repository};
+use super::{admin, events, health, models, openapi, page, repository};
 
 /// All that can be asked, and what it takes to ask.
 pub(super) fn routes(door: &Door) -> Router {
@@ -28,6 +29,7 @@ pub(super) fn routes(door: &Door) -> Router {
     let read = Router::new()
         .route("/v2", get(health::server))
         .route("/v2/health/detail", get(health::detail))
+        .route("/v2/openapi.json", get(openapi::document))
         .route("/v2/events", get(events::events))
         .route("/metrics", get(health::metrics))
         .merge(of_each(models::facts()))
@@ -50,6 +52,12 @@ fn of_each(routes: Router<Door>) -> Router<Door> {
         .nest("/v2/models/{model}/versions/{version}", routes)
 }
 
+/// What is wrong.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Problem {
+    error: String,
+}
+
 /// An answer that says what is wrong.
 #[derive(Debug)]
 pub(super) struct Refusal {
@@ -65,7 +73,7 @@ pub(super) type Answer<T = Response<Body>> = Result<T, Refusal>;
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response<Body> {
         let Self { status, message, retry_after } = self;
-        let mut response = (status, axum::Json(json!({ "error": message }))).into_response();
+        let mut response = (status, axum::Json(Problem { error: message })).into_response();
         let headers = response.headers_mut();
         if let Some(wait) = retry_after {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The meaning of a model's output, after postprocessing.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "task")]
 pub enum Prediction {
     /// One of several classes.
@@ -16,6 +17,7 @@ pub enum Prediction {
         score: f32,
         /// Every class with its score, in the order of the labels file.
         #[serde(with = "scores_map")]
+        #[schemars(with = "std::collections::BTreeMap<String, f32>")]
         scores: Vec<(Arc<str>, f32)>,
     },
     /// Objects in a picture, best first.
@@ -67,7 +69,7 @@ impl Prediction {
 }
 
 /// One object in a picture.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Detection {
     /// The class.
     pub label: Arc<str>,

@@ -41,6 +41,7 @@ macro_rules! numbers {
         }
 
         /// Elements as JSON writes them: flat.
+        #[derive(Debug)]
         pub(super) struct Elements<'a>(pub(super) &'a Data);
 
         impl Serialize for Elements<'_> {

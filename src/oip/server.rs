@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -32,8 +33,9 @@ pub struct Written {
     pub body: Vec<u8>,
 }
 
-#[derive(Deserialize)]
-struct Request<'a> {
+#[derive(Debug, Deserialize, JsonSchema)]
+/// A request.
+pub struct Request<'a> {
     #[serde(default)]
     id: Option<String>,
     #[serde(default)]
@@ -45,7 +47,7 @@ struct Request<'a> {
 }
 
 /// Others are for other servers.
-#[derive(Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Settings {
     binary_data_output: bool,
@@ -53,7 +55,7 @@ struct Settings {
     timeout: Option<u64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Input<'a> {
     name: String,
     shape: Vec<usize>,
@@ -61,23 +63,24 @@ struct Input<'a> {
     #[serde(default)]
     parameters: Size,
     #[serde(borrow, default)]
+    #[schemars(with = "Option<Vec<serde_json::Value>>")]
     data: Option<&'a RawValue>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Size {
     binary_data_size: Option<usize>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Output {
     name: String,
     #[serde(default)]
     parameters: Form,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Form {
     binary_data: Option<bool>,
@@ -250,8 +253,9 @@ pub fn dims_of(info: &TensorInfo) -> Vec<i64> {
     info.shape.iter().map(|dim| dim.map_or(-1, known)).collect()
 }
 
-#[derive(Serialize)]
-struct Answer<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+/// An answer.
+pub struct Answer<'a> {
     model_name: &'a str,
     model_version: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -259,7 +263,7 @@ struct Answer<'a> {
     outputs: Vec<Told<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Told<'a> {
     name: &'a str,
     datatype: &'static str,
@@ -267,10 +271,11 @@ struct Told<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     parameters: Option<Bytes>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<serde_json::Value>>")]
     data: Option<Elements<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Bytes {
     binary_data_size: usize,
 }

@@ -5,6 +5,7 @@ mod clients;
 mod grpc;
 mod guard;
 mod models;
+mod openapi;
 mod page;
 mod predict;
 mod watch;

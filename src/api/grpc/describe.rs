@@ -7,7 +7,8 @@ use super::proto::{
     DataType, InferStatistics, ModelConfig, ModelDynamicBatching, ModelInput, ModelInstanceGroup,
     ModelMetadataResponse, ModelOutput, ModelStatistics, StatisticDuration,
 };
-use crate::api::models::{backend, batching, platform, shares};
+use crate::api::facts::shares;
+use crate::api::models::{backend, batching, platform};
 use crate::event::DType;
 use crate::model::{Model, ServedCounts};
 use crate::oip::datatype;

@@ -59,12 +59,17 @@ else:
 print("done")
 "#;
 
+/// Where what was built and fetched lies.
+pub(super) fn target() -> std::path::PathBuf {
+    let program = std::env::current_exe().expect("this program");
+    let target = program.ancestors().find(|path| path.join("clients").is_dir());
+    target.map(Path::to_owned).unwrap_or_default()
+}
+
 /// Runs a script with the clients that were fetched; none: they are not here. With `EIR_REQUIRE_CLIENTS=1` they must
 /// be.
 pub(super) fn client(module: &str, script: &str, arguments: &[String]) -> Option<String> {
-    let target = std::env::current_exe().expect("this program");
-    let target = target.ancestors().find(|path| path.join("clients").is_dir());
-    let path = target.map(|target| target.join("clients")).unwrap_or_default();
+    let path = target().join("clients");
     let python = |script: &str| {
         let mut command = Command::new("python3");
         command.env("PYTHONPATH", &path).args(["-c", script]).args(arguments).output()

@@ -1,0 +1,193 @@
+//! The OpenAPI document: every path, what it takes and what it gives, made from the types that are read and written.
+
+use std::sync::OnceLock;
+
+use axum::body::Body;
+use axum::http::Response;
+use axum::response::IntoResponse;
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::{Map, Value as Json, json};
+
+use super::auth::Role;
+use super::detail::Detail;
+use super::facts::{Config, Metadata, Ready, Stats};
+use super::health::{Live, Readiness, Server};
+use super::predict::Predicted;
+use super::repository::Listed;
+use super::route::Problem;
+use crate::oip::server::{Answer, Request};
+
+const JSON: &str = "application/json";
+const BYTES: &str = "application/octet-stream";
+
+/// The document, made once.
+pub(super) async fn document() -> Response<Body> {
+    static DOCUMENT: OnceLock<Json> = OnceLock::new();
+    axum::Json(DOCUMENT.get_or_init(made)).into_response()
+}
+
+/// Something that can be asked.
+struct Operation {
+    method: &'static str,
+    path: String,
+    about: &'static str,
+    needs: Option<Role>,
+    /// What it takes: its media types, each with its form.
+    takes: Vec<(&'static str, Json)>,
+    /// What it gives when all is well, the same way.
+    gives: Vec<(&'static str, Json)>,
+}
+
+/// Writes operations down.
+struct Book {
+    schemas: SchemaGenerator,
+    operations: Vec<Operation>,
+}
+
+impl Book {
+    fn form<T: JsonSchema>(&mut self) -> Json {
+        self.schemas.subschema_for::<T>().to_value()
+    }
+
+    /// What answers with JSON of this type.
+    fn get<T: JsonSchema>(&mut self, path: &str, needs: Option<Role>, about: &'static str) {
+        let gives = vec![(JSON, self.form::<T>())];
+        self.add("get", path, needs, about, (vec![], gives));
+    }
+
+    fn text(&mut self, path: &str, needs: Option<Role>, kind: &'static str, about: &'static str) {
+        let gives = vec![(kind, json!({ "type": "string" }))];
+        self.add("get", path, needs, about, (vec![], gives));
+    }
+
+    fn post<T: JsonSchema>(&mut self, path: &str, needs: Role, about: &'static str) {
+        let gives = vec![(JSON, self.form::<T>())];
+        self.add("post", path, Some(needs), about, (vec![], gives));
+    }
+
+    fn add(
+        &mut self,
+        method: &'static str,
+        path: &str,
+        needs: Option<Role>,
+        about: &'static str,
+        (takes, gives): (Vec<(&'static str, Json)>, Vec<(&'static str, Json)>),
+    ) {
+        let path = path.to_owned();
+        self.operations.push(Operation { method, path, about, needs, takes, gives });
+    }
+
+    /// What can be asked of a model, or of a version of it.
+    fn model(&mut self, path: &str) {
+        let read = Some(Role::Read);
+        let at = |end: &str| format!("{path}{end}");
+        self.get::<Metadata>(path, read, "What the model takes and gives.");
+        self.get::<Ready>(&at("/ready"), read, "Whether it is loaded.");
+        self.get::<Config>(&at("/config"), read, "How it serves, as Triton tells it.");
+        self.get::<Stats>(&at("/stats"), read, "What clients asked of it so far.");
+        let bytes = || json!({ "type": "string", "format": "binary" });
+        let takes = vec![(JSON, self.form::<Request<'_>>()), (BYTES, bytes())];
+        let gives = vec![(JSON, self.form::<Answer<'_>>()), (BYTES, bytes())];
+        let about = "Runs it on tensors: JSON, or with the header Inference-Header-Content-Length JSON and the \
+                     bytes of the tensors behind it.";
+        self.add("post", &at("/infer"), Some(Role::Infer), about, (takes, gives));
+        let takes = vec![("image/jpeg", bytes()), ("image/png", bytes()), (JSON, json!({}))];
+        let gives = vec![(JSON, self.form::<Predicted<'_>>())];
+        let about = "What it makes of a picture, or of the numbers in a JSON text, in words.";
+        self.add("post", &at("/predict"), Some(Role::Infer), about, (takes, gives));
+    }
+}
+
+/// Nothing but that it was done.
+#[derive(JsonSchema)]
+struct Done {}
+
+fn made() -> Json {
+    let settings = SchemaSettings::draft2020_12().for_serialize().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+    });
+    let mut book = Book { schemas: settings.into_generator(), operations: Vec::new() };
+    let read = Some(Role::Read);
+    book.text("/", None, "text/html", "The live page.");
+    book.get::<Server>("/v2", read, "The server, and what of the protocol it speaks.");
+    book.get::<Live>("/v2/health/live", None, "503: a new start would help.");
+    book.get::<Readiness>("/v2/health/ready", None, "503: something is missing.");
+    book.get::<Detail<'_>>("/v2/health/detail", read, "How it does, part by part.");
+    book.text(
+        "/metrics",
+        read,
+        "text/plain",
+        "For Prometheus; OpenMetrics where that is accepted.",
+    );
+    book.get::<Map<String, Json>>("/v2/openapi.json", read, "This document.");
+    book.text("/v2/events", read, "text/event-stream", "What happens, told as it does.");
+    book.model("/v2/models/{model}");
+    book.model("/v2/models/{model}/versions/{version}");
+    book.post::<Vec<Listed>>("/v2/repository/index", Role::Read, "Which models there are.");
+    for (path, about) in [
+        ("/v2/repository/models/{model}/load", "Loads the newest version of a model."),
+        ("/v2/repository/models/{model}/unload", "Keeps it loaded no longer."),
+        ("/v2/admin/reload", "Reads the configuration again."),
+    ] {
+        book.post::<Done>(path, Role::Admin, about);
+    }
+    let problem = book.form::<Problem>();
+    let mut paths = Map::new();
+    for operation in &book.operations {
+        let entry = paths.entry(operation.path.clone()).or_insert_with(|| json!({}));
+        entry[operation.method] = written(operation, &problem);
+    }
+    let schemas = book.schemas.take_definitions(true);
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "eir",
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": { "name": "MIT OR Apache-2.0" },
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+        },
+    })
+}
+
+fn written(operation: &Operation, problem: &Json) -> Json {
+    let content = |kinds: &[(&'static str, Json)]| -> Json {
+        let kinds =
+            kinds.iter().map(|(kind, form)| ((*kind).to_owned(), json!({ "schema": form })));
+        Json::Object(kinds.collect())
+    };
+    let parameters: Vec<_> = ["model", "version"]
+        .into_iter()
+        .filter(|name| operation.path.contains(&format!("{{{name}}}")))
+        .map(|name| {
+            let form = if name == "version" {
+                json!({ "type": "integer", "minimum": 1 })
+            } else {
+                json!({ "type": "string", "minLength": 1 })
+            };
+            json!({ "name": name, "in": "path", "required": true, "schema": form })
+        })
+        .collect();
+    let mut told = json!({
+        "summary": operation.about,
+        "parameters": parameters,
+        "responses": {
+            "200": { "description": "As asked.", "content": content(&operation.gives) },
+            "default": {
+                "description": "Why not.",
+                "content": { JSON: { "schema": problem } },
+            },
+        },
+    });
+    if let Some(role) = operation.needs {
+        told["security"] = json!([{ "token": [role.as_str()] }]);
+    }
+    if !operation.takes.is_empty() {
+        told["requestBody"] = json!({ "required": true, "content": content(&operation.takes) });
+    }
+    told
+}
