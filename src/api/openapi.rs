@@ -1,4 +1,4 @@
-//! The OpenAPI document: every path, what it takes and what it gives, made from the types that are read and written.
+//! The `OpenAPI` document: every path, what it takes and what it gives, made from the types that are read and written.
 
 use std::sync::OnceLock;
 
@@ -27,16 +27,19 @@ pub(super) async fn document() -> Response<Body> {
     axum::Json(DOCUMENT.get_or_init(made)).into_response()
 }
 
+/// Media types, each with its form.
+type Forms = Vec<(&'static str, Json)>;
+
 /// Something that can be asked.
 struct Operation {
     method: &'static str,
     path: String,
     about: &'static str,
     needs: Option<Role>,
-    /// What it takes: its media types, each with its form.
-    takes: Vec<(&'static str, Json)>,
-    /// What it gives when all is well, the same way.
-    gives: Vec<(&'static str, Json)>,
+    /// What it takes.
+    takes: Forms,
+    /// What it gives when all is well.
+    gives: Forms,
 }
 
 /// Writes operations down.
@@ -72,7 +75,7 @@ impl Book {
         path: &str,
         needs: Option<Role>,
         about: &'static str,
-        (takes, gives): (Vec<(&'static str, Json)>, Vec<(&'static str, Json)>),
+        (takes, gives): (Forms, Forms),
     ) {
         let path = path.to_owned();
         self.operations.push(Operation { method, path, about, needs, takes, gives });
