@@ -1,4 +1,4 @@
-//! What the OpenAPI document promises, tried by others.
+//! What the `OpenAPI` document promises, tried by others.
 
 use serde_json::Value;
 
