@@ -1,6 +1,7 @@
 //! The side door: health, metrics and models over HTTP.
 
 mod clients;
+mod dashboard;
 #[cfg(feature = "grpc")]
 mod grpc;
 mod guard;
