@@ -116,10 +116,12 @@ impl Cli {
     }
 }
 
-/// The runtime for everything that waits; inference has threads of its own.
+/// The runtime for everything that waits, with two threads unless `TOKIO_WORKER_THREADS` says another number; inference
+/// has threads of its own.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let told = std::env::var("TOKIO_WORKER_THREADS").ok().and_then(|told| told.parse().ok());
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(told.filter(|threads| (1..=64).contains(threads)).unwrap_or(2))
         .thread_name("eir-io")
         .enable_all()
         .build()

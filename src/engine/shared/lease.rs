@@ -119,8 +119,8 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let unneeded =
-            self.instance.take().and_then(|instance| self.inner.queue().release(instance));
+        let Some(instance) = self.instance.take() else { return };
+        let unneeded = self.inner.queue().release(instance);
         drop(unneeded);
     }
 }

@@ -6,14 +6,18 @@ use std::mem::replace;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::instance::Instance;
 use super::lease::{Lease, Ran};
 use super::{InferError, Inner, Priority, Terms, Work, lock};
 use crate::task::{Clock, SystemClock};
 
-/// Idle instances, and those who wait for one.
+/// Who has waited for so long is given the next instance, whoever else comes.
+const PATIENCE: Duration = Duration::from_millis(5);
+
+/// Idle instances, and those who wait for one. No pipeline waits where one is idle; a client may be on its way to it, and
+/// whoever comes meanwhile takes it: to keep it for a task that is not there yet would keep all others waiting.
 #[derive(Debug)]
 pub(super) struct Queue {
     idle: Vec<Instance>,
@@ -57,7 +61,7 @@ impl Queue {
         self.waiting.iter().map(VecDeque::len).sum()
     }
 
-    /// Who finds an instance idle takes it: nobody waits then.
+    /// Who finds an instance idle takes it.
     pub(super) fn enter(
         &mut self,
         work: &mut Work,
@@ -80,19 +84,40 @@ impl Queue {
         Ok(Entered::Waits(ticket))
     }
 
-    /// Gives an instance to the next who waits. What comes back is not needed any more, and to be dropped out of the lock.
-    pub(super) fn release(&mut self, instance: Instance) -> Option<Instance> {
-        let next = self.waiting.iter_mut().find_map(VecDeque::pop_front);
-        match next {
-            Some(ticket) => {
-                ticket.lead(instance);
-                None
+    /// Gives an instance to the next who waits, or calls it. What comes back is not needed any more, and to be dropped out of
+    /// the lock.
+    pub(super) fn release(&mut self, instance: Instance) -> Vec<Instance> {
+        let [pipelines, clients] = &mut self.waiting;
+        let now = SystemClock.now();
+        let urgent = |ticket: &mut Arc<Ticket>| now.duration_since(ticket.came) >= PATIENCE;
+        if let Some(ticket) = pipelines.pop_front().or_else(|| clients.pop_front_if(urgent)) {
+            ticket.lead(instance);
+            return Vec::new();
+        }
+        self.idle.push(instance);
+        self.settle()
+    }
+
+    /// Calls the next client, if there is something for it. What comes back is not needed any more.
+    fn settle(&mut self) -> Vec<Instance> {
+        let [_, clients] = &self.waiting;
+        match clients.front() {
+            Some(next) => {
+                if !self.idle.is_empty() {
+                    next.call();
+                }
+                Vec::new()
             }
-            None if self.closed => Some(instance),
-            None => {
-                self.idle.push(instance);
-                None
-            }
+            None if self.closed => std::mem::take(&mut self.idle),
+            None => Vec::new(),
+        }
+    }
+
+    /// Gives a client that was called an instance, if one is still there.
+    fn answer(&mut self, ticket: &Arc<Ticket>) {
+        if let Some(instance) = self.idle.pop() {
+            self.leave(ticket);
+            ticket.lead(instance);
         }
     }
 
@@ -114,7 +139,7 @@ impl Queue {
     /// Lets nobody in any more; who waits is still served.
     pub(super) fn close(&mut self) -> Vec<Instance> {
         self.closed = true;
-        std::mem::take(&mut self.idle)
+        self.settle()
     }
 
     fn leave(&mut self, ticket: &Arc<Ticket>) {
@@ -130,6 +155,12 @@ impl Ticket {
         if let Slot::Waiting(work, waker) = replace(&mut *slot, Slot::Left) {
             *slot = Slot::Leads(instance, work);
             wake(waker);
+        }
+    }
+
+    fn call(&self) {
+        if let Slot::Waiting(_, Some(waker)) = &*lock(&self.slot) {
+            waker.wake_by_ref();
         }
     }
 
@@ -190,6 +221,10 @@ impl Future for Turn {
     type Output = Step;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Step> {
+        let mut queue = self.inner.queue();
+        if matches!(&*lock(&self.ticket.slot), Slot::Waiting(..)) {
+            queue.answer(&self.ticket);
+        }
         let mut slot = lock(&self.ticket.slot);
         let waits = |waker: &mut Option<Waker>| match waker {
             Some(waker) => waker.clone_from(context.waker()),
@@ -222,10 +257,11 @@ impl Drop for Turn {
         let unneeded = match left {
             Slot::Waiting(..) => {
                 queue.leave(&self.ticket);
-                None
+                // It may have been called.
+                queue.settle()
             }
             Slot::Leads(instance, _) => queue.release(instance),
-            Slot::Taken(_) | Slot::Done(..) | Slot::Left => None,
+            Slot::Taken(_) | Slot::Done(..) | Slot::Left => Vec::new(),
         };
         drop(queue);
         drop(unneeded);

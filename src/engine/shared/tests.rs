@@ -228,6 +228,43 @@ fn who_leaves_the_queue_is_not_run() {
     assert_eq!(*lock(&runs), [1, 5]);
 }
 
+/// An instance was kept for a client that had not come for it yet, and all others waited for that client.
+#[test]
+fn who_comes_first_takes_what_is_idle_until_somebody_has_waited_too_long() {
+    let shared = share(Terms::alone(8), Echo::default());
+    let port = shared.port(Priority::Client);
+    let Ok(Entry::Now(lease)) = port.enter(&mut some(&[1.0])) else { panic!("it is idle") };
+    let patient = later(&port, &[2.0]);
+    assert!(lease.run().1.is_ok());
+    assert_eq!(answer(&port, &[3.0]).expect("it is idle"), [3.0]);
+    let Ok(Entry::Now(lease)) = port.enter(&mut some(&[4.0])) else { panic!("it is idle") };
+    thread::park_timeout(Duration::from_millis(20));
+    drop(lease);
+    assert!(matches!(port.enter(&mut some(&[5.0])), Ok(Entry::Later(_))), "it is kept now");
+    let Step::Lead(lease) = wait(patient) else { panic!("it is its turn") };
+    assert!(lease.run().1.is_ok());
+}
+
+#[test]
+fn a_client_that_was_called_and_leaves_calls_the_next() {
+    let shared = share(Terms::alone(8), Echo::default());
+    let port = shared.port(Priority::Client);
+    let Ok(Entry::Now(lease)) = port.enter(&mut some(&[1.0])) else { panic!("it is idle") };
+    let (first, second) = (later(&port, &[2.0]), later(&port, &[3.0]));
+    let waits = thread::spawn(move || matches!(wait(second), Step::Lead(_)));
+    drop(lease);
+    drop(first);
+    assert!(waits.join().expect("an end"));
+    // Unloaded with one on its way: that one is served, and the sessions go after it.
+    let Ok(Entry::Now(lease)) = port.enter(&mut some(&[1.0])) else { panic!("it is idle") };
+    let last = later(&port, &[4.0]);
+    drop(lease);
+    drop(shared);
+    let Step::Lead(lease) = wait(last) else { panic!("it is its turn") };
+    assert!(lease.run().1.is_ok());
+    assert!(matches!(port.enter(&mut some(&[1.0])), Err(InferError::Stopped)));
+}
+
 #[derive(Debug)]
 struct Bomb;
 
