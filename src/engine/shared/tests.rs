@@ -212,23 +212,22 @@ fn what_has_another_form_is_not_mixed_in() {
 fn who_leaves_the_queue_is_not_run() {
     let echo = Echo::default();
     let runs = Arc::clone(&echo.runs);
-    let shared = share(Terms::alone(2), echo);
-    let port = shared.port(Priority::Client);
-    let Ok(Entry::Now(lease)) = port.enter(&mut some(&[1.0])) else { panic!("it is idle") };
-    let (gone, stays) = (later(&port, &[2.0, 2.0]), later(&port, &[3.0, 3.0, 3.0]));
+    let shared = share(Terms::alone(3), echo);
+    let (client, pipeline) = (shared.port(Priority::Client), shared.port(Priority::Pipeline));
+    let Ok(Entry::Now(lease)) = client.enter(&mut some(&[1.0])) else { panic!("it is idle") };
+    let (gone, stays) = (later(&client, &[2.0; 2]), later(&pipeline, &[3.0; 3]));
+    let next = later(&pipeline, &[4.0; 4]);
     drop(gone);
-    assert_eq!(shared.waiting(), 1);
+    assert_eq!(shared.waiting(), 2);
     assert!(lease.run().1.is_ok());
     // The instance has come to one who leaves: it goes on to the next.
-    let next = later(&port, &[4.0; 4]);
     drop(stays);
     let Step::Lead(lease) = wait(next) else { panic!("it is its turn") };
     drop(lease);
-    assert_eq!(answer(&port, &[5.0; 5]).expect("idle again"), [5.0; 5]);
+    assert_eq!(answer(&client, &[5.0; 5]).expect("idle again"), [5.0; 5]);
     assert_eq!(*lock(&runs), [1, 5]);
 }
 
-/// An instance was kept for a client that had not come for it yet, and all others waited for that client.
 #[test]
 fn who_comes_first_takes_what_is_idle_until_somebody_has_waited_too_long() {
     let shared = share(Terms::alone(8), Echo::default());
