@@ -100,11 +100,8 @@ impl Page {
         labels: [&str; N],
         samples: impl IntoIterator<Item = ([&'a str; N], u64)>,
     ) -> Outcome {
-        let family = CounterVec::new(Opts::new(name, help), &labels)?;
-        for (values, count) in samples {
-            family.with_label_values(&values).inc_by(count as f64);
-        }
-        self.add(family)
+        let samples = samples.into_iter().map(|(values, count)| (values, count as f64));
+        self.seconds(name, help, labels, samples)
     }
 
     fn gauge<'a, const N: usize>(
