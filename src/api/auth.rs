@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use rand::Rng;
@@ -176,9 +176,10 @@ impl Guard {
 
     /// A page of another site that a browser here has open may ask nothing: neither by naming us, nor by a name of its own
     /// that leads here.
-    fn foreign(&self, headers: &HeaderMap) -> Option<&'static str> {
+    fn foreign(&self, uri: &Uri, headers: &HeaderMap) -> Option<&'static str> {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let host = text(header::HOST);
+        // HTTP/2 names us with the path.
+        let host = uri.authority().map(Authority::as_str).or_else(|| text(header::HOST));
         if let Some(origin) = text(header::ORIGIN) {
             let site = origin.split_once("://").map(|(_, site)| site);
             if site.is_none() || site != host {
@@ -218,7 +219,7 @@ pub(super) fn admit(door: &Door, request: &Request, needed: Option<Role>) -> Ans
     if let Some(address) = address {
         door.limit.take(address, SystemClock.now())?;
     }
-    if let Some(why) = door.guard.foreign(headers) {
+    if let Some(why) = door.guard.foreign(request.uri(), headers) {
         return Err(error(StatusCode::FORBIDDEN, why));
     }
     allow(role, needed)?;
@@ -288,7 +289,9 @@ mod tests {
     #[test]
     fn pages_of_other_sites_may_not_ask() {
         let open = Guard::new(None);
-        let foreign = |pairs: &[(&'static str, &str)]| open.foreign(&headers(pairs)).is_some();
+        let foreign = |pairs: &[(&'static str, &str)]| {
+            open.foreign(&Uri::from_static("/v2"), &headers(pairs)).is_some()
+        };
         assert!(!foreign(&[("host", "127.0.0.1:8000")]));
         assert!(!foreign(&[("host", "[::1]:8000"), ("origin", "http://[::1]:8000")]));
         assert!(!foreign(&[("host", "pi.local:8000"), ("origin", "http://pi.local:8000")]));
@@ -296,5 +299,17 @@ mod tests {
         assert!(foreign(&[("host", "127.0.0.1:8000"), ("origin", "https://evil.example")]));
         assert!(foreign(&[("host", "127.0.0.1:8000"), ("origin", "null")]));
         assert!(foreign(&[("host", "evil.example"), ("origin", "http://evil.example")]));
+    }
+
+    /// Its own page was refused where it came over HTTP/2, and so over TLS: there is no Host there.
+    #[test]
+    fn over_http_2_the_own_page_may_ask_and_others_may_not() {
+        let open = Guard::new(None);
+        let foreign = |uri: &'static str, origin: &str| {
+            open.foreign(&Uri::from_static(uri), &headers(&[("origin", origin)])).is_some()
+        };
+        assert!(!foreign("https://pi.local:8000/v2", "https://pi.local:8000"));
+        assert!(foreign("https://pi.local:8000/v2", "https://evil.example"));
+        assert!(foreign("https://evil.example/v2", "https://evil.example"));
     }
 }

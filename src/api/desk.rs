@@ -25,7 +25,7 @@ const QUICK: Duration = Duration::from_millis(1);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
     began: Instant,
-    until: Instant,
+    pub until: Instant,
 }
 
 impl Door {
@@ -80,7 +80,6 @@ async fn run(
         served.hit(items, took(), now_ms());
         return Ok(kept);
     }
-    let late = || error(StatusCode::GATEWAY_TIMEOUT, "the time was over before its turn came");
     if took() > patience.until.saturating_duration_since(patience.began) {
         return Err(late());
     }
@@ -101,6 +100,11 @@ async fn run(
         served.keep(content, &outputs);
     }
     Ok(outputs)
+}
+
+/// A client waited in vain.
+pub(super) fn late() -> Refusal {
+    error(StatusCode::GATEWAY_TIMEOUT, "the time was over before its turn came")
 }
 
 fn refusal(model: &Model, problem: &InferError) -> Refusal {

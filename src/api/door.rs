@@ -1,6 +1,7 @@
 //! What every request is answered with, and room for what it brings along.
 
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
@@ -30,6 +31,8 @@ pub(super) struct Door {
     pub shelf: Arc<Shelf>,
     pub live: Arc<Live>,
     pub orders: Orders,
+    /// Who may unfold an input at the moment: a small picture may have millions of pixels.
+    pub hands: Arc<Semaphore>,
     /// The server ends.
     pub stop: Stop,
     pub guard: Arc<Guard>,
@@ -49,6 +52,7 @@ impl Door {
             shelf,
             live,
             orders,
+            hands: Arc::new(Semaphore::new(available_parallelism().map_or(1, usize::from))),
             stop,
             guard: Arc::new(Guard::new(config.auth.as_ref())),
             limit: Arc::new(Limit::new(config.rate)),

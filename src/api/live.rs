@@ -15,8 +15,12 @@ use crate::event::{Decision, Input, Name, Prediction, Samples, StreamKey};
 use crate::model::is_picture;
 use crate::task::{Clock, SystemClock};
 
-/// So many decisions are kept for those who come, or come again.
+/// So many decisions are kept for those who come, or come again, and so many bytes of what was predicted.
 const KEPT: usize = 256;
+const KEPT_BYTES: usize = 1 << 20;
+
+/// A prediction that takes more bytes is not shown.
+const MAX_PREDICTION: usize = 64 << 10;
 
 /// A pipeline is looked at no more often.
 const EVERY: Duration = Duration::from_millis(250);
@@ -42,6 +46,8 @@ struct Decisions {
     /// Decisions ever: the number of the newest.
     count: u64,
     kept: VecDeque<Arc<Decision>>,
+    /// What their predictions take.
+    bytes: usize,
 }
 
 /// One pipeline, for those who watch.
@@ -135,10 +141,12 @@ impl Scene {
     pub fn decided(&self, decision: &Arc<Decision>) {
         let mut decisions = lock(&self.live.decisions);
         decisions.count += 1;
-        if decisions.kept.len() == KEPT {
-            decisions.kept.pop_front();
-        }
+        decisions.bytes += decision.prediction.weight();
         decisions.kept.push_back(Arc::clone(decision));
+        while decisions.kept.len() > KEPT || decisions.bytes > KEPT_BYTES {
+            let Some(oldest) = decisions.kept.pop_front() else { break };
+            decisions.bytes -= oldest.prediction.weight();
+        }
     }
 
     /// Whether somebody wants to see what comes now.
@@ -157,6 +165,9 @@ impl Scene {
     ) {
         let every = u64::try_from(EVERY.as_millis()).unwrap_or(u64::MAX);
         self.next.store(self.moment(now) + every, Ordering::Relaxed);
+        if prediction.weight() > MAX_PREDICTION {
+            return;
+        }
         let view = match input {
             Input::Frame(frame) if is_picture(payload) => {
                 let file = Arc::clone(payload);
@@ -251,6 +262,33 @@ mod tests {
         let (missed, some) = live.decisions_since(298);
         assert_eq!((missed, some.len(), some[0].0), (0, 2, 299));
         assert_eq!(live.decisions_since(300).1.len(), 0);
+    }
+
+    /// What was predicted may be a tensor of megabytes.
+    #[test]
+    fn what_is_kept_for_those_who_watch_is_bounded_in_bytes() {
+        let live = Live::new();
+        let scene = live.scene(&Name::near("p"));
+        let large = |values: usize| {
+            let prediction = Arc::new(Prediction::Regression { values: vec![0.0; values] });
+            Arc::new(Decision { prediction, ..Decision::clone(&decision(1)) })
+        };
+        for _ in 0..100 {
+            scene.decided(&large(KEPT_BYTES / 16));
+        }
+        assert_eq!(live.decisions_since(0).1.len(), 4);
+        scene.decided(&large(KEPT_BYTES));
+        let (missed, kept) = live.decisions_since(0);
+        assert!(missed == 101 && kept.is_empty(), "larger than all that is kept");
+        scene.decided(&decision(1));
+        assert_eq!(live.decisions_since(101).1.len(), 1);
+        let _watching = live.watch(1);
+        let (stream, at, now) = (StreamKey::new("7"), Timestamp::UNIX_EPOCH, SystemClock.now());
+        let values = vec![1.0];
+        let input = Input::Samples(Samples { channels: 1, order: Order::Interleaved, values });
+        let prediction = &large(MAX_PREDICTION).prediction;
+        scene.show((&stream, at, now), &input, &Arc::default(), prediction);
+        assert!(live.shots().is_empty());
     }
 
     #[test]

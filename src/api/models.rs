@@ -92,16 +92,17 @@ async fn infer(State(door): State<Door>, Path(which): Path<Which>, request: Requ
     let began = SystemClock.now();
     let (head, body) = request.into_parts();
     let packing = Packing::of(&head.headers)?;
-    let (body, _room) = door.read(&head, body, packing != Packing::None).await?;
+    let (body, room) = door.read(&head, body, packing != Packing::None).await?;
     let model = which.find(&door).await?;
     let most = door.max_body;
-    let asked = if packing == Packing::None && body.len() <= SMALL {
-        asked(&head.headers, &body, &model.package().signature)?
+    let (asked, _room) = if packing == Packing::None && body.len() <= SMALL {
+        (asked(&head.headers, &body, &model.package().signature)?, room)
     } else {
         let model = Arc::clone(&model);
         let read = move || {
             let body = packing.unpack(body, most)?;
-            asked(&head.headers, &body, &model.package().signature)
+            // The room is held as long as the body is, whether or not the client waits.
+            Ok((asked(&head.headers, &body, &model.package().signature)?, room))
         };
         blocking(read).await??
     };

@@ -9,8 +9,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use schemars::JsonSchema;
 use serde::Serialize;
+use tokio::time::timeout_at;
 
-use super::desk::blocking;
+use super::desk::{blocking, late};
 use super::door::Door;
 use super::models::Which;
 use super::route::{Answer, Refusal, error};
@@ -41,7 +42,7 @@ pub(super) async fn predict(
 ) -> Answer {
     let began = SystemClock.now();
     let (head, body) = request.into_parts();
-    let (body, _room) = door.read(&head, body, false).await?;
+    let (body, room) = door.read(&head, body, false).await?;
     let model = which.find(&door).await?;
     let content = content(&head.headers, body).await?;
     let prepare = {
@@ -54,8 +55,15 @@ pub(super) async fn predict(
             Ok((prepared, reader))
         }
     };
-    let (prepared, reader) = blocking(prepare).await??;
     let patience = door.patience(began, None);
+    let hand = Arc::clone(&door.hands).acquire_owned();
+    let hand = timeout_at(patience.until.into(), hand).await.map_err(|_| late())?;
+    let (prepared, reader) = blocking(move || {
+        // Held to the end of this, whether or not the client waits for it.
+        let _held = (hand, room);
+        prepare()
+    })
+    .await??;
     let outputs = door.run(&model, vec![prepared.tensor.clone()], patience).await?;
     let read = move || {
         let prediction = reader.read(&prepared, &outputs).map_err(|problem| failed(&problem))?;

@@ -62,6 +62,23 @@ impl Prediction {
         one.into_iter().chain(many.iter().map(|detection| detection.score))
     }
 
+    /// About what it takes in memory, in bytes. A label may be one of its own.
+    pub fn weight(&self) -> usize {
+        let label = |label: &str| label.len() + size_of::<(usize, usize, f32, usize)>();
+        match self {
+            Self::Classification { label: best, scores, .. } => {
+                label(best) + scores.iter().map(|(name, _)| label(name)).sum::<usize>()
+            }
+            Self::Detection { detections } => {
+                detections.iter().map(|found| label(&found.label) + 5 * size_of::<f32>()).sum()
+            }
+            Self::Anomaly { .. } => 0,
+            Self::Regression { values }
+            | Self::Embedding { values }
+            | Self::Tensor { values, .. } => size_of_val(&**values),
+        }
+    }
+
     /// One of its scores lies in the band, its ends included: neither yes nor no.
     pub fn is_uncertain(&self, [low, high]: [f32; 2]) -> bool {
         self.scores().any(|score| (low..=high).contains(&score))

@@ -33,8 +33,8 @@ pub struct Written {
     pub body: Vec<u8>,
 }
 
-#[derive(Debug, Deserialize, JsonSchema)]
 /// A request.
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request<'a> {
     #[serde(default)]
     id: Option<String>,
@@ -253,8 +253,8 @@ pub fn dims_of(info: &TensorInfo) -> Vec<i64> {
     info.shape.iter().map(|dim| dim.map_or(-1, known)).collect()
 }
 
-#[derive(Debug, Serialize, JsonSchema)]
 /// An answer.
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Answer<'a> {
     model_name: &'a str,
     model_version: String,

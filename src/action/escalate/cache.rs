@@ -1,7 +1,6 @@
 //! Answers that are kept for when the same content comes again.
 
 use super::Answer;
-use crate::event::Prediction;
 use crate::task;
 pub use crate::task::ContentHash;
 
@@ -22,25 +21,8 @@ impl Cache {
 
     /// Keeps an answer, unless it is larger than all that may be kept.
     pub fn put(&mut self, content: ContentHash, answer: Answer) {
-        let bytes = weight(&answer.prediction);
+        let bytes = answer.prediction.weight();
         self.0.put(content, answer, bytes);
-    }
-}
-
-/// About what a prediction takes in memory, in bytes. A label may be one of its own.
-fn weight(prediction: &Prediction) -> usize {
-    let label = |label: &str| label.len() + size_of::<(usize, usize, f32, usize)>();
-    match prediction {
-        Prediction::Classification { label: best, scores, .. } => {
-            label(best) + scores.iter().map(|(name, _)| label(name)).sum::<usize>()
-        }
-        Prediction::Detection { detections } => {
-            detections.iter().map(|found| label(&found.label) + 5 * size_of::<f32>()).sum()
-        }
-        Prediction::Anomaly { .. } => 0,
-        Prediction::Regression { values }
-        | Prediction::Embedding { values }
-        | Prediction::Tensor { values, .. } => size_of_val(&**values),
     }
 }
 
@@ -49,7 +31,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::event::Name;
+    use crate::event::{Name, Prediction};
 
     /// Where no labels are known here, the remote may call a class whatever it likes.
     #[test]

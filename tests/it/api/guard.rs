@@ -157,7 +157,7 @@ async fn tls_follows_its_files_and_asks_for_the_client_s() {
     app.drain().await;
 }
 
-/// Ten thousand that say nothing, and some that say it byte by byte: whoever asks is served, and memory stays.
+/// Ten thousand that say nothing, and some that say it byte by byte: whoever asks is served.
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_idle_connections_keep_nobody_out() {
     let (app, address, _broker) = device(&["api.max_connections=64"]).await;

@@ -339,3 +339,28 @@ async fn clients_of_http_2_are_answered() {
     );
     app.drain().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_input_is_answered_from_the_cache_and_counted() {
+    let (app, address, _broker) =
+        device(&["models.serve.bearing.cache=1MiB", "models.serve.bearing.instances=2"]).await;
+    let window = window();
+    let first = post(address, INFER, &json!({ "id": "1", "inputs": [input(&window)] })).await;
+    let again = post(address, INFER, &json!({ "id": "2", "inputs": [input(&window)] })).await;
+    assert_eq!(first.json()["outputs"], again.json()["outputs"]);
+    assert_eq!(again.json()["id"], "2");
+    let values = window.as_f32().expect("f32").iter().map(|value| value + 1.0).collect::<Vec<_>>();
+    let other = Tensor::new(vec![1, 3, 256], values).expect("a tensor");
+    post(address, INFER, &json!({ "inputs": [input(&other)] })).await;
+    let stats = get(address, "/v2/models/bearing/stats").await.json();
+    let stats = &stats["model_stats"][0];
+    let count = |share: &str| stats["inference_stats"][share]["count"].as_u64();
+    assert_eq!(
+        (count("cache_hit"), count("cache_miss"), count("success")),
+        (Some(1), Some(2), Some(3))
+    );
+    assert_eq!((&stats["inference_count"], &stats["execution_count"]), (&json!(3), &json!(2)));
+    let config = get(address, "/v2/models/bearing/config").await.json();
+    assert_eq!(config["instance_group"][0]["count"], 2);
+    app.drain().await;
+}
