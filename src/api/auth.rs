@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::future::{Ready, ready};
+use std::task::{Context, Poll};
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use futures_util::future::Either;
 use rand::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use tower_service::Service;
 
 use super::door::Door;
 use super::route::{Answer, Refusal, error};
@@ -197,18 +200,32 @@ impl Guard {
     }
 }
 
-/// What a path needs.
-pub(super) type Need = (Door, Option<Role>);
-
 /// Lets through who may.
-pub(super) async fn check(
-    State((door, needed)): State<Need>,
-    mut request: Request,
-    next: Next,
-) -> Answer<Response> {
-    let visitor = admit(&door, &request, needed)?;
-    request.extensions_mut().insert(visitor);
-    Ok(next.run(request).await)
+#[derive(Debug, Clone)]
+pub(super) struct Checked<S> {
+    pub inner: S,
+    pub door: Door,
+    pub need: Option<Role>,
+}
+
+impl<S: Service<Request, Response = Response>> Service<Request> for Checked<S> {
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Either<Ready<Result<Response, S::Error>>, S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        match admit(&self.door, &request, self.need) {
+            Ok(visitor) => {
+                request.extensions_mut().insert(visitor);
+                Either::Right(self.inner.call(request))
+            }
+            Err(refusal) => Either::Left(ready(Ok(refusal.into_response()))),
+        }
+    }
 }
 
 /// Whether who asks may, and not too often.

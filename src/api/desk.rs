@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
-use tokio::task::spawn_blocking;
+use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::timeout_at;
 
 use super::door::Door;
@@ -83,10 +83,14 @@ async fn run(
     if took() > patience.until.saturating_duration_since(patience.began) {
         return Err(late());
     }
-    let entry = model.port().enter(&mut work).map_err(|problem| refusal(model, &problem))?;
+    let entry = model.port().gather(&mut work).map_err(|problem| refusal(model, &problem))?;
     let step = match entry {
         Entry::Now(lease) => Step::Lead(lease),
-        Entry::Later(turn) => timeout_at(patience.until.into(), turn).await.map_err(|_| late())?,
+        Entry::Later(turn) => {
+            // Whose requests have come by now are read first: one run does for all of them.
+            yield_now().await;
+            timeout_at(patience.until.into(), turn).await.map_err(|_| late())?
+        }
     };
     let (work, ran) = match step {
         Step::Done(work, ran) => (work, ran),

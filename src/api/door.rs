@@ -1,5 +1,6 @@
 //! What every request is answered with, and room for what it brings along.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -24,9 +25,12 @@ use crate::task::Stop;
 /// Room for bodies is counted in so many bytes.
 const UNIT: usize = 1024;
 
-/// What every request is answered with.
+/// What every request is answered with; a share of it is one pointer.
 #[derive(Debug, Clone)]
-pub(super) struct Door {
+pub(super) struct Door(Arc<Inside>);
+
+#[derive(Debug)]
+pub(super) struct Inside {
     pub shown: Shown,
     pub shelf: Arc<Shelf>,
     pub live: Arc<Live>,
@@ -35,31 +39,39 @@ pub(super) struct Door {
     pub hands: Arc<Semaphore>,
     /// The server ends.
     pub stop: Stop,
-    pub guard: Arc<Guard>,
-    pub limit: Arc<Limit>,
+    pub guard: Guard,
+    pub limit: Limit,
     /// Room for bodies, in parts of [`UNIT`].
     bodies: Arc<Semaphore>,
     pub max_body: usize,
     pub timeout: Duration,
 }
 
+impl Deref for Door {
+    type Target = Inside;
+
+    fn deref(&self) -> &Inside {
+        &self.0
+    }
+}
+
 impl Door {
     /// The configuration was checked.
     pub(super) fn new(config: &ApiConfig, handles: Handles, stop: Stop) -> Self {
         let Handles { shown, shelf, live, orders } = handles;
-        Self {
+        Self(Arc::new(Inside {
             shown,
             shelf,
             live,
             orders,
             hands: Arc::new(Semaphore::new(available_parallelism().map_or(1, usize::from))),
             stop,
-            guard: Arc::new(Guard::new(config.auth.as_ref())),
-            limit: Arc::new(Limit::new(config.rate)),
+            guard: Guard::new(config.auth.as_ref()),
+            limit: Limit::new(config.rate),
             bodies: Arc::new(Semaphore::new(config.max_bodies.0.div_ceil(UNIT))),
             max_body: config.max_body.0,
             timeout: config.timeout.0,
-        }
+        }))
     }
 
     /// Room for so many bytes, if there is some at the moment.

@@ -9,7 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use flate2::read::{GzDecoder, ZlibDecoder};
 use serde::Deserialize;
 
@@ -38,16 +38,22 @@ pub(super) struct Which {
 
 /// What one model, or one version of it, is.
 pub(super) fn facts() -> Router<Door> {
-    Router::new()
-        .route("/", get(facts::metadata))
-        .route("/ready", get(facts::ready))
-        .route("/config", get(facts::config))
-        .route("/stats", get(facts::stats))
+    of_each("", || get(facts::metadata))
+        .merge(of_each("/ready", || get(facts::ready)))
+        .merge(of_each("/config", || get(facts::config)))
+        .merge(of_each("/stats", || get(facts::stats)))
 }
 
 /// What it makes of something.
 pub(super) fn work() -> Router<Door> {
-    Router::new().route("/infer", post(infer)).route("/predict", post(predict))
+    of_each("/infer", || post(infer)).merge(of_each("/predict", || post(predict)))
+}
+
+/// Of every model, and of every version of it.
+fn of_each(end: &str, answer: impl Fn() -> MethodRouter<Door>) -> Router<Door> {
+    Router::new()
+        .route(&format!("/v2/models/{{model}}{end}"), answer())
+        .route(&format!("/v2/models/{{model}}/versions/{{version}}{end}"), answer())
 }
 
 impl Which {

@@ -5,22 +5,22 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderValue, Response, StatusCode, Uri, header};
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use schemars::JsonSchema;
 use serde::Serialize;
+use tower_layer::layer_fn;
 
-use super::auth::{self, Need, Role};
+use super::auth::{Checked, Role};
 use super::door::Door;
 use super::{admin, events, health, models, openapi, page, repository};
 
 /// All that can be asked, and what it takes to ask.
 pub(super) fn routes(door: &Door) -> Router {
-    let needs = |routes: Router<Door>, role: Option<Role>| {
-        let need: Need = (door.clone(), role);
-        routes.route_layer(from_fn_with_state(need, auth::check))
+    let needs = |routes: Router<Door>, need: Option<Role>| {
+        let door = door.clone();
+        routes.route_layer(layer_fn(move |inner| Checked { inner, door: door.clone(), need }))
     };
     let open = Router::new()
         .route("/v2/health/live", get(health::live))
@@ -32,24 +32,16 @@ pub(super) fn routes(door: &Door) -> Router {
         .route("/v2/openapi.json", get(openapi::document))
         .route("/v2/events", get(events::events))
         .route("/metrics", get(health::metrics))
-        .merge(of_each(models::facts()))
+        .merge(models::facts())
         .merge(repository::facts());
     Router::new()
         .merge(needs(open, None))
         .merge(needs(read, Some(Role::Read)))
-        .merge(needs(of_each(models::work()), Some(Role::Infer)))
+        .merge(needs(models::work(), Some(Role::Infer)))
         .merge(needs(repository::orders().merge(admin::routes()), Some(Role::Admin)))
         .fallback(absent)
         .method_not_allowed_fallback(not_allowed)
-        .layer(map_response(common))
         .with_state(door.clone())
-}
-
-/// Of every model, and of every version of it.
-fn of_each(routes: Router<Door>) -> Router<Door> {
-    Router::new()
-        .nest("/v2/models/{model}", routes.clone())
-        .nest("/v2/models/{model}/versions/{version}", routes)
 }
 
 /// What is wrong.
@@ -116,9 +108,8 @@ async fn not_allowed(request: Request) -> Refusal {
     error(StatusCode::METHOD_NOT_ALLOWED, message)
 }
 
-async fn common(mut response: Response<Body>) -> Response<Body> {
-    let headers = response.headers_mut();
+/// What every answer says.
+pub(super) fn common(headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
 }

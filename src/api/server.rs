@@ -24,7 +24,7 @@ use super::ApiConfig;
 use super::admin::Orders;
 use super::door::Door;
 use super::live::Live;
-use super::route::routes;
+use super::route::{common, routes};
 use super::seats::{Peer, Seats};
 use super::view::Shown;
 use crate::model::Shelf;
@@ -262,7 +262,10 @@ impl Hall {
             request.extensions_mut().insert(peer.clone());
             let answer = routes.clone().call(request);
             async move {
-                let answer = answer.await;
+                let mut answer = answer.await;
+                if let Ok(answer) = &mut answer {
+                    common(answer.headers_mut());
+                }
                 drop(working);
                 answer
             }

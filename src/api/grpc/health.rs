@@ -48,9 +48,10 @@ impl Health {
             if self.0.stop.is_stopped() {
                 return None;
             }
+            let mut stop = self.0.stop.clone();
             tokio::select! {
                 () = sleep(LOOK_AGAIN) => {}
-                () = self.0.stop.stopped() => {}
+                () = stop.stopped() => {}
             }
         }
     }

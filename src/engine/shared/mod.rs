@@ -148,7 +148,17 @@ impl Drop for Shared {
 impl Port {
     /// Takes an instance or a place in the queue, and the work out of where it is; it stays there where it is refused.
     pub fn enter(&self, work: &mut Work) -> Result<Entry, InferError> {
-        let entered = self.inner.queue().enter(work, self.priority, &self.inner.terms)?;
+        self.enter_as(work, false)
+    }
+
+    /// The same; where callers share runs it is a place in the queue even if an instance is idle. Who asks for its turn
+    /// a moment later runs those along who came meanwhile.
+    pub fn gather(&self, work: &mut Work) -> Result<Entry, InferError> {
+        self.enter_as(work, self.inner.terms.max_batch > 1)
+    }
+
+    fn enter_as(&self, work: &mut Work, gathers: bool) -> Result<Entry, InferError> {
+        let entered = self.inner.queue().enter(work, self.priority, &self.inner.terms, gathers)?;
         Ok(match entered {
             Entered::Leads(instance) => {
                 Entry::Now(Lease::new(&self.inner, instance, std::mem::take(work)))

@@ -16,8 +16,8 @@ use crate::task::{Clock, SystemClock};
 /// Who has waited for so long is given the next instance, whoever else comes.
 const PATIENCE: Duration = Duration::from_millis(5);
 
-/// Idle instances, and those who wait for one. No pipeline waits where one is idle; a client may be on its way to it, and
-/// whoever comes meanwhile takes it: to keep it for a task that is not there yet would keep all others waiting.
+/// Idle instances, and those who wait for one. No pipeline waits where one is idle; a client may be on its way to it, or
+/// gather with others before it takes it, and whoever comes meanwhile takes it: to keep it for a task that is not there yet would keep all others waiting.
 #[derive(Debug)]
 pub(super) struct Queue {
     idle: Vec<Instance>,
@@ -61,20 +61,24 @@ impl Queue {
         self.waiting.iter().map(VecDeque::len).sum()
     }
 
-    /// Who finds an instance idle takes it.
+    /// Who finds an instance idle takes it, or gathers with others as long as there are places.
     pub(super) fn enter(
         &mut self,
         work: &mut Work,
         priority: Priority,
         terms: &Terms,
+        gathers: bool,
     ) -> Result<Entered, InferError> {
         if self.closed {
             return Err(InferError::Stopped);
         }
-        if let Some(instance) = self.idle.pop() {
+        let is_full = self.waiting() >= terms.queue.max(1);
+        if (is_full || !gathers)
+            && let Some(instance) = self.idle.pop()
+        {
             return Ok(Entered::Leads(instance));
         }
-        if self.waiting() >= terms.queue.max(1) {
+        if is_full {
             return Err(InferError::Overloaded(terms.queue.max(1)));
         }
         let items = work.items();

@@ -316,3 +316,30 @@ fn what_cannot_be_mended_is_tried_ever_less_often() {
     }
     assert_eq!(tries, [2, 6, 12, 24, 48, 96], "at once after the first panic, not after each");
 }
+
+#[test]
+fn who_gathers_is_run_with_all_who_came_meanwhile() {
+    let echo = Echo::default();
+    let runs = Arc::clone(&echo.runs);
+    let shared = share(Terms { max_batch: 8, ..Terms::alone(3) }, echo);
+    let port = shared.port(Priority::Client);
+    let gather = |values: &[f32]| match port.gather(&mut some(values)) {
+        Ok(Entry::Later(turn)) => turn,
+        other => panic!("it does not gather: {other:?}"),
+    };
+    let turns = [gather(&[1.0]), gather(&[2.0]), gather(&[3.0])];
+    // There are no more places, yet the instance is idle: nobody is refused.
+    let Ok(Entry::Now(lease)) = port.gather(&mut some(&[4.0])) else { panic!("it is idle") };
+    let (work, ran) = lease.run();
+    assert_eq!(work.outputs, some(&[4.0]).inputs);
+    assert_eq!(ran.expect("run").batch, 4);
+    for (turn, value) in turns.into_iter().zip([1.0, 2.0, 3.0]) {
+        let Step::Done(work, Ok(_)) = wait(turn) else { panic!("it was not run") };
+        assert_eq!(work.outputs, some(&[value]).inputs);
+    }
+    let alone = gather(&[5.0]);
+    drop(gather(&[6.0]));
+    let Step::Lead(lease) = wait(alone) else { panic!("the instance is idle") };
+    assert_eq!(lease.run().1.expect("run").batch, 1, "nobody runs what nobody waits for");
+    assert_eq!(*lock(&runs), [4, 1]);
+}
