@@ -46,6 +46,7 @@ pub mod disk;
 pub mod engine;
 pub mod event;
 pub mod ingest;
+pub mod job;
 pub mod model;
 pub mod mqtt;
 pub mod net;

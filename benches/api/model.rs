@@ -26,7 +26,10 @@ const OPSET: i64 = 17;
 const IR: i64 = 8;
 const SEED: u64 = 1;
 
-/// Writes `<name>/1/model.onnx` below `models`: 32 numbers, 64 hidden, 4 out, with random weights.
+/// What the package says of it: as that says what the model does, requests that come together share a run.
+const MEANING: &str = "task = \"regression\"\n[input]\nkind = \"samples\"\nlayout = \"T\"\n";
+
+/// Writes `<name>/1/model.onnx` below `models`: 32 numbers, 64 hidden, 4 out, with random weights. And what it means.
 pub(crate) fn write(models: &Path) {
     let mut random = StdRng::seed_from_u64(SEED);
     let mut weights = |name: &str, dims: &[usize]| {
@@ -66,6 +69,7 @@ pub(crate) fn write(models: &Path) {
     let version = models.join(NAME).join("1");
     std::fs::create_dir_all(&version).expect("a directory");
     eir::disk::replace(&version.join("model.onnx"), &model.encode_to_vec()).expect("the model");
+    eir::disk::replace(&version.join("model.toml"), MEANING.as_bytes()).expect("its meaning");
 }
 
 fn node(operator: &str, inputs: &[&str], output: &str) -> NodeProto {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::auth::Auth;
 use crate::event::{ByteSize, Frequency, HumanDuration};
+use crate::job::JobsConfig;
 use crate::net::{Problem, ServerTlsConfig, listen_address};
 
 /// Health, metrics and models over HTTP/1.1 and HTTP/2, and the models over gRPC.
@@ -24,6 +25,8 @@ pub struct ApiConfig {
     pub tls: Option<ServerTlsConfig>,
     /// How often one client may ask, by its address; by default as often as it likes.
     pub rate: Option<Frequency>,
+    /// Work that outlasts a request. Without this table there is none.
+    pub jobs: Option<JobsConfig>,
     /// Clients at one time. Who comes then takes the place of the one that has left the server waiting the longest.
     #[schemars(range(min = 1, max = 4096))]
     pub max_connections: usize,
@@ -45,6 +48,7 @@ impl Default for ApiConfig {
             auth: None,
             tls: None,
             rate: None,
+            jobs: None,
             max_connections: 256,
             timeout: HumanDuration::from_secs(30),
             max_body: ByteSize(16 << 20),
@@ -67,6 +71,10 @@ impl ApiConfig {
         if let Some(Auth::Tokens(tokens)) = &self.auth {
             let found = tokens.check().into_iter();
             problems.extend(found.map(|(key, message)| Problem::new(&key, message)));
+        }
+        if let Some(jobs) = &self.jobs {
+            let found = jobs.check().into_iter();
+            problems.extend(found.map(|(key, told)| Problem::new(&format!("jobs.{key}"), told)));
         }
         if !(1..=4096).contains(&self.max_connections) {
             problems.push(Problem::new("max_connections", "must be from 1 to 4096"));

@@ -19,6 +19,7 @@ use super::route::{Answer, busy, error, too_large};
 use super::seats::Peer;
 use super::view::Shown;
 use super::{ApiConfig, Handles};
+use crate::job::Jobs;
 use crate::model::Shelf;
 use crate::task::Stop;
 
@@ -35,6 +36,8 @@ pub(super) struct Inside {
     pub shelf: Arc<Shelf>,
     pub live: Arc<Live>,
     pub orders: Orders,
+    /// `None`: there are none.
+    pub jobs: Option<Arc<Jobs>>,
     /// Who may unfold an input at the moment: a small picture may have millions of pixels.
     pub hands: Arc<Semaphore>,
     /// The server ends.
@@ -57,13 +60,19 @@ impl Deref for Door {
 
 impl Door {
     /// The configuration was checked.
-    pub(super) fn new(config: &ApiConfig, handles: Handles, stop: Stop) -> Self {
+    pub(super) fn new(
+        config: &ApiConfig,
+        handles: Handles,
+        jobs: Option<Arc<Jobs>>,
+        stop: Stop,
+    ) -> Self {
         let Handles { shown, shelf, live, orders } = handles;
         Self(Arc::new(Inside {
             shown,
             shelf,
             live,
             orders,
+            jobs,
             hands: Arc::new(Semaphore::new(available_parallelism().map_or(1, usize::from))),
             stop,
             guard: Guard::new(config.auth.as_ref()),

@@ -150,7 +150,7 @@ impl Watcher {
 }
 
 /// Writes an event.
-fn push(text: &mut String, name: &str, id: Option<(u64, u64)>, data: &impl Serialize) {
+pub(super) fn push(text: &mut String, name: &str, id: Option<(u64, u64)>, data: &impl Serialize) {
     // There is nothing in them that JSON could not hold, and it has no line breaks.
     let data = serde_json::to_string(data).unwrap_or_default();
     let id = id.map(|(epoch, number)| format!("id: {epoch}-{number}\n")).unwrap_or_default();

@@ -15,6 +15,7 @@ mod facts;
 #[cfg(feature = "grpc")]
 mod grpc;
 mod health;
+mod jobs;
 mod limit;
 mod live;
 mod metrics;

@@ -16,8 +16,9 @@ use serde::Deserialize;
 use super::desk::blocking;
 use super::door::Door;
 use super::facts;
+use super::jobs::submit;
 use super::predict::predict;
-use super::route::{Answer, error, too_large};
+use super::route::{Answer, Refusal, error, too_large};
 use crate::engine::EngineKind;
 use crate::model::Model;
 use crate::net::with_sources;
@@ -46,7 +47,9 @@ pub(super) fn facts() -> Router<Door> {
 
 /// What it makes of something.
 pub(super) fn work() -> Router<Door> {
-    of_each("/infer", || post(infer)).merge(of_each("/predict", || post(predict)))
+    of_each("/infer", || post(infer))
+        .merge(of_each("/predict", || post(predict)))
+        .merge(of_each("/jobs", || post(submit)))
 }
 
 /// Of every model, and of every version of it.
@@ -108,7 +111,7 @@ async fn infer(State(door): State<Door>, Path(which): Path<Which>, request: Requ
         let read = move || {
             let body = packing.unpack(body, most)?;
             // The room is held as long as the body is, whether or not the client waits.
-            Ok((asked(&head.headers, &body, &model.package().signature)?, room))
+            Ok::<_, Refusal>((asked(&head.headers, &body, &model.package().signature)?, room))
         };
         blocking(read).await??
     };

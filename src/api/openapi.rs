@@ -16,10 +16,12 @@ use super::health::{Live, Readiness, Server};
 use super::predict::Predicted;
 use super::repository::Listed;
 use super::route::Problem;
+use crate::job::Job;
 use crate::oip::server::{Answer, Request};
 
 const JSON: &str = "application/json";
 const BYTES: &str = "application/octet-stream";
+const EVENTS: &str = "text/event-stream";
 
 /// The document, made once.
 pub(super) async fn document() -> Response<Body> {
@@ -40,6 +42,10 @@ struct Operation {
     takes: Forms,
     /// What it gives when all is well.
     gives: Forms,
+    /// With which of these.
+    statuses: &'static [&'static str],
+    /// What else may be said, and where.
+    says: Vec<(&'static str, &'static str, Json)>,
 }
 
 /// Writes operations down.
@@ -60,7 +66,9 @@ impl Book {
     }
 
     fn text(&mut self, path: &str, needs: Option<Role>, kind: &'static str, about: &'static str) {
-        let gives = vec![(kind, json!({ "type": "string" }))];
+        // Events have no form that this version of OpenAPI could tell.
+        let form = if kind == EVENTS { json!({}) } else { json!({ "type": "string" }) };
+        let gives = vec![(kind, form)];
         self.add("get", path, needs, about, (vec![], gives));
     }
 
@@ -77,8 +85,47 @@ impl Book {
         about: &'static str,
         (takes, gives): (Forms, Forms),
     ) {
-        let path = path.to_owned();
-        self.operations.push(Operation { method, path, about, needs, takes, gives });
+        let (path, statuses, says) = (path.to_owned(), &["200"][..], Vec::new());
+        let operation = Operation { method, path, about, needs, takes, gives, statuses, says };
+        self.operations.push(operation);
+    }
+
+    /// Handing in work that outlasts a request.
+    fn job(&mut self, path: &str) {
+        let bytes = || json!({ "type": "string", "format": "binary" });
+        let files = json!({ "type": "object", "additionalProperties": bytes() });
+        let takes = ["image/jpeg", "image/png", BYTES].map(|kind| (kind, bytes())).into_iter();
+        let takes = takes.chain([(JSON, json!({})), ("multipart/form-data", files)]).collect();
+        let gives = vec![(JSON, self.form::<Job>())];
+        let about = "Hands in files, or a folder of the device: a job. It is told of with 202, and with 200 when this \
+                     key has asked for it before.";
+        self.add("post", path, Some(Role::Infer), about, (takes, gives));
+        let count = || json!({ "type": "integer", "minimum": 1 });
+        if let Some(operation) = self.operations.last_mut() {
+            operation.statuses = &["200", "202"];
+            operation.says = vec![
+                ("query", "folder", json!({ "type": "string" })),
+                ("query", "samples", count()),
+                ("query", "step", count()),
+                (
+                    "header",
+                    "Idempotency-Key",
+                    json!({ "type": "string", "minLength": 1, "maxLength": 255 }),
+                ),
+            ];
+        }
+    }
+
+    /// What becomes of it.
+    fn jobs(&mut self) {
+        let read = Some(Role::Read);
+        self.get::<Vec<Job>>("/v2/jobs", read, "All jobs, the oldest first.");
+        self.get::<Job>("/v2/jobs/{job}", read, "How far it is.");
+        let about = "What the model made of its inputs so far, a line each.";
+        self.text("/v2/jobs/{job}/results", read, "application/x-ndjson", about);
+        let about = "How far it is, told as it goes on.";
+        self.text("/v2/jobs/{job}/events", read, EVENTS, about);
+        self.post::<Job>("/v2/jobs/{job}/cancel", Role::Infer, "Nobody wants it any more.");
     }
 
     /// What can be asked of a model, or of a version of it.
@@ -99,6 +146,7 @@ impl Book {
         let gives = vec![(JSON, self.form::<Predicted<'_>>())];
         let about = "What it makes of a picture, or of the numbers in a JSON text, in words.";
         self.add("post", &at("/predict"), Some(Role::Infer), about, (takes, gives));
+        self.job(&at("/jobs"));
     }
 }
 
@@ -124,9 +172,10 @@ fn made() -> Json {
         "For Prometheus; OpenMetrics where that is accepted.",
     );
     book.get::<Map<String, Json>>("/v2/openapi.json", read, "This document.");
-    book.text("/v2/events", read, "text/event-stream", "What happens, told as it does.");
+    book.text("/v2/events", read, EVENTS, "What happens, told as it does.");
     book.model("/v2/models/{model}");
     book.model("/v2/models/{model}/versions/{version}");
+    book.jobs();
     book.post::<Vec<Listed>>("/v2/repository/index", Role::Read, "Which models there are.");
     for (path, about) in [
         ("/v2/repository/models/{model}/load", "Loads the newest version of a model."),
@@ -163,7 +212,7 @@ fn written(operation: &Operation, problem: &Json) -> Json {
             kinds.iter().map(|(kind, form)| ((*kind).to_owned(), json!({ "schema": form })));
         Json::Object(kinds.collect())
     };
-    let parameters: Vec<_> = ["model", "version"]
+    let parameters = ["model", "version", "job"]
         .into_iter()
         .filter(|name| operation.path.contains(&format!("{{{name}}}")))
         .map(|name| {
@@ -173,19 +222,25 @@ fn written(operation: &Operation, problem: &Json) -> Json {
                 json!({ "type": "string", "minLength": 1 })
             };
             json!({ "name": name, "in": "path", "required": true, "schema": form })
-        })
-        .collect();
+        });
+    let also = operation.says.iter().map(|(place, name, form)| {
+        json!({ "name": name, "in": place, "required": false, "schema": form })
+    });
+    let parameters: Vec<_> = parameters.chain(also).collect();
     let mut told = json!({
         "summary": operation.about,
         "parameters": parameters,
         "responses": {
-            "200": { "description": "As asked.", "content": content(&operation.gives) },
             "default": {
                 "description": "Why not.",
                 "content": { JSON: { "schema": problem } },
             },
         },
     });
+    for status in operation.statuses {
+        told["responses"][status] =
+            json!({ "description": "As asked.", "content": content(&operation.gives) });
+    }
     if let Some(role) = operation.needs {
         told["security"] = json!([{ "token": [role.as_str()] }]);
     }

@@ -52,7 +52,7 @@ pub(super) async fn predict(
             let mut caller = model.caller().map_err(|problem| unfit(&problem))?;
             let prepared = caller.prepare(&input).map_err(|problem| unfit(&problem))?;
             let reader = model.reader().map_err(|problem| unfit(&problem))?;
-            Ok((prepared, reader))
+            Ok::<_, Refusal>((prepared, reader))
         }
     };
     let patience = door.patience(began, None);
@@ -78,16 +78,18 @@ pub(super) async fn predict(
     blocking(read).await?
 }
 
+/// What says that it is JSON, or is sent as curl sends anything and looks like it.
+pub(super) fn is_json(mime: &str, body: &[u8]) -> bool {
+    let begins = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    mime == "application/json"
+        || (mime.starts_with("application/x-www-form") && matches!(begins, Some(b'[' | b'{')))
+}
+
 /// What the body holds: a file of a form, or itself.
 async fn content(headers: &HeaderMap, body: Bytes) -> Answer<Content> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = kind.unwrap_or_default();
     let mime = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let is_json = |mime: &str, body: &[u8]| {
-        let begins = body.iter().find(|byte| !byte.is_ascii_whitespace());
-        mime == "application/json"
-            || (mime.starts_with("application/x-www-form") && matches!(begins, Some(b'[' | b'{')))
-    };
     if mime != "multipart/form-data" {
         let is_json = is_json(&mime, &body);
         return Ok(if is_json { Content::Json(body) } else { Content::Bytes(body) });

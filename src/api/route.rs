@@ -14,7 +14,7 @@ use tower_layer::layer_fn;
 
 use super::auth::{Checked, Role};
 use super::door::Door;
-use super::{admin, events, health, models, openapi, page, repository};
+use super::{admin, events, health, jobs, models, openapi, page, repository};
 
 /// All that can be asked, and what it takes to ask.
 pub(super) fn routes(door: &Door) -> Router {
@@ -33,11 +33,12 @@ pub(super) fn routes(door: &Door) -> Router {
         .route("/v2/events", get(events::events))
         .route("/metrics", get(health::metrics))
         .merge(models::facts())
+        .merge(jobs::facts())
         .merge(repository::facts());
     Router::new()
         .merge(needs(open, None))
         .merge(needs(read, Some(Role::Read)))
-        .merge(needs(models::work(), Some(Role::Infer)))
+        .merge(needs(models::work().merge(jobs::work()), Some(Role::Infer)))
         .merge(needs(repository::orders().merge(admin::routes()), Some(Role::Admin)))
         .fallback(absent)
         .method_not_allowed_fallback(not_allowed)

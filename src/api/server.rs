@@ -27,6 +27,7 @@ use super::live::Live;
 use super::route::{common, routes};
 use super::seats::{Peer, Seats};
 use super::view::Shown;
+use crate::job::Jobs;
 use crate::model::Shelf;
 use crate::net::{NetError, ServerTlsConfig, TlsFiles, listen_problem, with_sources};
 use crate::task::{Group, Stop};
@@ -99,6 +100,7 @@ pub struct Api {
     address: SocketAddr,
     grpc: Option<SocketAddr>,
     group: Group,
+    jobs: Option<Arc<Jobs>>,
 }
 
 impl Api {
@@ -119,8 +121,11 @@ impl Api {
                 problem: with_sources(&problem),
             })?;
         }
+        let jobs = config.jobs.as_ref().map(|jobs| Jobs::start(jobs, Arc::clone(&handles.shelf)));
+        let jobs = jobs.transpose().map_err(|problem| wrong("jobs")(problem.to_string()))?;
+        let jobs = jobs.map(Arc::new);
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let door = Door::new(config, handles, group.stop_signal());
+        let door = Door::new(config, handles, jobs.clone(), group.stop_signal());
         let (timeout, stop) = (config.timeout.0, door.stop.clone());
         let hall = Hall { routes: routes(&door), tls, timeout, stop };
         let seats = Seats::new(config.max_connections);
@@ -139,7 +144,7 @@ impl Api {
         if let Some(address) = grpc {
             tracing::info!("models over gRPC at {address}");
         }
-        Ok(Self { address, grpc, group })
+        Ok(Self { address, grpc, group, jobs })
     }
 
     /// Where it listens.
@@ -154,7 +159,15 @@ impl Api {
 
     /// Closes the ports; answers that are being written are given a moment.
     pub async fn stop(self) {
+        if let Some(jobs) = &self.jobs {
+            jobs.halt();
+        }
         self.group.drain(GOODBYE).await;
+        if let Some(jobs) = self.jobs {
+            // A model that does not answer is left behind; its job goes on at the next start.
+            let ended = spawn_blocking(move || jobs.wait());
+            let _in_time = timeout(GOODBYE, ended).await.is_ok();
+        }
     }
 }
 

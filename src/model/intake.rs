@@ -16,6 +16,7 @@ pub struct Intake {
     kind: InputKind,
     pictures: Decoder,
     channels: usize,
+    instants: Option<usize>,
 }
 
 /// Why something is no input of a model.
@@ -65,7 +66,11 @@ impl Intake {
     pub fn new(package: &Package) -> Result<Self, DecodeError> {
         let kind = package.spec.input.values().next().map(|spec| spec.kind).unwrap_or_default();
         let pictures = Decoder::new(&DecodeConfig::Image(ImageConfig::default()))?;
-        Ok(Self { kind, pictures, channels: channels(package) })
+        let channels = channels(package);
+        let shape = package.signature.inputs.first().and_then(|info| info.shape.get(1..));
+        let numbers: Option<usize> = shape.and_then(|shape| shape.iter().copied().product());
+        let instants = numbers.filter(|_| kind != InputKind::Image).map(|all| all / channels);
+        Ok(Self { kind, pictures, channels, instants })
     }
 
     /// What the model takes.
@@ -76,6 +81,11 @@ impl Intake {
     /// Values an instant; 1 for a model that takes no samples.
     pub const fn channels(&self) -> usize {
         self.channels
+    }
+
+    /// Instants of one input; `None` where any number will do.
+    pub const fn instants(&self) -> Option<usize> {
+        self.instants
     }
 
     /// A picture for a model of pictures; for any other little-endian f32, instant by instant.
@@ -216,7 +226,7 @@ mod tests {
 
     fn intake(kind: InputKind, channels: usize) -> Intake {
         let pictures = Decoder::new(&DecodeConfig::Image(ImageConfig::default()));
-        Intake { kind, pictures: pictures.expect("a decoder"), channels }
+        Intake { kind, pictures: pictures.expect("a decoder"), channels, instants: None }
     }
 
     fn values(input: Result<Input, IntakeError>) -> Vec<f32> {

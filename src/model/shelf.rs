@@ -95,6 +95,11 @@ impl Shelf {
         Ok(())
     }
 
+    /// One version of a model, loaded for as long as it is held. Takes as long as that takes: not for a task.
+    pub fn borrow(&self, name: &ModelName, version: u64) -> Result<Arc<Model>, ModelError> {
+        self.models.load(&ModelRef { name: name.clone(), version: Some(version) })
+    }
+
     /// Keeps a model no longer. True: a pipeline still runs it, or a request.
     pub fn unload(&self, name: &ModelName) -> bool {
         drop(self.put_away(name));

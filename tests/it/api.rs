@@ -5,6 +5,7 @@ mod dashboard;
 #[cfg(feature = "grpc")]
 mod grpc;
 mod guard;
+mod jobs;
 mod models;
 mod openapi;
 mod page;

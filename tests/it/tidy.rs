@@ -15,6 +15,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("pipeline", &["event", "package"]),
     ("engine", &["event", "task", "package"]),
     ("model", &["event", "task", "disk", "package", "pipeline", "engine"]),
+    ("job", &["event", "task", "disk", "net", "package", "model", "engine"]),
     ("oip", &["event", "package"]),
     ("ingest", &["event", "task", "net", "mqtt"]),
     ("action", &["event", "task", "net", "mqtt", "oip"]),
@@ -25,8 +26,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "api",
         &[
-            "event", "task", "net", "package", "pipeline", "engine", "model", "oip", "action",
-            "summary", "outbox", "sync",
+            "event", "task", "net", "package", "pipeline", "engine", "model", "job", "oip",
+            "action", "summary", "outbox", "sync",
         ],
     ),
 ];

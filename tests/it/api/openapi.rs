@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::clients::target;
+use super::models::say;
 use super::*;
 
 /// What is not tried: it has no end, or nobody here carries it out, or it takes away what the others ask.
@@ -16,9 +17,13 @@ const LEFT_OUT: [&str; 4] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn every_path_of_the_document_answers_as_it_says() {
     let broker = Mosquitto::start();
-    let mut app = site::start(site::BEARING, broker.port(), &[OPEN]).await;
+    let place = tempfile::tempdir().expect("tempdir");
+    let jobs = format!("api.jobs.dir={}", place.path().display());
+    let mut app = site::start(site::BEARING, broker.port(), &[OPEN, &jobs]).await;
     until_ready(&mut app, true).await;
     let address = app.api_address().expect("it listens");
+    let job = say(address, "POST", "/v2/models/bearing/jobs", "", b"1234").await.json();
+    let job = job["id"].as_str().expect("an id");
     let document = get(address, "/v2/openapi.json").await.json();
     assert_eq!(document["openapi"], "3.1.0");
     let paths = document["paths"].as_object().expect("paths");
@@ -30,7 +35,8 @@ async fn every_path_of_the_document_answers_as_it_says() {
             if LEFT_OUT.contains(&path.as_str()) {
                 continue;
             }
-            let path = path.replace("{model}", "bearing").replace("{version}", "1");
+            let path =
+                path.replace("{model}", "bearing").replace("{version}", "1").replace("{job}", job);
             let method = method.to_uppercase();
             let head = format!("{method} {path} HTTP/1.1\r\nhost: eir\r\nconnection: close\r\n");
             let reply = ask(address, &format!("{head}content-length: 0\r\n\r\n")).await;
