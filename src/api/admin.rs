@@ -1,16 +1,23 @@
 //! What an administrator orders: it is handed to whoever runs the device, and answered when it is done.
 
 use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::{Json, Router};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::desk::blocking;
 use super::door::Door;
 use super::route::{Answer, busy, error};
+use crate::event::LogLevel;
+use crate::net::with_sources;
+use crate::outbox::{Contents, Inspector};
 
 /// An order, and where its outcome is awaited.
 #[derive(Debug)]
@@ -26,23 +33,64 @@ pub struct Order {
 pub enum What {
     /// Reading the configuration again.
     Reload,
+    /// Logging more or less.
+    Log(LogLevel),
 }
 
 /// Where orders go.
 pub type Orders = mpsc::Sender<Order>;
 
 pub(super) fn routes() -> Router<Door> {
-    Router::new().route("/v2/admin/reload", post(reload))
+    Router::new()
+        .route("/v2/admin/reload", post(reload))
+        .route("/v2/admin/log", post(log))
+        .route("/v2/admin/outbox", get(outbox))
+}
+
+/// How much is logged.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    level: LogLevel,
 }
 
 async fn reload(State(door): State<Door>) -> Answer {
+    order(&door, What::Reload).await?;
+    Ok(Json(json!({})).into_response())
+}
+
+/// Until the configuration is read again.
+async fn log(
+    State(door): State<Door>,
+    wanted: Result<Json<Log>, JsonRejection>,
+) -> Answer<Json<Log>> {
+    let bad = |problem: JsonRejection| error(problem.status(), problem.body_text());
+    let Json(wanted) = wanted.map_err(bad)?;
+    order(&door, What::Log(wanted.level)).await?;
+    Ok(Json(wanted))
+}
+
+/// Has something done.
+async fn order(door: &Door, what: What) -> Answer<()> {
     let (done, outcome) = oneshot::channel();
-    let order = Order { what: What::Reload, done };
+    let order = Order { what, done };
     door.orders.try_send(order).map_err(|_| busy("other orders are being carried out"))?;
     match timeout(door.timeout, outcome).await {
-        Ok(Ok(Ok(()))) => Ok(Json(json!({})).into_response()),
+        Ok(Ok(Ok(()))) => Ok(()),
         Ok(Ok(Err(problem))) => Err(error(StatusCode::BAD_REQUEST, problem)),
-        Ok(Err(_)) => Err(error(StatusCode::SERVICE_UNAVAILABLE, "nobody here reloads")),
+        Ok(Err(_)) => Err(error(StatusCode::SERVICE_UNAVAILABLE, "nobody here carries it out")),
         Err(_) => Err(error(StatusCode::GATEWAY_TIMEOUT, "it goes on; the log tells its end")),
     }
+}
+
+/// What waits for the clouds, as it lies on the disk.
+async fn outbox(State(door): State<Door>) -> Answer<Json<Contents>> {
+    let absent = || error(StatusCode::NOT_FOUND, "there is no outbox here");
+    let path = door.outbox.clone().ok_or_else(absent)?;
+    let found = blocking(move || Inspector::open(&path)?.contents()).await?;
+    found.map(Json).map_err(|problem| {
+        tracing::warn!("the outbox cannot be looked at: {}", with_sources(&problem));
+        let message = "the outbox cannot be looked at; the log says why";
+        error(StatusCode::SERVICE_UNAVAILABLE, message)
+    })
 }

@@ -1,6 +1,7 @@
 //! What every request is answered with, and room for what it brings along.
 
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -36,6 +37,7 @@ pub(super) struct Inside {
     pub shelf: Arc<Shelf>,
     pub live: Arc<Live>,
     pub orders: Orders,
+    pub outbox: Option<PathBuf>,
     /// `None`: there are none.
     pub jobs: Option<Arc<Jobs>>,
     /// Who may unfold an input at the moment: a small picture may have millions of pixels.
@@ -66,12 +68,13 @@ impl Door {
         jobs: Option<Arc<Jobs>>,
         stop: Stop,
     ) -> Self {
-        let Handles { shown, shelf, live, orders } = handles;
+        let Handles { shown, shelf, live, orders, outbox } = handles;
         Self(Arc::new(Inside {
             shown,
             shelf,
             live,
             orders,
+            outbox,
             jobs,
             hands: Arc::new(Semaphore::new(available_parallelism().map_or(1, usize::from))),
             stop,

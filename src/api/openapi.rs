@@ -9,6 +9,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value as Json, json};
 
+use super::admin::Log;
 use super::auth::Role;
 use super::detail::Detail;
 use super::facts::{Config, Metadata, Ready, Stats};
@@ -18,6 +19,7 @@ use super::repository::Listed;
 use super::route::Problem;
 use crate::job::Job;
 use crate::oip::server::{Answer, Request};
+use crate::outbox::Contents;
 
 const JSON: &str = "application/json";
 const BYTES: &str = "application/octet-stream";
@@ -184,6 +186,12 @@ fn made() -> Json {
     ] {
         book.post::<Done>(path, Role::Admin, about);
     }
+    let about = "What waits for the clouds, as it lies on the disk.";
+    book.get::<Contents>("/v2/admin/outbox", Some(Role::Admin), about);
+    let level = vec![(JSON, book.form::<Log>())];
+    let about = "Logs more or less, until the configuration is read again.";
+    let both = (level.clone(), level);
+    book.add("post", "/v2/admin/log", Some(Role::Admin), about, both);
     let problem = book.form::<Problem>();
     let mut paths = Map::new();
     for operation in &book.operations {

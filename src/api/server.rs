@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,6 +93,8 @@ pub struct Handles {
     pub live: Arc<Live>,
     /// Where orders go.
     pub orders: Orders,
+    /// Where records wait, if any do.
+    pub outbox: Option<PathBuf>,
 }
 
 /// A running server. It ends when it is stopped or dropped.

@@ -154,7 +154,8 @@ impl App {
         let shelf = Arc::new(Shelf::new(Arc::clone(&workshop.models)));
         let (orders, ordered) = mpsc::channel(ORDERS);
         let live = Arc::clone(&workshop.live);
-        let handles = Handles { shown, shelf, live, orders };
+        let kept = workshop.outbox.as_ref().map(|outbox| outbox.path().to_owned());
+        let handles = Handles { shown, shelf, live, orders, outbox: kept };
         let api = config.api.as_ref().map(|api| start_api(api, &handles));
         let connections = BTreeMap::new();
         let mut app = Self {

@@ -8,9 +8,8 @@ use serde_json::json;
 
 use super::table::{bar, bytes, table, thousands};
 use super::{Failure, log, print};
-use crate::app::config::LogLevel;
 use crate::engine::{EngineKind, SessionOptions};
-use crate::event::HumanDuration;
+use crate::event::{HumanDuration, LogLevel};
 use crate::model::Timing;
 
 const BAR: usize = 24;

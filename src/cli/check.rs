@@ -2,7 +2,8 @@
 
 use super::{Exit, Failure, log, print};
 use crate::app;
-use crate::app::config::{self, LogLevel, Sources};
+use crate::app::config::{self, Sources};
+use crate::event::LogLevel;
 
 pub(super) fn check(sources: &Sources) -> Result<(), Failure> {
     let mut examined = config::examine(sources);

@@ -8,7 +8,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt, reload};
 
-use crate::app::config::LogLevel;
+use crate::event::LogLevel;
 
 /// Turns the level of the running log.
 #[derive(Debug, Clone)]

@@ -6,8 +6,8 @@ use clap::{Args, Subcommand};
 
 use super::table::{bytes, table};
 use super::{Exit, Failure, log, print};
-use crate::app::config::LogLevel;
 use crate::engine::{EngineKind, Form};
+use crate::event::LogLevel;
 use crate::model::{Models, ModelsConfig};
 use crate::package::{ModelRef, Package, TensorInfo};
 

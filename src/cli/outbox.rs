@@ -10,8 +10,8 @@ use clap::{Args, Subcommand};
 
 use super::table::{bytes, table, thousands};
 use super::{ConfigArgs, Exit, Failure, log, print};
-use crate::app::config::{DeviceConfig, LogLevel};
-use crate::event::Name;
+use crate::app::config::DeviceConfig;
+use crate::event::{LogLevel, Name};
 use crate::outbox::{self, Contents, Inspector, OutboxError, Record};
 
 #[derive(Debug, Subcommand)]
@@ -104,18 +104,18 @@ fn failure(error: OutboxError) -> Failure {
 fn stat(place: &Place) -> Result<(), Failure> {
     let outbox = place.open()?;
     let contents = outbox.contents().map_err(failure)?;
-    let Contents { format, epoch, next_seq, kinds, oldest_and_newest, clouds, dead, file, free } =
-        contents;
+    let Contents { format, epoch, next_seq, kinds, clouds, dead, file, free, .. } = contents;
     let mut text = outbox.path().display().to_string();
     let mut field = |name: &str, value: &str| {
         text.extend(["\n  ", &format!("{name:<8} {value}")]);
     };
-    let device = epoch.1.map_or_else(String::new, |device| format!(" of {device}"));
+    let device = contents.device.map_or_else(String::new, |device| format!(" of {device}"));
     field("format", &format.to_string());
-    field("epoch", &format!("{}{device}, next record {}", epoch.0, thousands(next_seq)));
-    if let Some((oldest, newest)) = oldest_and_newest {
-        field("oldest", &oldest);
-        field("newest", &newest);
+    field("epoch", &format!("{epoch}{device}, next record {}", thousands(next_seq)));
+    for (name, at) in [("oldest", contents.oldest), ("newest", contents.newest)] {
+        if let Some(at) = at {
+            field(name, &at);
+        }
     }
     field("file", &format!("{}, of that {} free", bytes(file), bytes(free)));
     field("refused", &format!("{} records that a cloud would not take", thousands(dead)));

@@ -83,11 +83,20 @@ async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Resul
                 }
                 service::ready(&app);
             }
-            Some(Order { what: What::Reload, done }) = ordered(&mut orders) => {
-                service::reloading();
-                let outcome = reload(&mut app, sources, log).await;
-                report = every(app.report_every());
-                service::ready(&app);
+            Some(Order { what, done }) = ordered(&mut orders) => {
+                let outcome = match what {
+                    What::Log(level) => {
+                        log.set(level);
+                        Ok(())
+                    }
+                    What::Reload => {
+                        service::reloading();
+                        let outcome = reload(&mut app, sources, log).await;
+                        report = every(app.report_every());
+                        service::ready(&app);
+                        outcome
+                    }
+                };
                 // Who ordered it may be gone.
                 let _unheard = done.send(outcome);
             }

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::value::to_raw_value;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -86,7 +88,7 @@ pub struct Status {
 }
 
 /// A number of records, and of the bytes of their bodies.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Amount {
     /// Records.
     pub records: u64,

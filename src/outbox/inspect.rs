@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::store::{self, Formats, Known, Origins, Site, connect_to_read};
 use super::{Amount, Kind, OutboxConfig, OutboxError, Record, writer};
@@ -25,18 +27,22 @@ pub struct Inspector {
 }
 
 /// What is in an outbox.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Contents {
     /// The version of the database's format.
     pub format: i64,
-    /// The epoch that new records go into, and its device.
-    pub epoch: (u64, Option<Name>),
+    /// The epoch that new records go into.
+    pub epoch: u64,
+    /// The device of that epoch.
+    pub device: Option<Name>,
     /// The sequence number that the next record gets.
     pub next_seq: u64,
     /// What there is of each kind.
     pub kinds: BTreeMap<Kind, Amount>,
-    /// When the oldest and the newest record happened, as they are written.
-    pub oldest_and_newest: Option<(String, String)>,
+    /// When the oldest record happened, as it is written.
+    pub oldest: Option<String>,
+    /// When the newest did.
+    pub newest: Option<String>,
     /// What each cloud has, by name.
     pub clouds: BTreeMap<String, CloudContents>,
     /// Records that a cloud refused for good.
@@ -48,7 +54,7 @@ pub struct Contents {
 }
 
 /// What one cloud has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CloudContents {
     /// Everything up to this place.
     pub cursor: i64,
@@ -119,10 +125,12 @@ impl Inspector {
         let page: u64 = store::pragma(&self.db, "page_size")?;
         Ok(Contents {
             format: store::pragma(&self.db, "user_version")?,
-            epoch: (epoch, self.origins.devices.get(&epoch).cloned()),
+            epoch,
+            device: self.origins.devices.get(&epoch).cloned(),
             next_seq: next.max(last.unwrap_or(0) + 1),
             kinds,
-            oldest_and_newest: at("ASC")?.zip(at("DESC")?),
+            oldest: at("ASC")?,
+            newest: at("DESC")?,
             clouds,
             dead: self.db.query_row("SELECT count(*) FROM dead", [], |row| row.get(0))?,
             file: page * store::pragma::<u64>(&self.db, "page_count")?,

@@ -1,5 +1,6 @@
 //! The side door: health, metrics and models over HTTP.
 
+mod admin;
 mod clients;
 mod dashboard;
 #[cfg(feature = "grpc")]

@@ -27,7 +27,7 @@ use crate::action::ActionConfig;
 use crate::action::escalate::EscalateConfig;
 use crate::api::ApiConfig;
 use crate::broker::BrokerConfig;
-use crate::event::{Device, HumanDuration, KeyTemplate, Name};
+use crate::event::{Device, HumanDuration, KeyTemplate, LogLevel, Name};
 use crate::ingest::MqttInputConfig;
 use crate::model::ModelsConfig;
 use crate::mqtt::ConnectionConfig;
@@ -108,18 +108,6 @@ impl Default for LogConfig {
     fn default() -> Self {
         Self { level: LogLevel::Info, every: HumanDuration::from_secs(60) }
     }
-}
-
-/// The least level that is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the usual levels")]
-pub enum LogLevel {
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
 }
 
 /// One way from a source through a model to decisions.

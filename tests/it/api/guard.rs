@@ -44,6 +44,11 @@ async fn a_token_opens_what_its_role_may_and_nothing_else() {
         ("POST", "/v2/models/bearing/infer", 2),
         ("POST", "/v2/models/bearing/versions/1/predict", 2),
         ("POST", "/v2/repository/models/bearing/load", 3),
+        ("GET", "/v2/jobs", 1),
+        ("POST", "/v2/models/bearing/jobs", 2),
+        ("POST", "/v2/jobs/1/cancel", 2),
+        ("GET", "/v2/admin/outbox", 3),
+        ("POST", "/v2/admin/log", 3),
         ("POST", "/v2/admin/reload", 3),
     ] {
         for (place, token) in ["", &read, &infer, &admin, "eir_made-up"].into_iter().enumerate() {
