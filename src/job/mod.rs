@@ -17,3 +17,6 @@ pub use config::JobsConfig;
 pub use desk::{Begun, Jobs};
 pub use draft::Draft;
 pub use record::{Job, JobError, Plan, State};
+
+#[cfg(test)]
+mod tests;

@@ -220,6 +220,30 @@ async fn what_nobody_wants_is_not_done_and_what_is_too_much_is_refused() {
     app.drain().await;
 }
 
+/// It would end eir again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_in_which_eir_keeps_ending_is_left_alone() {
+    let (place, set) = place();
+    let id = "01a22429-ff0c-7606-84fe-86e462e52061";
+    let job = place.path().join("jobs").join(id);
+    fs::create_dir_all(&job).expect("a place");
+    let about = json!({
+        "id": id, "state": "RUNNING", "model_name": "bearing", "model_version": "1", "inputs": 1,
+        "results": 0, "errors": 0, "progress": 0.0, "begun": 3, "created_at": "2026-01-01T00:00:00Z",
+    });
+    let write = |name: &str, bytes: &[u8]| {
+        eir::disk::replace(&job.join(name), bytes).expect("a file");
+    };
+    write("job.json", about.to_string().as_bytes());
+    write("inputs.json", b"[\"body\"]");
+    write("0", &recording(1));
+    let (app, address, _broker) = start(&set).await;
+    let end = ended(address, id).await;
+    assert_eq!(end["state"], "FAILED", "{end}");
+    assert!(end["error"].as_str().expect("an error").contains("eir ended 3 times"), "{end}");
+    app.drain().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_place_there_are_no_jobs_and_a_bad_place_is_told() {
     let (app, address, _broker) = device(&[]).await;
