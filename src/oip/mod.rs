@@ -6,6 +6,7 @@
 //! the JSON itself.
 
 pub mod client;
+mod input;
 mod numbers;
 pub mod server;
 
@@ -149,6 +150,12 @@ impl<'a> Given<'a> {
     }
 }
 
+/// Elements of a tensor of this shape; `None` where there can be none of it.
+fn volume(shape: &[usize]) -> Option<usize> {
+    let volume = shape.iter().try_fold(1_usize, |n, dim| n.checked_mul(*dim));
+    volume.filter(|_| shape.len() <= MAX_RANK)
+}
+
 /// A tensor as a message describes it.
 fn tensor(
     name: &str,
@@ -159,10 +166,8 @@ fn tensor(
         tensor: short(name),
         datatype: datatype.chars().take(40).collect(),
     })?;
-    let volume = shape.iter().try_fold(1_usize, |n, dim| n.checked_mul(*dim));
-    let volume = volume
-        .filter(|_| shape.len() <= MAX_RANK)
-        .ok_or_else(|| wrong(name, "has a shape that cannot be".to_owned()))?;
+    let volume =
+        volume(shape).ok_or_else(|| wrong(name, "has a shape that cannot be".to_owned()))?;
     let data = match given {
         Given::Bytes(bytes) => numbers::read(dtype, bytes)
             .ok_or_else(|| wrong(name, format!("has {} bytes of {dtype}", bytes.len())))?,

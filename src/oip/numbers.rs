@@ -77,27 +77,50 @@ numbers! {
 
 /// Reads the elements of JSON, whatever the depth of its arrays; one more than `most` is an error.
 pub(super) fn read_json(dtype: DType, json: &str, most: usize) -> Result<Data, serde_json::Error> {
-    Ok(match dtype {
-        DType::Bool => Data::Bool(flat(json, most)?),
-        DType::U8 => Data::U8(flat(json, most)?),
-        DType::I8 => Data::I8(flat(json, most)?),
-        DType::U16 => Data::U16(flat(json, most)?),
-        DType::I16 => Data::I16(flat(json, most)?),
-        DType::U32 => Data::U32(flat(json, most)?),
-        DType::I32 => Data::I32(flat(json, most)?),
-        DType::U64 => Data::U64(flat(json, most)?),
-        DType::I64 => Data::I64(flat(json, most)?),
-        DType::F16 => Data::F16(flat(json, most)?.into_iter().map(f16::from_f32).collect()),
-        DType::F32 => Data::F32(flat(json, most)?),
-        DType::F64 => Data::F64(flat(json, most)?),
-    })
+    let mut reader = serde_json::Deserializer::from_str(json);
+    let data = Typed { dtype, most }.deserialize(&mut reader)?;
+    reader.end()?;
+    Ok(data)
 }
 
-fn flat<T: DeserializeOwned>(json: &str, most: usize) -> Result<Vec<T>, serde_json::Error> {
-    let mut values = Vec::new();
-    let mut reader = serde_json::Deserializer::from_str(json);
-    Flat { values: &mut values, most }.deserialize(&mut reader)?;
-    reader.end()?;
+/// The same within a text.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Typed {
+    pub dtype: DType,
+    pub most: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Typed {
+    type Value = Data;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Data, D::Error> {
+        let most = self.most;
+        Ok(match self.dtype {
+            DType::Bool => Data::Bool(flat(from, most)?),
+            DType::U8 => Data::U8(flat(from, most)?),
+            DType::I8 => Data::I8(flat(from, most)?),
+            DType::U16 => Data::U16(flat(from, most)?),
+            DType::I16 => Data::I16(flat(from, most)?),
+            DType::U32 => Data::U32(flat(from, most)?),
+            DType::I32 => Data::I32(flat(from, most)?),
+            DType::U64 => Data::U64(flat(from, most)?),
+            DType::I64 => Data::I64(flat(from, most)?),
+            DType::F16 => Data::F16(flat(from, most)?.into_iter().map(f16::from_f32).collect()),
+            DType::F32 => Data::F32(flat(from, most)?),
+            DType::F64 => Data::F64(flat(from, most)?),
+        })
+    }
+}
+
+/// So many elements have a place before the first is read.
+const ROOM: usize = 1024;
+
+fn flat<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+    from: D,
+    most: usize,
+) -> Result<Vec<T>, D::Error> {
+    let mut values = Vec::with_capacity(most.min(ROOM));
+    Flat { values: &mut values, most }.deserialize(from)?;
     Ok(values)
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
+use super::input::Input;
 use super::numbers::{self, Elements};
 use super::{Given, OipError, datatype, short, split, tensor, wrong};
 use crate::event::Tensor;
@@ -56,24 +56,6 @@ struct Settings {
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-struct Input<'a> {
-    name: String,
-    shape: Vec<usize>,
-    datatype: String,
-    #[serde(default)]
-    parameters: Size,
-    #[serde(borrow, default)]
-    #[schemars(with = "Option<Vec<serde_json::Value>>")]
-    data: Option<&'a RawValue>,
-}
-
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default)]
-struct Size {
-    binary_data_size: Option<usize>,
-}
-
-#[derive(Debug, Deserialize, JsonSchema)]
 struct Output {
     name: String,
     #[serde(default)]
@@ -96,19 +78,18 @@ pub fn asked(header: Option<&str>, body: &[u8], signature: &Signature) -> Result
     let (json, mut rest) = split(header, body)?;
     let Request { id, parameters, inputs, outputs } = serde_json::from_slice(json)?;
     let mut found = Inputs::new(signature);
-    for input in &inputs {
-        let bytes = match input.parameters.binary_data_size {
-            None => None,
+    for Input { name, shape, datatype, parameters, data } in inputs {
+        let given = match parameters.binary_data_size {
+            None => data,
             Some(size) => {
                 let (bytes, behind) = rest.split_at_checked(size).ok_or_else(|| {
-                    wrong(&input.name, format!("has {} of its {size} bytes", rest.len()))
+                    wrong(&name, format!("has {} of its {size} bytes", rest.len()))
                 })?;
                 rest = behind;
-                Some(bytes)
+                Given::Bytes(bytes)
             }
         };
-        let given = Given::of(bytes, input.data.map(RawValue::get));
-        found.take(&input.name, (&input.datatype, &input.shape), given)?;
+        found.take(&name, (&datatype, &shape), given)?;
     }
     if !rest.is_empty() {
         return Err(OipError::Left(rest.len()));

@@ -20,7 +20,8 @@ async fn every_path_of_the_document_answers_as_it_says() {
     let broker = Mosquitto::start();
     let place = tempfile::tempdir().expect("tempdir");
     let jobs = format!("api.jobs.dir={}", place.path().display());
-    let mut app = site::start(site::BEARING, broker.port(), &[OPEN, &jobs]).await;
+    let outbox = format!("outbox.path={}/outbox.db", place.path().display());
+    let mut app = site::start(site::BEARING, broker.port(), &[OPEN, &jobs, &outbox]).await;
     until_ready(&mut app, true).await;
     let address = app.api_address().expect("it listens");
     let job = say(address, "POST", "/v2/models/bearing/jobs", "", b"1234").await.json();
