@@ -102,6 +102,6 @@ fn cause(envelope: &Envelope) -> Cause<'_> {
     Cause {
         topic: &envelope.topic,
         correlation: envelope.correlation.as_ref(),
-        traceparent: envelope.traceparent.as_ref(),
+        traceparent: envelope.traceparent,
     }
 }

@@ -14,6 +14,7 @@ mod prediction;
 mod sample;
 mod template;
 mod tensor;
+mod trace_parent;
 
 pub use ack::Ack;
 pub use decision::{Amendment, Decision};
@@ -29,3 +30,4 @@ pub use template::{
     TextTemplate, TopicTemplate,
 };
 pub use tensor::{DType, Data, Element, Tensor, TensorError};
+pub use trace_parent::{NoTraceParent, TraceParent};
