@@ -22,6 +22,7 @@ use super::{ApiConfig, Handles};
 use crate::job::Jobs;
 use crate::model::Shelf;
 use crate::task::Stop;
+use crate::trace::Traces;
 
 /// Room for bodies is counted in so many bytes.
 const UNIT: usize = 1024;
@@ -35,6 +36,7 @@ pub(super) struct Inside {
     pub shown: Shown,
     pub shelf: Arc<Shelf>,
     pub live: Arc<Live>,
+    pub traces: Traces,
     pub orders: Orders,
     /// `None`: there are none.
     pub jobs: Option<Arc<Jobs>>,
@@ -66,11 +68,12 @@ impl Door {
         jobs: Option<Arc<Jobs>>,
         stop: Stop,
     ) -> Self {
-        let Handles { shown, shelf, live, orders } = handles;
+        let Handles { shown, shelf, live, traces, orders } = handles;
         Self(Arc::new(Inside {
             shown,
             shelf,
             live,
+            traces,
             orders,
             jobs,
             hands: Arc::new(Semaphore::new(available_parallelism().map_or(1, usize::from))),
