@@ -17,7 +17,7 @@ use prost::Message as _;
 
 use super::support::cloud::{Answer, Asked, Cloud};
 use super::support::mqtt::{Client, config, publish};
-use super::support::{Mosquitto, site, within};
+use super::support::{Mosquitto, mosquitto, site, within};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";
@@ -282,6 +282,44 @@ async fn what_a_collector_refuses_is_counted_and_not_sent_again() {
     until(&app, |status| status.dropped == 5).await;
     within("the end", app.drain()).await;
     assert_eq!(collector.asked().len(), 2);
+    client.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_says_nothing_does_not_hold_up_the_end() {
+    let (broker, collector) = (Mosquitto::start(), Cloud::start(|_| Answer::Silence).await);
+    let app = start(&broker, &collector, &["traces.timeout=1d"]).await;
+    let client = client(&broker).await;
+    client.publish("plant/a/vibration", "this is no json", QoS::AtLeastOnce).await;
+    collector.requests(1).await;
+    within("the end", app.drain()).await;
+    client.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_go_over_tls_with_a_token() {
+    let broker = Mosquitto::start();
+    let (collector, ca) = Cloud::start_tls(|_| TAKEN).await;
+    let directory = tempfile::tempdir().expect("tempdir");
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        mosquitto::write(&path, text);
+        path
+    };
+    let set = [
+        format!("traces.url=otlp+{}", collector.tls_url()),
+        format!("traces.ca_file={}", file("ca.pem", &ca).display()),
+        format!("traces.token_file={}", file("token", "s3cret\n").display()),
+    ];
+    let set: Vec<_> = set.iter().map(String::as_str).collect();
+    let app = site::start(site::BEARING, broker.port(), &set).await;
+    let client = client(&broker).await;
+    client.publish("plant/a/vibration", "this is no json", QoS::AtLeastOnce).await;
+    until(&app, |status| status.sent == 3).await;
+    let asked = collector.asked().remove(0);
+    assert!(asked.raw.to_lowercase().contains("authorization: bearer s3cret\r\n"), "{}", asked.raw);
+    assert_eq!(spans(&collector).len(), 3);
+    within("the end", app.drain()).await;
     client.stop().await;
 }
 
