@@ -51,8 +51,9 @@ impl Tracing {
 
     /// Writes to the log what became of the spans, and why some wait.
     pub(super) fn log(&self) {
-        let Some(TraceStatus { sent, dropped, problem }) = self.status() else { return };
-        tracing::info!(sent, dropped, "spans");
+        let Some(status) = self.status() else { return };
+        let TraceStatus { waiting, sent, dropped, problem } = status;
+        tracing::info!(waiting, sent, dropped, "spans");
         if let Some(reason) = problem {
             tracing::warn!("spans are not taken: {reason}");
         }

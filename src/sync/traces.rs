@@ -61,8 +61,8 @@ impl TraceExport {
     /// Sends what waits, as long as that works and `deadline` has not passed; the rest is dropped.
     pub async fn stop(self, deadline: Duration) {
         self.group.drain(deadline).await;
-        let TraceStatus { sent, dropped, .. } = self.tracer.status();
-        tracing::info!(sent, dropped, "spans");
+        let TraceStatus { waiting, sent, dropped, .. } = self.tracer.status();
+        tracing::info!(left = waiting, sent, dropped, "spans");
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Tracer {
     batch: usize,
     waiting: Mutex<VecDeque<Span>>,
     filled: Notify,
+    /// Spans that wait, or are on their way.
+    pending: AtomicU64,
     sent: AtomicU64,
     dropped: AtomicU64,
     problem: Mutex<Option<String>>,
@@ -39,6 +41,8 @@ pub struct Tracer {
 /// What became of the spans so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TraceStatus {
+    /// Spans that wait, or are on their way.
+    pub waiting: u64,
     /// Spans that were taken by the receiver.
     pub sent: u64,
     /// Spans that did not fit into the queue, or that the receiver refused.
@@ -68,6 +72,7 @@ impl Tracer {
             batch: batch.max(1),
             waiting: Mutex::default(),
             filled: Notify::new(),
+            pending: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             problem: Mutex::default(),
@@ -84,12 +89,15 @@ impl Tracer {
 
     /// Spans to be sent, where there is room for all of them.
     pub fn add(&self, spans: Vec<Span>) {
+        let count = spans.len() as u64;
         let mut waiting = lock(&self.waiting);
         if waiting.len() + spans.len() > self.most {
             drop(waiting);
             self.filled.notify_one();
-            return self.drops(spans.len());
+            self.dropped.fetch_add(count, Ordering::Relaxed);
+            return;
         }
+        self.pending.fetch_add(count, Ordering::Relaxed);
         waiting.extend(spans);
         let is_full = waiting.len() >= self.batch;
         drop(waiting);
@@ -110,13 +118,15 @@ impl Tracer {
         self.filled.notified().await;
     }
 
-    /// So many were taken by the receiver.
+    /// So many of those that were taken out were taken by the receiver.
     pub fn sends(&self, count: usize) {
+        self.pending.fetch_sub(count as u64, Ordering::Relaxed);
         self.sent.fetch_add(count as u64, Ordering::Relaxed);
     }
 
-    /// So many are given up.
+    /// So many of those that were taken out are given up.
     pub fn drops(&self, count: usize) {
+        self.pending.fetch_sub(count as u64, Ordering::Relaxed);
         self.dropped.fetch_add(count as u64, Ordering::Relaxed);
     }
 
@@ -128,6 +138,7 @@ impl Tracer {
     /// What became of the spans so far.
     pub fn status(&self) -> TraceStatus {
         TraceStatus {
+            waiting: self.pending.load(Ordering::Relaxed),
             sent: self.sent.load(Ordering::Relaxed),
             dropped: self.dropped.load(Ordering::Relaxed),
             problem: lock(&self.problem).clone(),
@@ -164,7 +175,8 @@ mod tests {
         assert_eq!([0; 4].map(|_| tracer.take().len()), [2, 2, 1, 0]);
         tracer.add(spans(&tracer, 4));
         tracer.sends(5);
-        assert_eq!(tracer.status(), TraceStatus { sent: 5, dropped: 3, problem: None });
+        let status = TraceStatus { waiting: 5, sent: 5, dropped: 3, problem: None };
+        assert_eq!(tracer.status(), status);
     }
 
     #[test]
