@@ -27,8 +27,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "api",
         &[
-            "event", "task", "trace", "net", "package", "pipeline", "engine", "model", "job", "oip",
-            "action", "summary", "outbox", "sync",
+            "event", "task", "trace", "net", "package", "pipeline", "engine", "model", "job",
+            "oip", "action", "summary", "outbox", "sync",
         ],
     ),
 ];

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use hyper::body::Bytes;
+
 use super::export::{compress, resource, scope};
 use super::message::{
     ExportTraces, KeyValue, ResourceSpans, ScopeSpans, Span, SpanEvent, SpanKind, SpanStatus,
@@ -36,16 +38,16 @@ impl SpanUplink {
     }
 
     /// What is sent of these.
-    pub(in crate::sync) fn pack(&self, spans: Vec<trace::Span>) -> io::Result<Vec<u8>> {
-        compress(&export(&self.device, spans))
+    pub(in crate::sync) fn pack(&self, spans: Vec<trace::Span>) -> io::Result<Bytes> {
+        compress(&export(&self.device, spans)).map(Bytes::from)
     }
 
     /// Asks once; how many of them the receiver rejected, which need not be sent again, and why.
     pub(in crate::sync) async fn send(
         &self,
-        packed: Vec<u8>,
+        packed: Bytes,
     ) -> Result<Option<(usize, String)>, Verdict> {
-        let partial = post(&self.courier, &self.url, &self.peer, packed.into()).await?;
+        let partial = post(&self.courier, &self.url, &self.peer, packed).await?;
         Ok(partial.map(|partial| {
             (usize::try_from(partial.rejected).unwrap_or(usize::MAX), no(&self.peer, &partial))
         }))
