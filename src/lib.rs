@@ -28,6 +28,7 @@
 //!    └──► outbox   on disk, bounded in bytes ──► sync ──► cloud
 //!
 //!  api     the side door: health, metrics, and the models for whoever asks in the Open Inference Protocol (oip)
+//!  trace   what was done for a message or a request, as spans; sync sends them to a collector
 //! ```
 //!
 //! A stage knows the vocabulary ([`event`]) and nothing of its neighbours; [`app`] alone knows who feeds
@@ -57,3 +58,4 @@ pub mod pipeline;
 pub mod summary;
 pub mod sync;
 pub mod task;
+pub mod trace;

@@ -12,7 +12,7 @@ use super::payload::Payload;
 use super::publish::{PublishActuator, PublishConfig, PublishOrder, Publisher};
 use super::webhook::{WebhookActuator, WebhookConfig, WebhookOrder};
 use super::{ActionConfig, Cause};
-use crate::event::{Decision, Device, Name, RenderError, TextTemplate};
+use crate::event::{Decision, Device, Name, RenderError, TextTemplate, TraceParent};
 use crate::mqtt::Publish;
 
 /// Orders that wait for one actuator by default.
@@ -142,7 +142,8 @@ impl Actions {
         match action {
             Action::Publish(config, line) => {
                 let json = config.payload.is_none().then(|| JSON.to_owned());
-                let trace = cause.traceparent.map(|t| ("traceparent".to_owned(), t.to_string()));
+                let named = |trace: TraceParent| (TraceParent::NAME.to_owned(), trace.to_string());
+                let trace = cause.traceparent.map(named);
                 let message = Publish {
                     topic: config.topic.render(cause.topic, &self.device, decision)?,
                     payload: Vec::new(),
@@ -157,7 +158,7 @@ impl Actions {
             Action::Webhook(template, line) => line.push(WebhookOrder {
                 payload: payload(template)?,
                 id: decision.id,
-                traceparent: cause.traceparent.map(Arc::clone),
+                traceparent: cause.traceparent,
             }),
             Action::Log(config, line) => line.push(LogOrder {
                 level: config.level,

@@ -26,7 +26,7 @@ pub use self::config::{BreakerConfig, EscalateConfig};
 pub use self::gate::{Gate, Refusal};
 pub use self::plain::Inquiry;
 pub use self::tally::{Case, EscalationStatus, Fate, Tally, Verdict};
-use crate::event::{Name, Prediction, Tensor};
+use crate::event::{Name, Prediction, Tensor, TraceParent};
 use crate::net::{HttpClient, HttpError, Reply, TlsFiles, Url, bearer, with_sources};
 use crate::oip::{HEADER_LENGTH, OipError, client};
 use crate::task::content_hash;
@@ -193,8 +193,12 @@ impl Remote {
         self.url.to_string()
     }
 
-    /// Asks once; the reply is to be read.
-    pub async fn ask(&self, question: &Question) -> Result<Reply, RemoteError> {
+    /// Asks once, on behalf of what is in that trace; the reply is to be read.
+    pub async fn ask(
+        &self,
+        question: &Question,
+        trace: Option<TraceParent>,
+    ) -> Result<Reply, RemoteError> {
         let mut headers = HeaderMap::new();
         let kind = match question.json {
             Some(json) => {
@@ -209,6 +213,7 @@ impl Remote {
         if let Some(path) = &self.token_file {
             headers.insert(AUTHORIZATION, bearer(path).await.map_err(RemoteError::Token)?);
         }
+        super::hand_on(trace, &mut headers);
         let body = question.body.clone();
         Ok(self.client.request(Method::POST, &self.url, headers, body).await?)
     }

@@ -17,6 +17,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -26,7 +27,7 @@ pub use self::line::{ActionCounts, Couriers, Running};
 pub use self::log::{LogConfig, LogLevel};
 pub use self::publish::{PublishConfig, Publisher};
 pub use self::webhook::{WebhookConfig, WebhookMethod};
-use crate::event::{Device, Topic};
+use crate::event::{Device, Topic, TraceParent};
 use crate::net::with_sources;
 
 /// One entry of a rule's `do`.
@@ -62,7 +63,7 @@ pub struct Cause<'a> {
     /// MQTT 5 correlation data, handed on.
     pub correlation: Option<&'a Arc<[u8]>>,
     /// W3C trace context, handed on.
-    pub traceparent: Option<&'a Arc<str>>,
+    pub traceparent: Option<TraceParent>,
 }
 
 /// What carries orders out: a broker link, a webhook, the log.
@@ -88,6 +89,12 @@ pub enum Failure {
         /// How long the other side wants to be left alone.
         after: Option<Duration>,
     },
+}
+
+/// Tells whom it asks in which trace that happens.
+fn hand_on(trace: Option<TraceParent>, headers: &mut HeaderMap) {
+    let value = trace.and_then(|trace| HeaderValue::try_from(trace.to_string()).ok());
+    headers.extend(value.map(|value| (HeaderName::from_static(TraceParent::NAME), value)));
 }
 
 impl Failure {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
@@ -10,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::payload::Payload;
-use super::{Actuator, Failure};
-use crate::event::{HumanDuration, TextTemplate};
+use super::{Actuator, Failure, hand_on};
+use crate::event::{HumanDuration, TextTemplate, TraceParent};
 use crate::net::{HttpClient, TlsConfig, Url, bearer, client_config, with_sources};
 
 /// More headers than this are not meant.
@@ -98,7 +97,7 @@ pub enum WebhookMethod {
 pub(super) struct WebhookOrder {
     pub(super) payload: Payload,
     pub(super) id: uuid::Uuid,
-    pub(super) traceparent: Option<Arc<str>>,
+    pub(super) traceparent: Option<TraceParent>,
 }
 
 /// Calls one endpoint.
@@ -153,8 +152,7 @@ impl Actuator for WebhookActuator {
         let mut headers = self.headers.clone();
         let id = HeaderValue::from_str(&order.id.to_string());
         headers.extend(id.ok().map(|id| (HeaderName::from_static("idempotency-key"), id)));
-        let trace = order.traceparent.as_deref().and_then(|t| HeaderValue::from_str(t).ok());
-        headers.extend(trace.map(|trace| (HeaderName::from_static("traceparent"), trace)));
+        hand_on(order.traceparent, &mut headers);
         if let Some(path) = &self.token_file {
             let unusable = |why| Failure::Later { why: format!("token_file {why}"), after: None };
             headers.insert(AUTHORIZATION, bearer(path).await.map_err(unusable)?);
@@ -244,11 +242,11 @@ mod tests {
     }
 
     fn order() -> WebhookOrder {
-        let traceparent = Some("00-ab-cd-01".into());
+        let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         WebhookOrder {
             payload: Payload::Text("the body".to_owned()),
             id: uuid::Uuid::nil(),
-            traceparent,
+            traceparent: Some(trace.parse().expect("a traceparent")),
         }
     }
 
@@ -279,7 +277,7 @@ mod tests {
                 "authorization: bearer s3cret\r\n",
                 "x-site: lyon\r\n",
                 "idempotency-key: 00000000-0000-0000-0000-000000000000\r\n",
-                "traceparent: 00-ab-cd-01\r\n",
+                "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n",
                 "content-type: application/json\r\n",
                 "content-length: 8\r\n",
             ] {

@@ -12,6 +12,7 @@ use tokio::time::timeout_at;
 
 use super::door::Door;
 use super::route::{Answer, Refusal, busy, error};
+use super::trace;
 use crate::engine::{Entry, InferError, Step, Work};
 use crate::event::Tensor;
 use crate::model::{Absent, Model, Served};
@@ -53,6 +54,7 @@ impl Door {
         inputs: Vec<Tensor>,
         patience: Patience,
     ) -> Answer<Arc<Vec<Tensor>>> {
+        trace::runs(model);
         let served = self.shelf.served(model);
         let answer = run(model, &served, inputs, patience).await;
         if answer.is_err() {
@@ -98,6 +100,7 @@ async fn run(
         Step::Lead(lease) => blocking(move || lease.run()).await?,
     };
     let ran = ran.map_err(|problem| refusal(model, &problem))?;
+    trace::ran(&ran);
     served.answer(items, took(), ran, now_ms());
     let outputs = Arc::new(work.outputs);
     if let Some(content) = content {

@@ -23,6 +23,7 @@ use super::{ApiConfig, Handles};
 use crate::job::Jobs;
 use crate::model::Shelf;
 use crate::task::Stop;
+use crate::trace::Traces;
 
 /// Room for bodies is counted in so many bytes.
 const UNIT: usize = 1024;
@@ -36,6 +37,7 @@ pub(super) struct Inside {
     pub shown: Shown,
     pub shelf: Arc<Shelf>,
     pub live: Arc<Live>,
+    pub traces: Traces,
     pub orders: Orders,
     pub outbox: Option<PathBuf>,
     /// `None`: there are none.
@@ -68,11 +70,12 @@ impl Door {
         jobs: Option<Arc<Jobs>>,
         stop: Stop,
     ) -> Self {
-        let Handles { shown, shelf, live, orders, outbox } = handles;
+        let Handles { shown, shelf, live, traces, orders, outbox } = handles;
         Self(Arc::new(Inside {
             shown,
             shelf,
             live,
+            traces,
             orders,
             outbox,
             jobs,

@@ -28,6 +28,7 @@ mod repository;
 mod route;
 mod seats;
 mod server;
+mod trace;
 mod view;
 
 pub use admin::{Order, Orders, What};

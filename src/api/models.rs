@@ -17,8 +17,8 @@ use super::desk::blocking;
 use super::door::Door;
 use super::facts;
 use super::jobs::submit;
-use super::predict::predict;
 use super::route::{Answer, Refusal, error, too_large};
+use super::trace;
 use crate::engine::EngineKind;
 use crate::model::Model;
 use crate::net::with_sources;
@@ -33,8 +33,8 @@ pub(super) const SMALL: usize = 64 << 10;
 /// Which model a path names.
 #[derive(Debug, Deserialize)]
 pub(super) struct Which {
-    model: String,
-    version: Option<String>,
+    pub model: String,
+    pub version: Option<String>,
 }
 
 /// What one model, or one version of it, is.
@@ -47,8 +47,8 @@ pub(super) fn facts() -> Router<Door> {
 
 /// What it makes of something.
 pub(super) fn work() -> Router<Door> {
-    of_each("/infer", || post(infer))
-        .merge(of_each("/predict", || post(predict)))
+    of_each("/infer", || post(trace::infer))
+        .merge(of_each("/predict", || post(trace::predict)))
         .merge(of_each("/jobs", || post(submit)))
 }
 
@@ -97,7 +97,11 @@ pub(super) fn platform(model: &Model) -> &'static str {
     }
 }
 
-async fn infer(State(door): State<Door>, Path(which): Path<Which>, request: Request) -> Answer {
+pub(super) async fn infer(
+    State(door): State<Door>,
+    Path(which): Path<Which>,
+    request: Request,
+) -> Answer {
     let began = SystemClock.now();
     let (head, body) = request.into_parts();
     let packing = Packing::of(&head.headers)?;

@@ -32,6 +32,7 @@ use crate::job::Jobs;
 use crate::model::Shelf;
 use crate::net::{NetError, ServerTlsConfig, TlsFiles, listen_problem, with_sources};
 use crate::task::{Group, Stop};
+use crate::trace::Traces;
 
 /// The longest line and headers of a request, in bytes.
 const MAX_HEAD: usize = 16 << 10;
@@ -91,6 +92,8 @@ pub struct Handles {
     pub shelf: Arc<Shelf>,
     /// What the pipelines see and decide.
     pub live: Arc<Live>,
+    /// What is done for requests, to be told.
+    pub traces: Traces,
     /// Where orders go.
     pub orders: Orders,
     /// Where records wait, if any do.

@@ -17,6 +17,7 @@ use crate::event::Name;
 use crate::outbox::{self, Lane};
 use crate::summary::Drift;
 use crate::sync::CloudStatus;
+use crate::trace::TraceStatus;
 
 /// A view that is older than this was left hanging: nobody runs the device any more.
 const STALE: Duration = Duration::from_mins(1);
@@ -51,6 +52,8 @@ pub struct View {
     pub outbox: Option<outbox::Status>,
     /// The clouds.
     pub clouds: Vec<(Lane, CloudStatus)>,
+    /// Spans on their way out, where something is traced.
+    pub traces: Option<TraceStatus>,
 }
 
 /// How a pipeline is doing.
@@ -148,6 +151,7 @@ impl View {
             broker: None,
             outbox: None,
             clouds: Vec::new(),
+            traces: None,
         }
     }
 
@@ -198,7 +202,13 @@ impl View {
             name: lane.to_string().into(),
             problem: cloud.problem.as_deref(),
         });
-        pipelines.chain(connections).chain(broker).chain(outbox).chain(clouds).collect()
+        let traces = self.traces.iter().map(|traces| Part {
+            kind: "traces",
+            name: "traces".into(),
+            problem: traces.problem.as_deref(),
+        });
+        let ways = outbox.chain(clouds).chain(traces);
+        pipelines.chain(connections).chain(broker).chain(ways).collect()
     }
 
     /// Whether everything that should move does; a new start would help where not.

@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::decide::Voice;
 use super::escalation::{Escalation, Occasion, Opinion};
 use super::flow::{Flow, StreamState};
-use super::rules::Rules;
+use super::rules::{Rules, by};
 use crate::action::escalate::{Answer, Tally, Verdict};
 use crate::event::{Amendment, Decision, Prediction};
 use crate::pipeline::rules::{EvaluationError, Facts};
@@ -126,9 +126,9 @@ impl Flow {
         let decision = Arc::new(Decision { origin, amendment, ..decision });
         self.scene.decided(&decision);
         let dispatched = if amendment.is_some() {
-            rules.dispatch_amendment(&decision, trace)
+            rules.dispatch_amendment(&decision, by(trace))
         } else {
-            rules.dispatch(&decision, trace)
+            rules.dispatch(&decision, by(trace))
         };
         if let Err(error) = dispatched {
             self.counters.error("action", &error, now);

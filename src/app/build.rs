@@ -15,6 +15,7 @@ use crate::package::{ModelRef, Task};
 use crate::pipeline::decode::Decoder;
 use crate::pipeline::rules::{Condition, RuleSet};
 use crate::task::Clock;
+use crate::trace::Traces;
 
 /// What every pipeline is built with.
 pub(super) struct Workshop {
@@ -24,6 +25,8 @@ pub(super) struct Workshop {
     pub observer: Option<Observer>,
     /// What those who watch see.
     pub live: Arc<Live>,
+    /// What is done for messages and requests, to be told.
+    pub traces: Traces,
     pub outbox: Option<Outbox>,
     /// What was there before the start, to be gone on with.
     pub recalled: Recalled,

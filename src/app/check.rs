@@ -26,6 +26,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
         models: Arc::new(Models::new(&config.models)),
         observer: None,
         live: crate::api::Live::new(),
+        traces: crate::trace::Traces::default(),
         outbox: None,
         recalled: Recalled::default(),
         summaries: false,

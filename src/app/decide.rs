@@ -83,13 +83,19 @@ impl Flow {
             decided.push((mark, decision.id));
             self.counters.decision();
             self.scene.decided(&decision);
-            if let Err(error) = rules.dispatch(&decision, envelope) {
+            arrival.tell(|open| {
+                let id = decision.id.to_string();
+                let about = vec![("eir.rule", name.as_str().into()), ("eir.decision", id.into())];
+                open.event("decision", self.clock.now(), about);
+            });
+            if let Err(error) = rules.dispatch(&decision, arrival.by()) {
                 self.counters.error("action", &error, now);
             }
             if let Err(error) = rules.record(&decision, envelope) {
                 self.counters.error("record", &error, now);
             }
         }
+        arrival.tell(|open| open.part("rules", now, self.clock.now()));
         self.note(arrival, &item, &prediction, &fired, (now, at));
         self.escalate(rules, arrival, item, (prediction, at), (decided, judged));
     }
@@ -172,7 +178,7 @@ impl Flow {
         };
         let Item { stream, input, place, prepared } = item;
         let occasion = || Occasion {
-            trace: arrival.envelope.trace(),
+            trace: arrival.trace(),
             cause: arrival.cause(self.id.as_deref(), place),
             stream: stream.clone(),
             at,

@@ -22,12 +22,13 @@ use super::sampling::Sampling;
 use super::summaries::Gathering;
 use crate::api::Scene;
 use crate::event::{Device, Envelope, Input, Name, Prediction, StreamKey};
-use crate::model::{Caller, PredictError, Prepared};
+use crate::model::{Caller, PredictError, Prepared, Spent};
 use crate::outbox::Outbox;
 use crate::pipeline::decode::Decoder;
 use crate::pipeline::rules::StreamRules;
 use crate::pipeline::window::{Streams, Window, WindowConfig};
 use crate::task::{Clock, Queue};
+use crate::trace::{Anchor, Open, Traces};
 
 /// Messages taken at a time; their model inputs share batches.
 const BATCH: usize = 32;
@@ -58,6 +59,7 @@ pub(super) struct Flow {
     pub sampling: Sampling,
     /// Where uncertain cases go for a second opinion, once it runs.
     pub escalation: Option<Escalation>,
+    pub traces: Traces,
     pub clock: Arc<dyn Clock>,
     pub batch: Batch,
     pub progress: Arc<Progress>,
@@ -107,6 +109,16 @@ pub(super) struct Batch {
 }
 
 impl Batch {
+    /// Tells each message that had a share in a run how long that took.
+    fn tell(&self, arrivals: &[Arrival<'_>], spent: Spent) {
+        let mut told = None;
+        for (index, _) in &self.from {
+            if told.replace(*index) != Some(*index) {
+                arrivals[*index].ran(spent);
+            }
+        }
+    }
+
     fn clear(&mut self) {
         self.inputs.clear();
         self.from.clear();
@@ -163,20 +175,49 @@ impl Flow {
         }
         self.keeping.changed();
         let rules = self.rules.load_full();
-        let arrivals: Vec<_> = envelopes.iter().map(Arrival::new).collect();
+        let arrivals = self.arrivals(envelopes);
         let taken = self.clock.now();
         self.streams.expire(taken);
         self.batch.clear();
         for (index, arrival) in arrivals.iter().enumerate() {
             self.counters.message(arrival.envelope.payload.len());
-            self.counters.queued(taken.saturating_duration_since(arrival.envelope.received_at));
+            let received = arrival.envelope.received_at;
+            self.counters.queued(taken.saturating_duration_since(received));
+            arrival.tell(|open| open.part("queue", received, taken));
             self.step();
             if let Err((kind, error)) = self.gather(index, &arrivals, &rules) {
                 let topic = &arrival.envelope.topic;
                 self.counters.error(kind, &format_args!("{topic}: {error}"), self.clock.now());
+                arrival.tell(|open| open.fail(kind, error));
             }
         }
         self.flush(&arrivals, &rules);
+        if !self.is_halted() {
+            for arrival in arrivals {
+                self.end(arrival);
+            }
+        }
+    }
+
+    /// The messages at hand, with a trace of each that has one.
+    fn arrivals<'a>(&self, envelopes: &'a [Envelope]) -> Vec<Arrival<'a>> {
+        let tracer = self.traces.current();
+        let tracer = tracer.as_ref().map(|tracer| (tracer, Anchor::of(&*self.clock)));
+        let trace = |envelope: &Envelope| {
+            let (tracer, anchor) = tracer?;
+            Open::begin(tracer, envelope.traceparent, anchor, envelope.received_at)
+        };
+        envelopes.iter().map(|envelope| Arrival::new(envelope, trace(envelope))).collect()
+    }
+
+    /// All is done for a message.
+    fn end(&self, arrival: Arrival<'_>) {
+        arrival.end(&self.name, |open| {
+            let model = self.caller.model();
+            open.note("eir.model", model.package().name.as_str());
+            open.note("eir.version", model.package().version);
+            open.note("eir.engine", model.engine().as_str());
+        });
     }
 
     /// Decodes one message and adds the model inputs that it completes. However many windows one
@@ -188,10 +229,12 @@ impl Flow {
         rules: &Rules,
     ) -> Result<(), (&'static str, String)> {
         let envelope = arrivals[index].envelope;
-        let input =
-            self.decoder.decode(&envelope.payload).map_err(|e| (e.kind(), e.to_string()))?;
+        let decode = || self.decoder.decode(&envelope.payload);
+        let input = arrivals[index].timed("decode", &*self.clock, decode);
+        let input = input.map_err(|error| (error.kind(), error.to_string()))?;
         let key = self.keyer.key(&envelope.topic, &self.device);
         let key = key.map_err(|error| ("key", error.to_string()))?;
+        arrivals[index].tell(|open| open.note("eir.stream", key.as_str()));
         let (Some(_), Input::Samples(samples)) = (&self.window, &input) else {
             self.add(index, key, input, arrivals, rules);
             return Ok(());
@@ -249,7 +292,10 @@ impl Flow {
         let Batch { inputs, results, kept, .. } = &mut batch;
         self.caller.predict_keeping(inputs, results, wanted, kept);
         self.counters.inferences(batch.inputs.len());
-        self.caller.spent().for_each(|spent| self.counters.ran(spent));
+        for spent in self.caller.spent() {
+            self.counters.ran(spent);
+            batch.tell(arrivals, spent);
+        }
         let ran = batch.from.iter().zip(&batch.inputs).zip(batch.results.drain(..));
         let mut kept = batch.kept.drain(..).peekable();
         for (number, (((index, stream), input), result)) in ran.enumerate() {
@@ -258,7 +304,10 @@ impl Flow {
             let item = Item { stream, input, place, prepared };
             match result {
                 Ok(prediction) => self.decide(rules, &arrivals[*index], item, prediction),
-                Err(error) => self.counters.error(error.kind(), &error, self.clock.now()),
+                Err(error) => {
+                    self.counters.error(error.kind(), &error, self.clock.now());
+                    arrivals[*index].tell(|open| open.fail(error.kind(), error.to_string()));
+                }
             }
         }
         drop(kept);

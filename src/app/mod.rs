@@ -24,6 +24,7 @@ mod sampling;
 mod standing;
 mod summaries;
 mod thread;
+mod traces;
 mod view;
 
 use std::collections::BTreeMap;
@@ -46,6 +47,7 @@ use self::recall::Recalled;
 use self::report::{log_counts, log_escalation};
 use self::standing::Standing;
 use self::summaries::Summaries;
+use self::traces::Tracing;
 use crate::action;
 use crate::api::{Api, ApiConfig, Handles, Live, Order, PipelineStatus, View};
 use crate::broker::{Broker, BrokerConfig};
@@ -57,6 +59,7 @@ use crate::outbox::{self, Lane, Outbox};
 use crate::summary::{merge, mergeable};
 use crate::sync::CloudStatus;
 use crate::task::{Clock, Group, SystemClock};
+use crate::trace::TraceStatus;
 
 /// How long the last words to a broker may take.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -106,6 +109,7 @@ pub struct App {
     /// When streams were last kept over a restart.
     kept: Instant,
     clouds: Clouds,
+    tracing: Tracing,
     summaries: Option<Summaries>,
     connections: BTreeMap<Name, Connection>,
     pipelines: BTreeMap<Name, Pipeline>,
@@ -129,12 +133,14 @@ impl App {
         let summaries = summaries.map(|(summary, outbox)| {
             Summaries::new(summary, outbox, recalled.restarts(), &SystemClock)
         });
+        let tracing = Tracing::start(config.traces.as_ref(), &device.id);
         let workshop = Workshop {
             device,
             clock: Arc::new(SystemClock),
             models: Arc::new(Models::new(&config.models)),
             observer,
             live: Live::new(),
+            traces: tracing.traces().clone(),
             outbox,
             recalled,
             summaries: summaries.is_some(),
@@ -155,7 +161,8 @@ impl App {
         let (orders, ordered) = mpsc::channel(ORDERS);
         let live = Arc::clone(&workshop.live);
         let kept = workshop.outbox.as_ref().map(|outbox| outbox.path().to_owned());
-        let handles = Handles { shown, shelf, live, orders, outbox: kept };
+        let traces = tracing.traces().clone();
+        let handles = Handles { shown, shelf, live, traces, orders, outbox: kept };
         let api = config.api.as_ref().map(|api| start_api(api, &handles));
         let connections = BTreeMap::new();
         let mut app = Self {
@@ -168,6 +175,7 @@ impl App {
             stalled: None,
             kept: SystemClock.now(),
             clouds: Clouds::default(),
+            tracing,
             summaries,
             connections,
             pipelines,
@@ -279,6 +287,7 @@ impl App {
         if let Some(api) = self.api.and_then(Standing::into_running) {
             api.stop().await;
         }
+        self.tracing.stop(GOODBYE).await;
         tracing::info!("stopped");
     }
 
@@ -300,6 +309,11 @@ impl App {
     /// How the outbox is doing, where the configuration has one.
     pub fn outbox(&self) -> Option<outbox::Status> {
         self.workshop.outbox.as_ref().map(Outbox::status)
+    }
+
+    /// How the spans are doing, where the configuration has traces.
+    pub fn traces(&self) -> Option<TraceStatus> {
+        self.tracing.status()
     }
 
     /// What is ordered over the API; whoever takes it carries it out.

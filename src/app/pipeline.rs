@@ -158,6 +158,7 @@ impl Pipeline {
             gathering,
             sampling,
             escalation: None,
+            traces: workshop.traces.clone(),
             clock: Arc::clone(&workshop.clock),
             batch: Batch::default(),
             progress: Arc::default(),

@@ -28,6 +28,8 @@ impl App {
         let built = self.build_changed(&config)?;
         self.close_connections(&config).await;
         self.set_api(&config).await;
+        let device = &self.workshop.device.id;
+        self.tracing.set(config.traces.as_ref(), device, GOODBYE).await;
         if let Some(summaries) = &mut self.summaries {
             // Who goes now has not spoken its last.
             summaries.look(&self.pipelines);

@@ -31,6 +31,7 @@ impl App {
             log_outbox(&outbox);
         }
         self.clouds.log();
+        self.tracing.log();
         for (name, connection) in &self.connections {
             if let Some(reason) = connection.problem() {
                 tracing::warn!(connection = %name, "degraded: {reason}");

@@ -58,24 +58,24 @@ impl Rules {
     pub(super) fn dispatch(
         &self,
         decision: &Arc<Decision>,
-        envelope: &Envelope,
+        by: Cause<'_>,
     ) -> Result<(), RenderError> {
         let Decision { pipeline, rule, stream, .. } = &**decision;
         tracing::debug!(%pipeline, %rule, %stream, "decision");
         let Some(actions) = &self.actions else { return Ok(()) };
-        actions.dispatch(decision, cause(envelope))
+        actions.dispatch(decision, by)
     }
 
     /// The same with the amendment of a decision: what `[pipeline.NAME.escalate]` does.
     pub(super) fn dispatch_amendment(
         &self,
         amendment: &Arc<Decision>,
-        envelope: &Envelope,
+        by: Cause<'_>,
     ) -> Result<(), RenderError> {
         let Decision { pipeline, rule, stream, .. } = &**amendment;
         tracing::debug!(%pipeline, %rule, %stream, "amendment");
         let Some(actions) = &self.actions else { return Ok(()) };
-        actions.dispatch_amendment(amendment, cause(envelope))
+        actions.dispatch_amendment(amendment, by)
     }
 
     /// Puts a decision into the outbox, if its rule is recorded: the message is not acknowledged before
@@ -98,10 +98,11 @@ impl Rules {
     }
 }
 
-fn cause(envelope: &Envelope) -> Cause<'_> {
+/// What of a message goes with what is done because of it.
+pub(super) fn by(envelope: &Envelope) -> Cause<'_> {
     Cause {
         topic: &envelope.topic,
         correlation: envelope.correlation.as_ref(),
-        traceparent: envelope.traceparent.as_ref(),
+        traceparent: envelope.traceparent,
     }
 }

@@ -51,6 +51,7 @@ impl App {
             broker: self.broker.as_ref().map(Standing::state),
             outbox: self.outbox(),
             clouds: self.clouds(),
+            traces: self.traces(),
             ..View::new(self.device().id.clone(), SystemClock.now())
         }
     }

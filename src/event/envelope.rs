@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Ack;
+use super::{Ack, TraceParent};
 
 /// A message from outside: bytes, where they came from, and who waits for their acknowledgement.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct Envelope {
     /// MQTT 5 correlation data, handed on with the decision.
     pub correlation: Option<Arc<[u8]>>,
     /// W3C `traceparent` user property, handed on with the decision.
-    pub traceparent: Option<Arc<str>>,
+    pub traceparent: Option<TraceParent>,
     /// The broker says that it may have delivered this message before.
     pub redelivered: bool,
     /// To be settled when this message is consumed or dropped by policy.
@@ -58,7 +58,7 @@ impl Envelope {
             received_at: self.received_at,
             id: self.id.clone(),
             correlation: self.correlation.clone(),
-            traceparent: self.traceparent.clone(),
+            traceparent: self.traceparent,
             redelivered: self.redelivered,
             ack: Ack::none(),
         }
@@ -73,7 +73,7 @@ impl Envelope {
             received_at: self.received_at,
             id: self.id.clone(),
             correlation: self.correlation.clone(),
-            traceparent: self.traceparent.clone(),
+            traceparent: self.traceparent,
             redelivered: self.redelivered,
             ack: self.ack.share(),
         }

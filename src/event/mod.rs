@@ -15,6 +15,7 @@ mod prediction;
 mod sample;
 mod template;
 mod tensor;
+mod trace_parent;
 
 pub use ack::Ack;
 pub use decision::{Amendment, Decision};
@@ -31,3 +32,4 @@ pub use template::{
     TextTemplate, TopicTemplate,
 };
 pub use tensor::{DType, Data, Element, Tensor, TensorError};
+pub use trace_parent::{NoTraceParent, TraceParent};

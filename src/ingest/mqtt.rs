@@ -169,7 +169,8 @@ impl Router {
             received_at: SystemClock.now(),
             id: id.map(Into::into),
             correlation,
-            traceparent: traceparent.map(Into::into),
+            // One that is none is handed on to nobody.
+            traceparent: traceparent.and_then(|told| told.parse().ok()),
             redelivered: dup,
             ack: if qos == QoS::AtMostOnce { Ack::none() } else { Ack::new(move || settled.ack()) },
         };

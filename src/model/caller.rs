@@ -1,7 +1,7 @@
 //! One caller's way through a model: prepare, run, interpret.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::translate::Translator;
 use super::{Model, PredictError, Prepared};
@@ -26,6 +26,8 @@ pub struct Caller {
 /// How long one run took, part by part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spent {
+    /// When its inputs began to be prepared.
+    pub began: Instant,
     /// Preparing its inputs.
     pub preparing: Duration,
     /// Waiting for an instance.
@@ -101,7 +103,7 @@ impl Caller {
             debug_assert_eq!(self.translator.len(), self.places.len());
             if !self.places.is_empty() {
                 let preparing = SystemClock.now() - began;
-                self.run(preparing, answers, &wanted, kept);
+                self.run((began, preparing), answers, &wanted, kept);
             }
         }
     }
@@ -120,7 +122,7 @@ impl Caller {
 
     fn run(
         &mut self,
-        preparing: Duration,
+        (began, preparing): (Instant, Duration),
         answers: &mut [Result<Prediction, PredictError>],
         wanted: impl Fn(&Prediction) -> bool,
         kept: &mut Vec<(usize, Prepared)>,
@@ -130,7 +132,7 @@ impl Caller {
         let Work { inputs, outputs } = &mut self.work;
         match ran {
             Ok(Ran { waited: waiting, took: running, .. }) => {
-                self.spent.push(Spent { preparing, waiting, running });
+                self.spent.push(Spent { began, preparing, waiting, running });
                 for (item, place) in self.places.iter().enumerate() {
                     let answer = self.translator.interpret(item, inputs, outputs);
                     if answer.as_ref().is_ok_and(&wanted)

@@ -296,18 +296,20 @@ impl CloudConfig {
                            on the way; use https://, or \"echo\"";
             problems.push(Problem::new("ack", message));
         }
-        if let Some(Ok(proxy)) = self.proxy.as_deref().map(parse_proxy)
-            && !self.insecure
-            && !is_private_or_loopback(proxy.host())
-        {
-            let message = format!(
-                "what goes to http:// can be read on the way to {}; use https:// in url, or set \
-                 insecure = true",
-                proxy.host()
-            );
-            problems.push(Problem::new("proxy", message));
-        }
+        problems.extend(self.open_proxy());
         problems
+    }
+
+    /// What goes to `http://` would leave the site on its way through the proxy.
+    pub(super) fn open_proxy(&self) -> Option<Problem> {
+        let proxy = self.proxy().ok()??;
+        let message = format!(
+            "what goes to http:// can be read on the way to {}; use https:// in url, or set \
+             insecure = true",
+            proxy.host()
+        );
+        (!self.insecure && !is_private_or_loopback(proxy.host()))
+            .then(|| Problem::new("proxy", message))
     }
 }
 

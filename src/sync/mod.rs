@@ -16,6 +16,8 @@
 //! records are made into logs and metrics; which one is said by `url` or `mqtt` ([`CloudConfig`]). One that takes
 //! files too (`samples`) gets the inputs of samples as uploads, by a second way with a place of its own, and
 //! their records without.
+//!
+//! Spans ([`TraceExport`]) go to such a collector too, but by no outbox: they are worth nobody's wait.
 
 mod allowance;
 mod apart;
@@ -29,6 +31,7 @@ mod otlp;
 mod pace;
 mod plan;
 mod status;
+mod traces;
 mod tus;
 mod verdict;
 mod worker;
@@ -43,6 +46,7 @@ pub use https::HttpsUplink;
 pub use mqtt::MqttUplink;
 pub use otlp::OtlpUplink;
 pub use status::CloudStatus;
+pub use traces::{TraceExport, TracesConfig};
 pub use tus::TusUplink;
 pub use verdict::Verdict;
 

@@ -41,6 +41,7 @@ mod health;
 mod log;
 mod message;
 mod metric;
+mod spans;
 mod summary;
 mod value;
 
@@ -50,7 +51,9 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use prost::Message as _;
 
-use self::message::{ExportResponse, Status};
+pub(super) use self::spans::SpanUplink;
+
+use self::message::{ExportResponse, PartialSuccess, Status};
 use super::courier::{Answer, Courier};
 use super::verdict::printable;
 use super::{Batch, CloudConfig, Encoding, Uplink, Verdict};
@@ -79,18 +82,29 @@ impl OtlpUplink {
     }
 
     async fn post(&self, url: &Url, signal: &str, body: Bytes) -> Verdict {
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
-        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        let answer = match self.courier.request(Method::POST, url, headers, body).await {
-            Ok(answer) => in_words(answer),
-            Err(verdict) => return verdict,
-        };
         let peer = format!("{url} ({signal})");
-        match (self.courier.judge(&peer, "", &answer), answer) {
-            (Verdict::Delivered, Ok(reply)) => believe(&peer, reply.body.as_deref().ok()),
-            (verdict, _) => verdict,
+        match post(&self.courier, url, &peer, body).await {
+            Ok(None) => Verdict::Delivered,
+            Ok(Some(partial)) => Verdict::Rejected { why: no(&peer, &partial) },
+            Err(verdict) => verdict,
         }
+    }
+}
+
+/// Asks once. A yes may have a no to some in it.
+async fn post(
+    courier: &Courier,
+    url: &Url,
+    peer: &str,
+    body: Bytes,
+) -> Result<Option<PartialSuccess>, Verdict> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    let answer = in_words(courier.request(Method::POST, url, headers, body).await?);
+    match (courier.judge(peer, "", &answer), answer) {
+        (Verdict::Delivered, Ok(reply)) => believe(peer, reply.body.as_deref().ok()),
+        (verdict, _) => Err(verdict),
     }
 }
 
@@ -143,19 +157,19 @@ fn in_words(answer: Answer) -> Answer {
     Ok(reply)
 }
 
-/// A yes is one of the protocol: a message, which may be empty.
-fn believe(peer: &str, body: Option<&[u8]>) -> Verdict {
+/// A yes is one of the protocol: a message, which may be empty, or have a no to some in it.
+fn believe(peer: &str, body: Option<&[u8]>) -> Result<Option<PartialSuccess>, Verdict> {
     let Some(Ok(response)) = body.map(ExportResponse::decode) else {
         let why = format!("{peer} answered with success, but not as OTLP does; see url");
-        return Verdict::Wait { why, after: None };
+        return Err(Verdict::Wait { why, after: None });
     };
-    match response.partial_success {
-        Some(partial) if partial.rejected > 0 => {
-            let words = printable(partial.error_message.as_bytes());
-            Verdict::Rejected { why: format!("{peer} rejected {}: {words}", partial.rejected) }
-        }
-        _ => Verdict::Delivered,
-    }
+    Ok(response.partial_success.filter(|partial| partial.rejected > 0))
+}
+
+/// That no in words.
+fn no(peer: &str, partial: &PartialSuccess) -> String {
+    let words = printable(partial.error_message.as_bytes());
+    format!("{peer} rejected {}: {words}", partial.rejected)
 }
 
 /// Since 1970; what was before is 0.
@@ -184,17 +198,16 @@ mod tests {
     #[test]
     fn a_yes_is_one_of_the_protocol() {
         let word = |body: &[u8]| believe("c:4318 (logs)", Some(body));
-        assert_eq!(word(b""), Verdict::Delivered);
+        assert_eq!(word(b""), Ok(None));
         // A partial success of nothing rejected is a word of warning.
-        assert_eq!(word(b"\x0a\x05\x12\x03old"), Verdict::Delivered);
-        assert_eq!(word(b"\x0a\x00"), Verdict::Delivered);
-        let rejected = word(b"\x0a\x06\x08\x02\x12\x02no");
-        let why = "c:4318 (logs) rejected 2: no".to_owned();
-        assert_eq!(rejected, Verdict::Rejected { why });
+        assert_eq!(word(b"\x0a\x05\x12\x03old"), Ok(None));
+        assert_eq!(word(b"\x0a\x00"), Ok(None));
+        let rejected = word(b"\x0a\x06\x08\x02\x12\x02no").expect("a yes").expect("and a no");
+        assert_eq!(no("c:4318 (logs)", &rejected), "c:4318 (logs) rejected 2: no");
         for body in [&b"{}"[..], b"{\"partialSuccess\":{}}", b"ok", b"success", b"\x0a\xff"] {
-            assert!(matches!(word(body), Verdict::Wait { .. }), "{body:?}");
+            assert!(matches!(word(body), Err(Verdict::Wait { .. })), "{body:?}");
         }
-        assert!(matches!(believe("c:4318 (logs)", None), Verdict::Wait { .. }));
+        assert!(matches!(believe("c:4318 (logs)", None), Err(Verdict::Wait { .. })));
     }
 
     #[test]

@@ -28,19 +28,19 @@ use super::support::{Mosquitto, Peer, site, within};
 const OPEN: &str = "api.listen=127.0.0.1:0";
 
 /// What a server said to one request, the connection closed.
-struct Reply {
-    status: u16,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
     head: String,
-    body: String,
+    pub(crate) body: String,
 }
 
 impl Reply {
-    fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).expect("json")
     }
 }
 
-async fn ask(address: SocketAddr, request: &str) -> Reply {
+pub(crate) async fn ask(address: SocketAddr, request: &str) -> Reply {
     let mut stream = TcpStream::connect(address).await.expect("connect");
     stream.write_all(request.as_bytes()).await.expect("write");
     let mut text = String::new();
@@ -50,7 +50,7 @@ async fn ask(address: SocketAddr, request: &str) -> Reply {
     Reply { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
 }
 
-async fn get(address: SocketAddr, path: &str) -> Reply {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> Reply {
     let head = format!("GET {path} HTTP/1.1\r\nhost: eir\r\nconnection: close\r\n\r\n");
     ask(address, &head).await
 }

@@ -22,3 +22,4 @@ mod summary;
 mod support;
 mod sync;
 mod tidy;
+mod traces;

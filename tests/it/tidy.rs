@@ -10,6 +10,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("task", &[]),
     ("disk", &[]),
     ("net", &["event", "task"]),
+    ("trace", &["event", "task"]),
     ("mqtt", &["event", "task", "net"]),
     ("package", &["event", "disk"]),
     ("pipeline", &["event", "package"]),
@@ -22,12 +23,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("broker", &["event", "task", "net"]),
     ("summary", &["event", "task", "disk", "package"]),
     ("outbox", &["event", "task", "disk"]),
-    ("sync", &["event", "task", "net", "mqtt", "outbox"]),
+    ("sync", &["event", "task", "trace", "net", "mqtt", "outbox"]),
     (
         "api",
         &[
-            "event", "task", "net", "package", "pipeline", "engine", "model", "job", "oip",
-            "action", "summary", "outbox", "sync",
+            "event", "task", "trace", "net", "package", "pipeline", "engine", "model", "job",
+            "oip", "action", "summary", "outbox", "sync",
         ],
     ),
 ];

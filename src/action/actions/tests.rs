@@ -57,6 +57,8 @@ fn build(source: &str) -> Result<(Actions, Couriers, Kept), String> {
     Ok((actions, couriers, kept))
 }
 
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
 #[tokio::test]
 async fn a_decision_is_published_with_what_came_with_its_message() {
     let (actions, couriers, kept) = build(
@@ -70,7 +72,7 @@ async fn a_decision_is_published_with_what_came_with_its_message() {
     let cause = Cause {
         topic: &Topic::new("plant/7"),
         correlation: Some(&Arc::from(*b"\x01\x02")),
-        traceparent: Some(&Arc::from("00-ab-cd-01")),
+        traceparent: Some(TRACE.parse().expect("a traceparent")),
     };
     actions.dispatch(&decision("fault"), cause).expect("rendered");
     actions.dispatch(&decision("another"), cause).expect("nothing to do");
@@ -83,7 +85,7 @@ async fn a_decision_is_published_with_what_came_with_its_message() {
     );
     assert_eq!(first.content_type.as_deref(), Some(JSON));
     assert_eq!(first.correlation.as_deref(), Some(&[1, 2][..]));
-    assert_eq!(first.user_properties, [("traceparent".to_owned(), "00-ab-cd-01".to_owned())]);
+    assert_eq!(first.user_properties, [("traceparent".to_owned(), TRACE.to_owned())]);
     let json: serde_json::Value = serde_json::from_slice(&first.payload).expect("JSON");
     assert_eq!((&json["rule"], &json["prediction"]["score"]), (&"fault".into(), &2.5.into()));
     assert_eq!((second.topic.as_str(), u8::from(second.qos), second.retain), ("a/7", 1, false));

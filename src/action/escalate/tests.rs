@@ -36,7 +36,7 @@ async fn ask(
          deadline = \"20s\"\nmax_answer = \"2KiB\"\n{config}"
     );
     let remote = Remote::new(&toml::from_str(&config).expect("config")).expect("a remote");
-    let reply = remote.ask(&question).await;
+    let reply = remote.ask(&question, None).await;
     let said = reply.and_then(|reply| remote.read(&question, reply, &["y"]));
     (heard.await.expect("asked"), said)
 }
@@ -165,7 +165,7 @@ async fn no_more_is_shown_of_an_answer_than_of_an_error() {
 async fn a_missing_token_is_told_and_nothing_is_sent() {
     let config = "uncertain = [0.3, 0.7]\nurl = \"http://127.0.0.1:1\"\ntoken_file = \"/nowhere\"";
     let remote = Remote::new(&toml::from_str(config).expect("config")).expect("a remote");
-    let error = remote.ask(&input()).await.expect_err("no token");
+    let error = remote.ask(&input(), None).await.expect_err("no token");
     assert!(error.to_string().contains("token_file /nowhere"), "{error}");
 }
 

@@ -74,19 +74,22 @@ pub fn read_request(message: &[u8], signature: &Signature) -> Result<Asked, Stri
 /// What gRPC calls it.
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
-        let code = match refusal.status {
-            StatusCode::BAD_REQUEST => Code::InvalidArgument,
-            StatusCode::UNAUTHORIZED => Code::Unauthenticated,
-            StatusCode::FORBIDDEN => Code::PermissionDenied,
-            StatusCode::NOT_FOUND => Code::NotFound,
-            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::TOO_MANY_REQUESTS => {
-                Code::ResourceExhausted
-            }
-            StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
-            StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => Code::DeadlineExceeded,
-            StatusCode::INTERNAL_SERVER_ERROR => Code::Internal,
-            _ => Code::Unknown,
-        };
-        Self::new(code, refusal.message)
+        Self::new(code(refusal.status), refusal.message)
+    }
+}
+
+/// The same of a status.
+pub(super) fn code(status: StatusCode) -> Code {
+    match status {
+        StatusCode::OK => Code::Ok,
+        StatusCode::BAD_REQUEST => Code::InvalidArgument,
+        StatusCode::UNAUTHORIZED => Code::Unauthenticated,
+        StatusCode::FORBIDDEN => Code::PermissionDenied,
+        StatusCode::NOT_FOUND => Code::NotFound,
+        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::TOO_MANY_REQUESTS => Code::ResourceExhausted,
+        StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => Code::DeadlineExceeded,
+        StatusCode::INTERNAL_SERVER_ERROR => Code::Internal,
+        _ => Code::Unknown,
     }
 }

@@ -19,6 +19,8 @@ use crate::api::models::{SMALL, version};
 use crate::api::repository;
 use crate::api::route::{Answer, error};
 use crate::api::seats::Peer;
+use crate::api::trace;
+use crate::event::TraceParent;
 use crate::model::Model;
 use crate::net::with_sources;
 use crate::oip::server::Asked;
@@ -39,8 +41,19 @@ impl Service {
         self.0.model(name, version).await
     }
 
-    /// Runs a model, for a client that does not wait beyond `until`.
+    /// Runs a model, for a client that does not wait beyond `until`, and tells of it where that is traced: how
+    /// it was called, and on whose behalf.
     pub(super) async fn infer(
+        &self,
+        request: ModelInferRequest,
+        until: Option<Instant>,
+        (method, parent): (&'static str, Option<TraceParent>),
+    ) -> Answer<ModelInferResponse> {
+        let visit = trace::grpc(&self.0, method, parent, &request.model_name);
+        trace::follow(visit, self.run(request, until)).await
+    }
+
+    async fn run(
         &self,
         request: ModelInferRequest,
         until: Option<Instant>,
@@ -152,7 +165,8 @@ impl GrpcInferenceService for Service {
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Reply<ModelInferResponse> {
         let until = until(&request)?;
         let _room = request.extensions().get::<Rooms>().and_then(Rooms::next);
-        Ok(Response::new(self.infer(request.into_inner(), until).await?))
+        let called = ("ModelInfer", trace::parent(request.metadata().as_ref()));
+        Ok(Response::new(self.infer(request.into_inner(), until, called).await?))
     }
 
     type ModelStreamInferStream = Answers;
@@ -163,7 +177,9 @@ impl GrpcInferenceService for Service {
     ) -> Reply<Answers> {
         let until = until(&request)?;
         let rooms = request.extensions().get::<Rooms>().cloned().unwrap_or_default();
-        let client = Client { peer: request.extensions().get::<Peer>().cloned(), rooms, until };
+        let parent = trace::parent(request.metadata().as_ref());
+        let peer = request.extensions().get::<Peer>().cloned();
+        let client = Client { peer, rooms, until, parent };
         Ok(Response::new(stream::answers(self.clone(), request.into_inner(), client)))
     }
 

@@ -16,6 +16,7 @@ use super::proto::{
 use super::service::Service;
 use crate::api::route::Answer;
 use crate::api::seats::Peer;
+use crate::event::TraceParent;
 use crate::task::Group;
 
 /// Requests of one stream at one time, their answers that nobody has taken yet included.
@@ -31,6 +32,8 @@ pub(super) struct Client {
     pub rooms: Rooms,
     /// When it does not wait any more.
     pub until: Option<Instant>,
+    /// On whose behalf it asks.
+    pub parent: Option<TraceParent>,
 }
 
 /// What is to be written next, when it is known.
@@ -77,7 +80,7 @@ async fn read(
                     (service.clone(), client.clone(), client.rooms.next());
                 running.spawn("request", async move {
                     let working = client.peer.as_ref().map(Peer::works);
-                    let told = told(&service, request, turn, client.until).await;
+                    let told = told(&service, request, turn, &client).await;
                     let _gone = answer.send(Ok(told));
                     drop((working, room));
                 });
@@ -97,11 +100,14 @@ async fn told(
     service: &Service,
     request: ModelInferRequest,
     turn: Answer<()>,
-    until: Option<Instant>,
+    client: &Client,
 ) -> ModelStreamInferResponse {
     let id = request.id.clone();
     let answer = match turn {
-        Ok(()) => service.infer(request, until).await,
+        Ok(()) => {
+            let called = ("ModelStreamInfer", client.parent);
+            service.infer(request, client.until, called).await
+        }
         Err(refusal) => Err(refusal),
     };
     let (error_message, mut answer) = match answer {

@@ -2,6 +2,7 @@
 
 mod board;
 mod models;
+mod traces;
 
 use std::path::Path;
 
@@ -34,6 +35,9 @@ pub(super) fn text(
         page.outbox(outbox)?;
     }
     page.clouds(&view.clouds)?;
+    if let Some(traces) = &view.traces {
+        page.traces(traces)?;
+    }
     page.models(served)?;
     page.board(&Board::read(view.data.as_deref().unwrap_or(Path::new("/"))))?;
     let families = page.0.gather();

@@ -15,7 +15,7 @@ use crate::mqtt::{ConnectionConfig, QoS};
 use crate::net::read_secret;
 use crate::pipeline::decode::{DecodeConfig, Decoder};
 use crate::pipeline::rules::RuleSet;
-use crate::sync::CloudConfig;
+use crate::sync::{CloudConfig, TracesConfig};
 use crate::task::WhenFull;
 
 /// Every mistake that needs more than one value to see.
@@ -31,6 +31,9 @@ pub(super) fn check(draft: &Draft, mistakes: &mut Mistakes<'_>) {
     }
     for found in draft.api.iter().flatten().flat_map(crate::api::ApiConfig::check) {
         mistakes.add(&format!("api.{}", found.key), found.message);
+    }
+    for found in draft.traces.iter().flatten().flat_map(TracesConfig::check) {
+        mistakes.add(&format!("traces.{}", found.key), found.message);
     }
     for (key, message) in draft.models.iter().flat_map(crate::model::ModelsConfig::check) {
         mistakes.add(&join("models", &key), message.to_owned());
@@ -67,6 +70,7 @@ pub(super) fn check(draft: &Draft, mistakes: &mut Mistakes<'_>) {
 pub(super) fn files<'a>(
     connections: impl Iterator<Item = (&'a Name, &'a ConnectionConfig)>,
     clouds: impl Iterator<Item = (&'a Name, &'a CloudConfig)>,
+    traces: Option<&'a TracesConfig>,
     pipelines: impl Iterator<
         Item = (&'a Name, &'a BTreeMap<Name, RuleConfig>, Option<&'a EscalateConfig>),
     >,
@@ -82,6 +86,8 @@ pub(super) fn files<'a>(
         let found = cloud.check_files().into_iter();
         problems.extend(found.map(|p| Problem::new(&format!("{key}.{}", p.key), p.message)));
     }
+    let found = traces.into_iter().flat_map(TracesConfig::check_files);
+    problems.extend(found.map(|p| Problem::new(&format!("traces.{}", p.key), p.message)));
     for (pipeline, rules, escalate) in pipelines {
         let pipeline = join("pipeline", pipeline.as_str());
         for (name, rule) in rules {

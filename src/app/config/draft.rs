@@ -23,7 +23,7 @@ use crate::pipeline::decode::DecodeConfig;
 use crate::pipeline::rules::Condition;
 use crate::pipeline::window::{StreamLimits, WindowConfig};
 use crate::summary::{GroupConfig, SampleConfig, SummaryConfig};
-use crate::sync::CloudConfig;
+use crate::sync::{CloudConfig, TracesConfig};
 
 /// `None` stands for what is wrong; what is not written has its default.
 #[derive(Debug)]
@@ -38,6 +38,7 @@ pub(super) struct Draft {
     pub pipeline: BTreeMap<Name, PipelineDraft>,
     pub outbox: Option<Option<OutboxConfig>>,
     pub summary: Option<Option<SummaryConfig>>,
+    pub traces: Option<Option<TracesConfig>>,
     pub api: Option<Option<ApiConfig>>,
     pub shutdown: Option<ShutdownConfig>,
 }
@@ -81,6 +82,7 @@ impl Draft {
             } else {
                 Some(Some(SummaryConfig::default()))
             },
+            traces: table.or_default("traces"),
             api: table.or_default("api"),
             shutdown: table.or_default("shutdown"),
         }
@@ -122,6 +124,7 @@ impl Draft {
             pipeline,
             outbox: self.outbox.flatten().or(usual),
             summary: self.summary.flatten(),
+            traces: self.traces.flatten(),
             api: self.api.flatten(),
             shutdown: self.shutdown.unwrap_or_default(),
         }

@@ -55,7 +55,8 @@ pub fn examine(sources: &Sources) -> Examined {
     let pipelines = pipelines.map(|(name, pipeline)| {
         (name, &pipeline.rule, pipeline.escalate.as_ref().and_then(Option::as_ref))
     });
-    let mut files = files(draft.connections(), draft.clouds(), pipelines);
+    let traces = draft.traces.as_ref().and_then(Option::as_ref);
+    let mut files = files(draft.connections(), draft.clouds(), traces, pipelines);
     for problem in &mut files {
         problem.origin = origins.of(&problem.key);
     }
@@ -65,12 +66,12 @@ pub fn examine(sources: &Sources) -> Examined {
 }
 
 impl Config {
-    /// Files of connections, clouds and webhooks that cannot be used as they are. Each is read again whenever it
+    /// Files of connections, clouds, traces and webhooks that cannot be used as they are. Each is read again whenever it
     /// is needed: what uses it fails until then, and the rest works.
     pub fn files(&self) -> Vec<Problem> {
         let pipelines = self.pipeline.iter();
         let pipelines = pipelines.map(|(name, found)| (name, &found.rule, found.escalate.as_ref()));
-        files(self.mqtt.iter(), self.cloud.iter(), pipelines)
+        files(self.mqtt.iter(), self.cloud.iter(), self.traces.as_ref(), pipelines)
     }
 }
 

@@ -36,7 +36,7 @@ use crate::pipeline::decode::DecodeConfig;
 use crate::pipeline::rules::{Condition, Hits};
 use crate::pipeline::window::{StreamLimits, WindowConfig};
 use crate::summary::{GroupConfig, SampleConfig, SummaryConfig};
-use crate::sync::CloudConfig;
+use crate::sync::{CloudConfig, TracesConfig};
 use crate::task::WhenFull;
 
 /// Everything a user may set.
@@ -63,6 +63,8 @@ pub struct Config {
     /// What happened, told to the clouds at regular times; without this table every minute. `enabled = false`
     /// stops it.
     pub summary: Option<SummaryConfig>,
+    /// Spans of what is done for messages and requests; without this table nothing is traced.
+    pub traces: Option<TracesConfig>,
     /// Health and metrics over HTTP; without this table no port is open.
     pub api: Option<ApiConfig>,
     /// How the process ends.

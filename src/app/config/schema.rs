@@ -24,6 +24,7 @@ pub fn schema() -> Json {
         "SampleConfig",
         "EscalateConfig",
         "ApiConfig",
+        "TracesConfig",
     ];
     for definition in named {
         let properties = schema.pointer_mut(&format!("/$defs/{definition}/properties"));

@@ -152,7 +152,7 @@ impl Desk {
         sent: &Sent,
         question: &Question,
     ) -> Result<Answer, RemoteError> {
-        let reply = self.remote.ask(question).await?;
+        let reply = self.remote.ask(question, sent.occasion.trace.traceparent).await?;
         let (desk, asked) = (Arc::clone(self), Arc::clone(&sent.asked));
         let question = question.clone();
         let read = aside(move || desk.read(&asked, &question, reply)).await;

@@ -22,6 +22,11 @@ use super::value::attribute;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// Who tells.
+pub(super) fn scope() -> Scope {
+    Scope { name: "eir".to_owned(), version: VERSION.to_owned() }
+}
+
 /// A record as the outbox writes it (`interfaces.md` §5).
 #[derive(Debug, Deserialize)]
 pub(super) struct Line<'a> {
@@ -79,7 +84,7 @@ fn export(lines: &[u8]) -> (ExportLogs, ExportMetrics) {
             Err(_) => devices.entry(None).or_default().logs.push(unread(line)),
         }
     }
-    let scope = Scope { name: "eir".to_owned(), version: VERSION.to_owned() };
+    let scope = scope();
     let (mut logs, mut metrics) = (ExportLogs::default(), ExportMetrics::default());
     for (device, told) in devices {
         let resource = resource(device.as_deref());
@@ -98,7 +103,7 @@ fn export(lines: &[u8]) -> (ExportLogs, ExportMetrics) {
     (logs, metrics)
 }
 
-fn resource(device: Option<&str>) -> Resource {
+pub(super) fn resource(device: Option<&str>) -> Resource {
     let mut attributes =
         vec![attribute("service.name", "eir"), attribute("service.version", VERSION)];
     for key in ["service.instance.id", "host.name"] {
@@ -107,7 +112,7 @@ fn resource(device: Option<&str>) -> Resource {
     Resource { attributes }
 }
 
-fn compress(message: &impl Message) -> io::Result<Vec<u8>> {
+pub(super) fn compress(message: &impl Message) -> io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(&message.encode_to_vec())?;
     encoder.finish()

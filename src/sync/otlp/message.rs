@@ -232,16 +232,101 @@ pub(super) struct ValueAtQuantile {
     pub(super) value: f64,
 }
 
+// opentelemetry/proto/collector/trace/v1/trace_service.proto, trace/v1/trace.proto
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ExportTraces {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) resource_spans: Vec<ResourceSpans>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ResourceSpans {
+    #[prost(message, optional, tag = "1")]
+    pub(super) resource: Option<Resource>,
+    #[prost(message, repeated, tag = "2")]
+    pub(super) scope_spans: Vec<ScopeSpans>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ScopeSpans {
+    #[prost(message, optional, tag = "1")]
+    pub(super) scope: Option<Scope>,
+    #[prost(message, repeated, tag = "2")]
+    pub(super) spans: Vec<Span>,
+}
+
+#[expect(clippy::struct_field_names, reason = "they are the protocol's")]
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Span {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(super) trace_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(super) span_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    pub(super) parent_span_id: Vec<u8>,
+    #[prost(fixed32, tag = "16")]
+    pub(super) flags: u32,
+    #[prost(string, tag = "5")]
+    pub(super) name: String,
+    #[prost(enumeration = "SpanKind", tag = "6")]
+    pub(super) kind: i32,
+    #[prost(fixed64, tag = "7")]
+    pub(super) start_time_unix_nano: u64,
+    #[prost(fixed64, tag = "8")]
+    pub(super) end_time_unix_nano: u64,
+    #[prost(message, repeated, tag = "9")]
+    pub(super) attributes: Vec<KeyValue>,
+    #[prost(message, repeated, tag = "11")]
+    pub(super) events: Vec<SpanEvent>,
+    #[prost(message, optional, tag = "15")]
+    pub(super) status: Option<SpanStatus>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
+#[repr(i32)]
+pub(super) enum SpanKind {
+    Unspecified = 0,
+    Internal = 1,
+    Server = 2,
+    Consumer = 5,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct SpanEvent {
+    #[prost(fixed64, tag = "1")]
+    pub(super) time_unix_nano: u64,
+    #[prost(string, tag = "2")]
+    pub(super) name: String,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) attributes: Vec<KeyValue>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct SpanStatus {
+    #[prost(string, tag = "2")]
+    pub(super) message: String,
+    #[prost(enumeration = "StatusCode", tag = "3")]
+    pub(super) code: i32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
+#[repr(i32)]
+pub(super) enum StatusCode {
+    Unset = 0,
+    Error = 2,
+}
+
 // What comes back
 
-/// `ExportLogsServiceResponse` and `ExportMetricsServiceResponse`, which are alike.
+/// `ExportLogsServiceResponse` and those of metrics and traces, which are alike.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ExportResponse {
     #[prost(message, optional, tag = "1")]
     pub(super) partial_success: Option<PartialSuccess>,
 }
 
-/// `ExportLogsPartialSuccess` and `ExportMetricsPartialSuccess`.
+/// `ExportLogsPartialSuccess` and those of metrics and traces.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct PartialSuccess {
     #[prost(int64, tag = "1")]

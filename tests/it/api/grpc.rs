@@ -10,6 +10,8 @@ use super::clients::client;
 use super::models::{device, window};
 use super::*;
 use crate::support::Authority;
+use crate::support::cloud::Cloud;
+use crate::traces;
 
 const TRITON: &str = r#"
 import queue
@@ -504,6 +506,35 @@ async fn who_asks_too_often_is_told_so_in_a_stream_too() {
     let (code, _, _) = caller.call(INFER, &request("3", &window)).await;
     assert_eq!(code, RESOURCE_EXHAUSTED);
     app.drain().await;
+}
+
+/// A call is traced as it says, and so is each request of a stream.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_a_span_of_the_trace_of_its_call() {
+    let collector = Cloud::start(|_| traces::TAKEN).await;
+    let to = traces::to(&collector);
+    let set: Vec<_> = to.iter().map(String::as_str).collect();
+    let (app, _, _broker) = device(&set).await;
+    let mut caller = Caller::connect(app.grpc_address().expect("a port")).await;
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    caller.trace = format!("00-{trace}-b7ad6b7169203331-00");
+    assert_eq!(caller.call(INFER, &request("0", &window())).await.0, 0);
+    caller.trace = format!("00-{trace}-b7ad6b7169203331-01");
+    let mut stream = caller.open(STREAM, "60S", framed(&request("1", &window()))).await;
+    stream.next().await.expect("a message");
+    drop(stream);
+    caller.trace.clear();
+    let nothing = Infer { model: "nothing".to_owned(), ..request("2", &window()) };
+    assert_eq!(caller.call(INFER, &nothing).await.0, 5);
+    app.drain().await;
+    let all = traces::spans(&collector);
+    let (whole, parts) = traces::one(&all, "infer bearing");
+    assert_eq!((traces::hex(&whole.trace_id).as_str(), parts.len()), (trace, 2));
+    assert_eq!(traces::attribute(&whole.attributes, "rpc.method"), "ModelStreamInfer");
+    assert_eq!(traces::attribute(&whole.attributes, "rpc.grpc.status_code"), "0");
+    let (absent, _) = traces::one(&all, "infer nothing");
+    assert_eq!(traces::attribute(&absent.attributes, "rpc.grpc.status_code"), "5");
+    assert_ne!(traces::hex(&absent.trace_id), trace);
 }
 
 const SECURED: &str = r#"

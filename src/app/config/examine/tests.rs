@@ -141,6 +141,14 @@ fn a_wrong_value_is_told_in_one_line() {
         ("[mqtt.b]\nurl = \"mqtt://127.0.0.1\"\nversion = 3", "mqtt.b.version: 3 is none of: 5, 4"),
         ("[mqtt.b]\nurl = 7", "mqtt.b.url: 7 is not a string"),
         ("[mqtt.b]\nurl = \"mqtt://127.0.0.1\"\nreceive_maximum = 70000", "at most 65535"),
+        ("[traces]\nurl = \"https://c\"", "traces.url: must begin with otlp+https://"),
+        ("[traces]\nurl = \"otlp+http://c.example.com\"", "traces.url: http:// to c.example.com"),
+        ("[traces]\nurl = \"otlp+https://c\"\nratio = 1.5", "traces.ratio: 1.5 is too large"),
+        ("[traces]\nurl = \"otlp+https://c\"\nqueue = 7", "traces.queue: 7 is too small"),
+        (
+            "[traces]\nurl = \"otlp+https://c\"\nrat = 1",
+            "traces.rat: unknown key; did you mean `rat",
+        ),
         (
             "[pipeline.b]\nqueue = { capacity = -1 }\n@",
             "pipeline.b.queue.capacity: -1 is too small",

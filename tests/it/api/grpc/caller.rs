@@ -29,6 +29,8 @@ pub(super) type Told = (i32, String, Vec<Vec<u8>>);
 pub(super) struct Caller {
     /// Goes along with every call, if it is not empty.
     pub(super) token: String,
+    /// The same.
+    pub(super) trace: String,
     sender: SendRequest<Sent>,
     _driving: eir::task::Group,
 }
@@ -49,7 +51,7 @@ impl Caller {
         let (sender, connection) = handshake(executor, io).await.expect("a handshake");
         let mut driving = eir::task::Group::default();
         driving.spawn("client", async move { drop(connection.await) });
-        Self { token: String::new(), sender, _driving: driving }
+        Self { token: String::new(), trace: String::new(), sender, _driving: driving }
     }
 
     /// A call that says one thing and waits for so long, as `grpc-timeout` has it.
@@ -71,6 +73,9 @@ impl Caller {
         let mut request = hyper::Request::post(format!("http://eir{path}"));
         if !self.token.is_empty() {
             request = request.header("authorization", format!("Bearer {}", self.token));
+        }
+        if !self.trace.is_empty() {
+            request = request.header("traceparent", &self.trace);
         }
         let request = request
             .header("content-type", "application/grpc")
