@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::auth::Visitor;
+use super::desk::blocking;
 use super::detail::Detail;
 use super::door::Door;
 use super::metrics::{self, Format};
@@ -75,7 +76,12 @@ pub(super) async fn detail(
 pub(super) async fn metrics(State(door): State<Door>, headers: HeaderMap) -> Answer {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let format = Format::accepted(accept);
-    match metrics::text(&door.shown.load(), &door.shelf.all_served(), format) {
+    let jobs = match door.jobs.clone() {
+        Some(jobs) => blocking(move || jobs.counts()).await?.ok(),
+        None => None,
+    };
+    let jobs = jobs.as_ref().map(<[_; 5]>::as_slice);
+    match metrics::text(&door.shown.load(), &door.shelf.all_served(), jobs, format) {
         Ok(body) => {
             let kind = HeaderValue::from_static(format.media_type());
             Ok(([(header::CONTENT_TYPE, kind)], body).into_response())

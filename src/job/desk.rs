@@ -147,6 +147,17 @@ impl Jobs {
         self.inner.with(|store| store.all().collect())
     }
 
+    /// How many there are in each state.
+    pub fn counts(&self) -> Result<[(State, usize); 5], JobError> {
+        let mut counts = State::ALL.map(|state| (state, 0));
+        self.inner.with(|store| {
+            for state in store.states() {
+                counts[state as usize].1 += 1;
+            }
+        })?;
+        Ok(counts)
+    }
+
     /// One of them, to be looked at as it goes on.
     pub fn watch(&self, id: Uuid) -> Result<watch::Receiver<Job>, JobError> {
         let found = self.inner.with(|store| store.get(id).map(|kept| kept.told.subscribe()))?;

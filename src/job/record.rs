@@ -76,6 +76,17 @@ impl State {
     pub const ALL: [Self; 5] =
         [Self::Pending, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled];
 
+    /// In lower case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
     /// Nothing more comes of it.
     pub const fn is_end(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)

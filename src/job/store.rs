@@ -197,6 +197,10 @@ impl Store {
         self.jobs.values().map(|kept| kept.told.borrow().clone())
     }
 
+    pub(super) fn states(&self) -> impl Iterator<Item = State> {
+        self.jobs.values().map(|kept| kept.told.borrow().state)
+    }
+
     /// The next that waits.
     pub(super) fn next(&self) -> Option<Job> {
         self.all().find(|job| job.state == State::Pending)
@@ -212,7 +216,7 @@ impl Store {
 
     /// A place for a job that is to be sent.
     pub(super) fn draft(&mut self, id: Uuid, key: Option<String>) -> Result<(), JobError> {
-        let at_work = self.jobs.values().filter(|kept| !kept.told.borrow().state.is_end()).count();
+        let at_work = self.states().filter(|state| !state.is_end()).count();
         if at_work + self.drafts.len() >= self.waiting {
             return Err(JobError::Busy(self.waiting));
         }

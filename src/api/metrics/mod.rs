@@ -1,6 +1,7 @@
 //! The view as Prometheus reads it: text format 0.0.4, base units, names that stay.
 
 mod board;
+mod jobs;
 mod models;
 mod traces;
 
@@ -12,6 +13,7 @@ use prometheus::{CounterVec, GaugeVec, Opts, Registry, TextEncoder};
 
 use self::models::AllServed;
 use super::view::{Counts, PipelineStatus, View};
+use crate::job::State;
 use crate::outbox::{self, Lane};
 use crate::summary::{Board, Drift};
 use crate::sync::CloudStatus;
@@ -26,6 +28,7 @@ type Count<T> = fn(&T) -> u64;
 pub(super) fn text(
     view: &View,
     served: &AllServed,
+    jobs: Option<&[(State, usize)]>,
     format: Format,
 ) -> Result<String, prometheus::Error> {
     let page = Page(Registry::new());
@@ -39,6 +42,9 @@ pub(super) fn text(
         page.traces(traces)?;
     }
     page.models(served)?;
+    if let Some(jobs) = jobs {
+        page.jobs(jobs)?;
+    }
     page.board(&Board::read(view.data.as_deref().unwrap_or(Path::new("/"))))?;
     let families = page.0.gather();
     let text = TextEncoder::new().encode_to_string(&families)?;

@@ -120,6 +120,8 @@ async fn files_and_folders_become_results_and_a_key_is_worked_on_once() {
     assert_eq!((&end["state"], &end["results"]), (&json!("SUCCEEDED"), &json!(2)), "{end}");
     let listed = get(address, "/v2/jobs").await.json();
     assert_eq!(listed.as_array().expect("jobs").len(), 2);
+    let metrics = get(address, "/metrics").await.body;
+    assert!(metrics.contains("eir_jobs{state=\"succeeded\"} 2"), "{metrics}");
     app.drain().await;
 }
 
