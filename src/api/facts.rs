@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::door::Door;
 use super::models::{Which, backend, batching, platform};
 use super::route::Answer;
+use crate::event::DType;
 use crate::model::ServedCounts;
 use crate::oip::datatype;
 use crate::oip::server::dims_of;
@@ -141,7 +142,11 @@ pub(super) async fn config(
     let ports = |infos: &[TensorInfo]| -> Vec<Port> {
         let one = |info: &TensorInfo| Port {
             name: info.name.clone(),
-            data_type: format!("TYPE_{}", datatype(info.dtype)),
+            data_type: match info.dtype {
+                // The one type that has another name there.
+                DType::String => "TYPE_STRING".to_owned(),
+                dtype => format!("TYPE_{}", datatype(dtype)),
+            },
             dims: dims_of(info),
         };
         infos.iter().map(one).collect()

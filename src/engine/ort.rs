@@ -12,7 +12,7 @@ use ::ort::environment::{Environment, EnvironmentBuilder};
 use ::ort::logging::LogLevel;
 use ::ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ::ort::session::{Session as OrtSession, SessionInputValue};
-use ::ort::value::{DynValue, TensorElementType, TensorRef, ValueType};
+use ::ort::value::{DynValue, Tensor as OrtTensor, TensorElementType, TensorRef, ValueType};
 use half::f16;
 
 use super::{
@@ -158,13 +158,17 @@ impl Session for Running {
 
 macro_rules! by_type {
     ($($variant:ident $type:ty, $element:ident;)*) => {
-        /// The tensor as ONNX Runtime sees it, without a copy.
+        /// The tensor as ONNX Runtime sees it; numbers without a copy.
         fn view(tensor: &Tensor) -> ::ort::Result<SessionInputValue<'_>> {
             match tensor.data() {$(
                 Data::$variant(values) => {
                     TensorRef::<$type>::from_array_view((tensor.shape(), &values[..])).map(Into::into)
                 }
-            )*}
+            )*
+                Data::String(texts) => {
+                    OrtTensor::from_string_array((tensor.shape(), &texts[..])).map(Into::into)
+                }
+            }
         }
 
         fn take(value: &DynValue, slot: &mut Tensor) -> ::ort::Result<()> {
@@ -173,6 +177,10 @@ macro_rules! by_type {
             };
             match ty {
                 $(TensorElementType::$element => copy::<$type>(value, slot),)*
+                TensorElementType::String => {
+                    let (shape, texts) = value.try_extract_strings()?;
+                    slot.assign(&dims(shape), &texts).map_err(::ort::Error::wrap)
+                }
                 other => Err(::ort::Error::new(format!("an output has elements of type {other}"))),
             }
         }
@@ -190,8 +198,11 @@ where
     T: Element + ::ort::value::PrimitiveTensorElementType + fmt::Debug,
 {
     let (shape, values) = value.try_extract_tensor::<T>()?;
-    let shape = shape.iter().map(|dim| usize::try_from(*dim).unwrap_or(0)).collect::<Vec<_>>();
-    slot.assign(&shape, values).map_err(::ort::Error::wrap)
+    slot.assign(&dims(shape), values).map_err(::ort::Error::wrap)
+}
+
+fn dims(shape: &[i64]) -> Vec<usize> {
+    shape.iter().map(|dim| usize::try_from(*dim).unwrap_or(0)).collect()
 }
 
 /// What the rest of the process shares.

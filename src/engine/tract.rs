@@ -61,6 +61,11 @@ impl Engine for Tract {
             let (version, highest) = (VERSION.to_owned(), HIGHEST_OPSET);
             return Err(EngineError::Opset { engine: KIND, version, opset, highest });
         }
+        let signature = &package.signature;
+        let mut ends = signature.inputs.iter().chain(&signature.outputs);
+        if let Some(end) = ends.find(|end| end.dtype == DType::String) {
+            return Err(refused(format!("`{}` holds texts, which tract does not know", end.name)));
+        }
         let mut proto = decode(&package.model_bytes()?).map_err(refused)?;
         if self.form == Form::Float && qdq::fold(&mut proto) == 0 {
             return Err(EngineError::NothingToFold);
@@ -69,7 +74,6 @@ impl Engine for Tract {
         guard(KIND, || {
             let model = parse(&proto, package)?;
             drop(proto);
-            let signature = &package.signature;
             let mut running = Running {
                 model: Some(model),
                 inputs: signature.inputs.clone(),
@@ -243,12 +247,17 @@ impl Running {
 macro_rules! by_type {
     ($($variant:ident $type:ty;)*) => {
         fn datum_type(dtype: DType) -> DatumType {
-            match dtype { $(DType::$variant => DatumType::$variant,)* }
+            match dtype {
+                $(DType::$variant => DatumType::$variant,)*
+                // `load` refuses it.
+                DType::String => DatumType::String,
+            }
         }
 
         fn export(tensor: &Tensor) -> Result<TractTensor, String> {
             match tensor.data() {
                 $(Data::$variant(values) => TractTensor::from_shape(tensor.shape(), values),)*
+                Data::String(_) => return Err("texts are not known".to_owned()),
             }
             .map_err(|error| short(&error))
         }
@@ -279,7 +288,9 @@ macro_rules! by_type {
                     let size = values.len() / batch;
                     item.assign(&shape, &values[index * size..][..size])
                 }
-            )*}
+            )*
+                Data::String(_) => return Err(failed("texts are not known".to_owned())),
+            }
             .map_err(|error| failed(error.to_string()))
         }
 
@@ -308,7 +319,9 @@ macro_rules! by_type {
                         all.extend_from_slice(values);
                         *slot = Tensor::new(shape, all).map_err(|error| failed(error.to_string()))?;
                     }
-                )*}
+                )*
+                    Data::String(_) => return Err(failed("texts are not known".to_owned())),
+                }
             }
             Ok(())
         }

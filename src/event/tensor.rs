@@ -31,9 +31,10 @@ pub enum Data {
     F16(Vec<f16>),
     F32(Vec<f32>),
     F64(Vec<f64>),
+    String(Vec<String>),
 }
 
-/// The element types that both engines know, by their Rust names in files and configuration.
+/// The element types that the engines know, by their Rust names in files and configuration; tract knows no strings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "each variant is the Rust type of its name")]
@@ -50,6 +51,7 @@ pub enum DType {
     F16,
     F32,
     F64,
+    String,
 }
 
 /// A tensor that cannot be.
@@ -187,7 +189,7 @@ fn volume(shape: &[usize]) -> Option<usize> {
 }
 
 /// A Rust type that a tensor may be made of.
-pub trait Element: Copy + 'static {
+pub trait Element: Clone + 'static {
     /// Elements of this type.
     fn wrap(values: Vec<Self>) -> Data;
 
@@ -244,7 +246,15 @@ macro_rules! for_each_dtype {
 
             /// The elements `count` times over.
             fn repeat(&self, count: usize) -> Self {
-                match self { $(Self::$variant(values) => Self::$variant(values.repeat(count)),)* }
+                match self { $(Self::$variant(values) => {
+                    let all = values.iter().cycle().take(values.len().saturating_mul(count));
+                    Self::$variant(all.cloned().collect())
+                })* }
+            }
+
+            /// So many elements of a type: zeros, false, or empty texts.
+            pub fn zeros(dtype: DType, count: usize) -> Self {
+                match dtype { $(DType::$variant => Self::$variant(vec![<$type>::default(); count]),)* }
             }
         }
         $(impl From<Vec<$type>> for Data {
@@ -259,27 +269,43 @@ macro_rules! for_each_dtype {
                 match data { Data::$variant(values) => Some(values), _ => None }
             }
         })*
-        impl DType {
-            /// Bytes an element.
-            pub const fn size(self) -> usize {
-                match self { $(Self::$variant => size_of::<$type>(),)* }
-            }
-        }
     };
 }
 
 for_each_dtype! {
     Bool bool; U8 u8; I8 i8; U16 u16; I16 i16; U32 u32; I32 i32; U64 u64; I64 i64;
-    F16 f16; F32 f32; F64 f64;
+    F16 f16; F32 f32; F64 f64; String String;
+}
+
+impl DType {
+    /// Bytes of an element, beside those of a text itself.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::Bool | Self::U8 | Self::I8 => 1,
+            Self::U16 | Self::I16 | Self::F16 => 2,
+            // A text has its length before it.
+            Self::U32 | Self::I32 | Self::F32 | Self::String => 4,
+            Self::U64 | Self::I64 | Self::F64 => 8,
+        }
+    }
 }
 
 impl Data {
+    /// What all elements take, in bytes.
+    pub fn bytes(&self) -> usize {
+        let texts = match self {
+            Self::String(texts) => texts.iter().map(String::len).sum(),
+            _ => 0,
+        };
+        self.len() * self.dtype().size() + texts
+    }
+
     /// There is no element.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The elements as f32, rounded where f32 cannot hold them.
+    /// The elements as f32, rounded where f32 cannot hold them; a text is no number.
     #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is what is asked for")]
     pub fn to_f32(&self) -> Vec<f32> {
         match self {
@@ -295,11 +321,12 @@ impl Data {
             Self::F16(v) => v.iter().map(|x| x.to_f32()).collect(),
             Self::F32(v) => v.clone(),
             Self::F64(v) => v.iter().map(|x| *x as f32).collect(),
+            Self::String(v) => vec![f32::NAN; v.len()],
         }
     }
 }
 
-const DTYPE_NAMES: [(DType, &str); 12] = [
+const DTYPE_NAMES: [(DType, &str); 13] = [
     (DType::Bool, "bool"),
     (DType::U8, "u8"),
     (DType::I8, "i8"),
@@ -312,6 +339,7 @@ const DTYPE_NAMES: [(DType, &str); 12] = [
     (DType::F16, "f16"),
     (DType::F32, "f32"),
     (DType::F64, "f64"),
+    (DType::String, "string"),
 ];
 
 impl fmt::Display for DType {
@@ -334,61 +362,4 @@ impl FromStr for DType {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_item_is_cut_out_of_a_batch() {
-        let batch = Tensor::new(vec![2, 3], (0_i16..6).collect::<Vec<_>>()).expect("tensor");
-        assert_eq!(batch.item(1), Tensor::new(vec![1, 3], vec![3_i16, 4, 5]).ok());
-        assert_eq!(batch.item(2), None);
-        assert_eq!(batch.items(0, 2).as_ref(), Some(&batch));
-        assert_eq!(batch.items(1, 2), None);
-        assert_eq!(Tensor::default().item(0), None);
-        assert_eq!(Tensor::new(vec![], vec![1_u8]).expect("scalar").item(0), None);
-    }
-
-    #[test]
-    fn items_are_added_to_a_batch_that_they_fit() {
-        let whole = Tensor::new(vec![3, 2], (0_i16..6).collect::<Vec<_>>()).expect("tensor");
-        let mut batch = whole.items(0, 1).expect("the first");
-        assert!(batch.append(&whole.items(1, 2).expect("the others")));
-        assert_eq!(batch, whole);
-        let longer = Tensor::new(vec![1, 3], vec![1_i16; 3]).expect("tensor");
-        let other = Tensor::new(vec![1, 2], vec![1.0_f32; 2]).expect("tensor");
-        let scalar = Tensor::new(vec![], vec![1_i16]).expect("tensor");
-        assert!(![longer, other, scalar].iter().any(|odd| batch.append(odd)));
-        assert_eq!(batch, whole);
-    }
-
-    #[test]
-    fn a_tensor_is_as_large_as_its_shape() {
-        assert!(Tensor::new(vec![2, 3], vec![0_f32; 6]).is_ok());
-        assert!(Tensor::new(vec![], vec![0_u8]).is_ok());
-        let error = Tensor::new(vec![2, 3], vec![0_f32; 5]).expect_err("one is missing");
-        assert_eq!(error.to_string(), "5 elements do not fill the shape [2, 3]");
-        assert!(Tensor::new(vec![usize::MAX, 2], vec![0_f32; 5]).is_err());
-    }
-
-    #[test]
-    fn another_value_takes_the_old_memory() {
-        let mut tensor = Tensor::new(vec![4], vec![0_f32; 4]).expect("tensor");
-        let before = tensor.as_f32().expect("f32").as_ptr();
-        tensor.assign(&[1, 2], &[1_f32, 2.0]).expect("fits");
-        assert_eq!(tensor.as_f32().expect("f32").as_ptr(), before);
-        assert_eq!(tensor, Tensor::new(vec![1, 2], vec![1_f32, 2.0]).expect("tensor"));
-        assert!(tensor.assign(&[3], &[1_f32, 2.0]).is_err());
-        assert_eq!(tensor.shape(), [1, 2]);
-        tensor.assign(&[2], &[7_i64, 8]).expect("another type");
-        assert_eq!(tensor.dtype(), DType::I64);
-    }
-
-    #[test]
-    fn every_type_has_one_name() {
-        for (dtype, name) in DTYPE_NAMES {
-            assert_eq!(name.parse(), Ok(dtype));
-            assert_eq!(dtype.to_string(), name);
-            assert_eq!(serde_json::to_string(&dtype).expect("json"), format!("\"{name}\""));
-        }
-    }
-}
+mod tests;

@@ -102,23 +102,8 @@ impl Jobs {
             }
             (folder, inputs) => folder.as_deref().zip(inputs.as_deref()),
         };
-        let job = Job {
-            id: Uuid::now_v7(),
-            state: State::Pending,
-            model_name: package.name.clone(),
-            model_version: package.version.to_string(),
-            plan: plan.clone(),
-            idempotency_key: key.clone(),
-            inputs: 0,
-            results: 0,
-            errors: 0,
-            progress: 0.0,
-            begun: 0,
-            created_at: SystemClock.wall(),
-            started_at: None,
-            ended_at: None,
-            error: None,
-        };
+        let (model, version) = (package.name.clone(), package.version);
+        let job = Job::new(model, version, plan.clone(), key.clone());
         let known = self.inner.with(|store| {
             store.sweep(SystemClock.now());
             let known = key.as_deref().map_or(Ok(None), |key| store.of_key(key))?;
@@ -128,10 +113,9 @@ impl Jobs {
             }
         })??;
         if let Some(known) = known {
-            let is_same = (&known.model_name, &known.model_version, &known.plan)
-                == (&job.model_name, &job.model_version, &job.plan);
             let another = || JobError::Another(known.id);
-            return is_same.then(|| Begun::Known(Box::new(known.clone()))).ok_or_else(another);
+            let same = known.is_like(&job).then(|| Begun::Known(Box::new(known.clone())));
+            return same.ok_or_else(another);
         }
         let id = job.id;
         let place = self.inner.with(|store| store.place(id))?;

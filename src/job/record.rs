@@ -9,6 +9,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::event::{ModelName, Prediction};
+use crate::task::{Clock, SystemClock};
 
 /// A job as it is told of, and kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -53,6 +54,36 @@ pub struct Job {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+impl Job {
+    /// One that nobody has worked on.
+    pub(super) fn new(model: ModelName, version: u64, plan: Plan, key: Option<String>) -> Self {
+        Self {
+            id: Uuid::now_v7(),
+            state: State::Pending,
+            model_name: model,
+            model_version: version.to_string(),
+            plan,
+            idempotency_key: key,
+            inputs: 0,
+            results: 0,
+            errors: 0,
+            progress: 0.0,
+            begun: 0,
+            created_at: SystemClock.wall(),
+            started_at: None,
+            ended_at: None,
+            error: None,
+        }
+    }
+
+    /// The same is to be done, as far as that is known without its files.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let what =
+            |job: &Self| (job.model_name.clone(), job.model_version.clone(), job.plan.clone());
+        what(self) == what(other)
+    }
 }
 
 /// How far a job is.

@@ -15,23 +15,9 @@ fn open(dir: &Path) -> Store {
 }
 
 fn job(state: State) -> Job {
-    Job {
-        id: Uuid::now_v7(),
-        state,
-        model_name: "bearing".parse().expect("a name"),
-        model_version: "1".to_owned(),
-        plan: Plan::default(),
-        idempotency_key: Some("monday".to_owned()),
-        inputs: 1,
-        results: 0,
-        errors: 0,
-        progress: 0.0,
-        begun: 0,
-        created_at: SystemClock.wall(),
-        started_at: None,
-        ended_at: None,
-        error: None,
-    }
+    let model = "bearing".parse().expect("a name");
+    let key = Some("monday".to_owned());
+    Job { state, inputs: 1, ..Job::new(model, 1, Plan::default(), key) }
 }
 
 /// A job with results of so many bytes, as it lies on the disk.

@@ -114,7 +114,7 @@ impl Served {
     /// Keeps an answer.
     pub fn keep(&self, content: ContentHash, answer: &Arc<Vec<Tensor>>) {
         let Some(cache) = &self.cache else { return };
-        let size = |tensor: &Tensor| tensor.data().len() * tensor.dtype().size() + 128;
+        let size = |tensor: &Tensor| tensor.data().bytes() + 128;
         let bytes = answer.iter().map(size).sum();
         let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
         cache.put(content, Arc::clone(answer), bytes);

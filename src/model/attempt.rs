@@ -8,7 +8,7 @@ use super::status::label;
 use super::translate::Translator;
 use super::{EngineStatus, GoldenResult, Refusal, golden};
 use crate::engine::{Engine, Session, SessionOptions};
-use crate::event::{DType, Data, Tensor};
+use crate::event::{Data, Tensor};
 use crate::package::Package;
 use crate::task::SystemClock;
 
@@ -116,29 +116,13 @@ pub(super) fn typical(package: &Package) -> Option<Vec<Tensor>> {
 /// A tensor of zeros for every input; none if more than the batch is open or it is too large.
 fn zeros(package: &Package) -> Option<Vec<Tensor>> {
     const MOST: usize = 1 << 26;
-    let zero = |dtype, size| -> Data {
-        match dtype {
-            DType::Bool => vec![false; size].into(),
-            DType::U8 => vec![0_u8; size].into(),
-            DType::I8 => vec![0_i8; size].into(),
-            DType::U16 => vec![0_u16; size].into(),
-            DType::I16 => vec![0_i16; size].into(),
-            DType::U32 => vec![0_u32; size].into(),
-            DType::I32 => vec![0_i32; size].into(),
-            DType::U64 => vec![0_u64; size].into(),
-            DType::I64 => vec![0_i64; size].into(),
-            DType::F16 => vec![half::f16::ZERO; size].into(),
-            DType::F32 => vec![0_f32; size].into(),
-            DType::F64 => vec![0_f64; size].into(),
-        }
-    };
     let inputs = package.signature.inputs.iter().map(|info| {
         let inner = info.shape.iter().skip(1).copied().collect::<Option<Vec<_>>>()?;
         let first = info.shape.first().map(|dim| dim.unwrap_or(1));
         let shape: Vec<usize> = first.into_iter().chain(inner).collect();
         let size =
             shape.iter().try_fold(1_usize, |n, d| n.checked_mul(*d)).filter(|n| *n <= MOST)?;
-        Tensor::new(shape, zero(info.dtype, size)).ok()
+        Tensor::new(shape, Data::zeros(info.dtype, size)).ok()
     });
     inputs.collect()
 }

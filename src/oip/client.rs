@@ -75,12 +75,11 @@ pub fn request(inputs: &[(&str, &Tensor)], outputs: &[&str]) -> Request {
 }
 
 fn asked<'a>(name: &'a str, tensor: &'a Tensor) -> AskedInput<'a> {
-    let dtype = tensor.dtype();
-    let binary_data_size = tensor.data().len() * dtype.size();
+    let binary_data_size = tensor.data().bytes();
     AskedInput {
         name,
         shape: tensor.shape(),
-        datatype: datatype(dtype),
+        datatype: datatype(tensor.dtype()),
         parameters: Size { binary_data_size },
     }
 }

@@ -21,7 +21,7 @@ pub const HEADER_LENGTH: &str = "inference-header-content-length";
 const MAX_RANK: usize = 16;
 
 /// The names of the element types in the protocol.
-const DATATYPES: [(DType, &str); 12] = [
+const DATATYPES: [(DType, &str); 13] = [
     (DType::Bool, "BOOL"),
     (DType::U8, "UINT8"),
     (DType::I8, "INT8"),
@@ -34,6 +34,7 @@ const DATATYPES: [(DType, &str); 12] = [
     (DType::F16, "FP16"),
     (DType::F32, "FP32"),
     (DType::F64, "FP64"),
+    (DType::String, "BYTES"),
 ];
 
 /// Why a request or an answer cannot be read.
@@ -112,9 +113,15 @@ pub fn dtype(datatype: &str) -> Option<DType> {
 
 /// The elements of a tensor as bytes, lowest first.
 pub fn bytes_of(data: &Data) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(data.len() * data.dtype().size());
+    let mut bytes = Vec::with_capacity(data.bytes());
     numbers::write(data, &mut bytes);
     bytes
+}
+
+/// A text as engines take it: UTF-8 without a NUL.
+pub fn text_of(bytes: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    (!text.contains('\0')).then(|| text.to_owned())
 }
 
 fn names() -> String {

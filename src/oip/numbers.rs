@@ -1,4 +1,4 @@
-//! The elements of a tensor: as JSON, flat or nested, and as bytes, lowest first.
+//! The elements of a tensor: as JSON, flat or nested, and as bytes, lowest first; texts behind their length in 32 bits.
 
 use std::fmt;
 
@@ -10,6 +10,7 @@ use serde::de::{
 
 use serde::{Serialize, Serializer};
 
+use super::text_of;
 use crate::event::{DType, Data};
 
 /// Element types that have one form as bytes.
@@ -19,19 +20,28 @@ macro_rules! numbers {
         pub(super) fn write(data: &Data, bytes: &mut Vec<u8>) {
             match data {
                 Data::Bool(values) => bytes.extend(values.iter().map(|value| u8::from(*value))),
+                Data::String(texts) => {
+                    for text in texts {
+                        let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+                        bytes.extend(length.to_le_bytes());
+                        bytes.extend(text.as_bytes());
+                    }
+                }
                 $(Data::$variant(values) => {
                     bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
                 })*
             }
         }
 
-        /// Reads the elements of so many bytes; `None` where the last is not whole, or a truth is neither 0 nor 1.
+        /// Reads the elements of so many bytes; `None` where the last is not whole, a truth is neither 0 nor 1, or a text
+        /// is none.
         pub(super) fn read(dtype: DType, bytes: &[u8]) -> Option<Data> {
             match dtype {
                 DType::Bool => {
                     let truth = |byte: &u8| (*byte <= 1).then_some(*byte == 1);
                     bytes.iter().map(truth).collect::<Option<Vec<_>>>().map(Data::Bool)
                 }
+                DType::String => texts(bytes).map(Data::String),
                 $(DType::$variant => {
                     let (whole, rest) = bytes.as_chunks();
                     let values = || whole.iter().map(|bytes| <$type>::from_le_bytes(*bytes));
@@ -48,6 +58,7 @@ macro_rules! numbers {
             fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
                 match self.0 {
                     Data::Bool(values) => values.serialize(to),
+                    Data::String(texts) => texts.serialize(to),
                     $(Data::$variant(values) => {
                         to.collect_seq(values.iter().copied().map(json::$variant))
                     })*
@@ -55,6 +66,18 @@ macro_rules! numbers {
             }
         }
     };
+}
+
+/// Texts, each behind its length.
+fn texts(mut bytes: &[u8]) -> Option<Vec<String>> {
+    let mut texts = Vec::new();
+    while let Some((length, rest)) = bytes.split_first_chunk() {
+        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        let (text, rest) = rest.split_at_checked(length)?;
+        texts.push(text_of(text)?);
+        bytes = rest;
+    }
+    bytes.is_empty().then_some(texts)
 }
 
 /// What JSON has of each type.
@@ -108,6 +131,7 @@ impl<'de> DeserializeSeed<'de> for Typed {
             DType::F16 => Data::F16(flat(from, most)?.into_iter().map(f16::from_f32).collect()),
             DType::F32 => Data::F32(flat(from, most)?),
             DType::F64 => Data::F64(flat(from, most)?),
+            DType::String => Data::String(flat(from, most)?),
         })
     }
 }
@@ -172,6 +196,13 @@ impl<'de, T: DeserializeOwned> Visitor<'de> for Flat<'_, T> {
         self.take(value)
     }
 
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        if text.contains('\0') {
+            return Err(E::custom("a text with a NUL in it"));
+        }
+        self.take(text)
+    }
+
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<(), A::Error> {
         let Self { values, most } = self;
         while sequence.next_element_seed(Flat { values, most })?.is_some() {}
@@ -185,7 +216,7 @@ mod tests {
 
     use super::*;
 
-    const ALL: [DType; 12] = [
+    const ALL: [DType; 13] = [
         DType::Bool,
         DType::U8,
         DType::I8,
@@ -198,12 +229,18 @@ mod tests {
         DType::F16,
         DType::F32,
         DType::F64,
+        DType::String,
     ];
 
     #[test]
     fn every_type_reads_what_it_wrote() {
         for dtype in ALL {
-            let json = if dtype == DType::Bool { "[true, [false]]" } else { "[1, [0]]" };
+            let json = match dtype {
+                DType::Bool => "[true, [false]]",
+                // As many bytes as their lengths.
+                DType::String => "[\"\", [\"\"]]",
+                _ => "[1, [0]]",
+            };
             let data = read_json(dtype, json, 2).expect("elements");
             let mut bytes = Vec::new();
             write(&data, &mut bytes);
@@ -224,6 +261,18 @@ mod tests {
     }
 
     #[test]
+    fn texts_have_their_length_before_them() {
+        let data = Data::String(vec!["a".to_owned(), "é".to_owned()]);
+        let mut bytes = Vec::new();
+        write(&data, &mut bytes);
+        assert_eq!(bytes, [1, 0, 0, 0, b'a', 2, 0, 0, 0, 0xC3, 0xA9]);
+        assert_eq!(read(DType::String, &bytes), Some(data));
+        for wrong in [&bytes[..10], &bytes[..3], &[1, 0, 0, 0, 0xC3], &[1, 0, 0, 0, 0], &[255; 4]] {
+            assert_eq!(read(DType::String, wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
     fn json_may_be_nested_and_is_bounded() {
         let nested = read_json(DType::F32, "[[1.5, -2], [3, [4.25]]]", 4).expect("numbers");
         assert_eq!(nested, Data::F32(vec![1.5, -2.0, 3.0, 4.25]));
@@ -237,6 +286,8 @@ mod tests {
             (DType::I32, "[1.5]"),
             (DType::F32, "[null]"),
             (DType::F32, "[\"1\"]"),
+            (DType::String, "[1]"),
+            (DType::String, "[\"a\\u0000\"]"),
             (DType::F32, "{}"),
             (DType::F32, "[1"),
             (DType::Bool, "[1]"),

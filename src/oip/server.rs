@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::input::Input;
 use super::numbers::{self, Elements};
-use super::{Given, OipError, datatype, short, split, tensor, wrong};
-use crate::event::Tensor;
+use super::{Given, OipError, datatype, short, split, tensor, text_of, wrong};
+use crate::event::{DType, Tensor};
 use crate::package::{Signature, TensorInfo};
 
 /// A request that fits the model.
@@ -189,6 +189,12 @@ fn raw(body: &[u8], signature: &Signature) -> Result<Asked, OipError> {
         let first = signature.inputs.first().map_or("", |info| &info.name);
         return Err(wrong(first, problem.to_owned()));
     };
+    if info.dtype == DType::String {
+        // The whole body is one text.
+        let problem = || wrong(&info.name, "is no text in UTF-8".to_owned());
+        let text = text_of(body).ok_or_else(problem)?;
+        return alone(info, vec![1; info.shape.len()], Given::Read(vec![text].into()), signature);
+    }
     let elements = body.len() / info.dtype.size();
     let fixed: usize = info.shape.iter().flatten().product();
     let mut open = info.shape.iter().filter(|dim| dim.is_none()).count();
@@ -200,7 +206,17 @@ fn raw(body: &[u8], signature: &Signature) -> Result<Asked, OipError> {
         })
     });
     let shape: Vec<_> = shape.collect();
-    let tensor = tensor(&info.name, (datatype(info.dtype), &shape), Given::Bytes(body))?;
+    alone(info, shape, Given::Bytes(body), signature)
+}
+
+/// A request of one input and nothing else; all outputs are wanted, in bytes.
+fn alone(
+    info: &TensorInfo,
+    shape: Vec<usize>,
+    given: Given<'_>,
+    signature: &Signature,
+) -> Result<Asked, OipError> {
+    let tensor = tensor(&info.name, (datatype(info.dtype), &shape), given)?;
     fits(info, &tensor)?;
     let outputs = (0..signature.outputs.len()).map(|place| (place, true)).collect();
     Ok(Asked { id: None, inputs: vec![tensor], outputs, timeout: None })
@@ -272,8 +288,7 @@ pub fn answer(
         name,
         datatype: datatype(tensor.dtype()),
         shape: tensor.shape(),
-        parameters: binary
-            .then(|| Bytes { binary_data_size: tensor.data().len() * tensor.dtype().size() }),
+        parameters: binary.then(|| Bytes { binary_data_size: tensor.data().bytes() }),
         data: (!binary).then(|| Elements(tensor.data())),
     });
     let answer = Answer {

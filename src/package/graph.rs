@@ -131,6 +131,7 @@ fn end(name: &str, dtype: DType, shape: &[Option<usize>]) -> ValueInfoProto {
         DType::F16 => DataType::Float16,
         DType::F32 => DataType::Float,
         DType::F64 => DataType::Double,
+        DType::String => DataType::String,
     };
     let dim = |size: &Option<usize>| Dimension {
         value: Some(match size {

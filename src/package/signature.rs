@@ -197,6 +197,7 @@ fn dtype(code: i32) -> Option<DType> {
         DataType::Float16 => DType::F16,
         DataType::Float => DType::F32,
         DataType::Double => DType::F64,
+        DataType::String => DType::String,
         _ => return None,
     })
 }

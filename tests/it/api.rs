@@ -11,6 +11,7 @@ mod models;
 mod openapi;
 mod page;
 mod predict;
+mod texts;
 mod watch;
 
 use std::io::Write;

@@ -81,6 +81,7 @@ fn data_type(dtype: DType) -> DataType {
         DType::F16 => DataType::TypeFp16,
         DType::F32 => DataType::TypeFp32,
         DType::F64 => DataType::TypeFp64,
+        DType::String => DataType::TypeString,
     }
 }
 

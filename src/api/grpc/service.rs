@@ -70,7 +70,7 @@ impl Service {
         let left = until.map(|until| until.saturating_duration_since(began));
         let wait = timeout.into_iter().chain(left).min();
         let outputs = self.0.run(&model, inputs, self.0.patience(began, wait)).await?;
-        let size = outputs.iter().map(|out| out.data().len() * out.dtype().size()).sum();
+        let size = outputs.iter().map(|out| out.data().bytes()).sum();
         in_its_place(size, move || tensors::answer(model.package(), id, &wanted, &outputs)).await
     }
 }

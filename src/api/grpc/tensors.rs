@@ -10,7 +10,7 @@ use super::proto::model_infer_response::InferOutputTensor;
 use super::proto::{InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse};
 use crate::event::{DType, Data, Tensor};
 use crate::oip::server::{Asked, Inputs, Wants, wanted};
-use crate::oip::{Given, OipError, bytes_of, datatype, dtype, wrong};
+use crate::oip::{Given, OipError, bytes_of, datatype, dtype, text_of, wrong};
 use crate::package::{Package, Signature};
 
 /// Says that the elements of a tensor are where both sides can look.
@@ -108,6 +108,12 @@ fn elements(contents: InferTensorContents, dtype: DType) -> Result<Data, String>
         DType::I64 => (Data::I64(contents.int64_contents), "int64_contents"),
         DType::F32 => (Data::F32(contents.fp32_contents), "fp32_contents"),
         DType::F64 => (Data::F64(contents.fp64_contents), "fp64_contents"),
+        DType::String => {
+            let texts: Option<_> =
+                contents.bytes_contents.iter().map(|text| text_of(text)).collect();
+            let texts: Vec<String> = texts.ok_or("holds what is no text in UTF-8, or a NUL")?;
+            (Data::String(texts), "bytes_contents")
+        }
         DType::F16 => return Err("is of FP16, which is given in raw_input_contents".to_owned()),
     };
     if data.len() != all {
@@ -128,6 +134,7 @@ fn count(contents: &InferTensorContents) -> usize {
         + contents.uint64_contents.len()
         + contents.fp32_contents.len()
         + contents.fp64_contents.len()
+        + contents.bytes_contents.len()
 }
 
 /// Numbers as a type that may be too small for them.
@@ -190,6 +197,9 @@ fn contents(data: &Data) -> InferTensorContents {
         Data::I64(values) => contents.int64_contents.clone_from(values),
         Data::F32(values) => contents.fp32_contents.clone_from(values),
         Data::F64(values) => contents.fp64_contents.clone_from(values),
+        Data::String(texts) => {
+            contents.bytes_contents = texts.iter().map(|text| text.clone().into()).collect();
+        }
         // It has no field: `answer` gives it in bytes.
         Data::F16(_) => {}
     }

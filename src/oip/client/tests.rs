@@ -56,7 +56,7 @@ fn an_answer_in_bytes_is_the_published_example() {
     let head = json!({
         "model_name": "mymodel", "model_version": "7",
         "outputs": [
-            { "name": "other", "shape": [1], "datatype": "BYTES", "parameters": { "binary_data_size": 5 } },
+            { "name": "other", "shape": [1], "datatype": "BF16", "parameters": { "binary_data_size": 5 } },
             { "name": "output0", "shape": [3, 2], "datatype": "FP16", "parameters": { "binary_data_size": 12 } },
             { "name": "output1", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, 4] },
         ],
@@ -89,7 +89,7 @@ fn an_answer_that_contradicts_itself_says_how() {
         (output(json!({ "data": [1] })), &[], "1 elements do not fill the shape [2]"),
         (output(json!({ "data": [1, 2, 3] })), &[], "more than 2 elements"),
         (output(json!({ "data": [1, null] })), &[], "holds no f32"),
-        (output(json!({ "data": [1, 2], "datatype": "BYTES" })), &[], "is of BYTES"),
+        (output(json!({ "data": [1, 2], "datatype": "BF16" })), &[], "is of BF16"),
         (output(json!({ "data": [1, 2], "shape": [-1] })), &[], "it is not as the protocol says"),
         (
             output(json!({ "data": [1], "shape": [1_u64 << 40, 1_u64 << 40] })),

@@ -91,7 +91,7 @@ fn every_mistake_names_the_thing() {
         (with("shape", json!([-1, 2])), "not as the protocol says"),
         (with("shape", json!([0, 2])), "holds no f32: more than 0 elements"),
         (with("shape", json!([1u64 << 40, 1u64 << 40])), "a shape that cannot be"),
-        (with("datatype", json!("BYTES")), "`x` is of BYTES; BOOL, UINT8"),
+        (with("datatype", json!("BF16")), "`x` is of BF16; BOOL, UINT8"),
         (with("datatype", json!("FP64")), "`x` is FP64 [1, 2]; the model takes FP32"),
         (with("data", json!(["a", 2])), "`x` holds no f32"),
         (with("data", json!(null)), "`x`"),

@@ -1,10 +1,8 @@
 //! Items that go into a model together.
 
-use half::f16;
-
 use super::element::{Element, with_elements};
 use super::{Placement, PrepareError, Preparer};
-use crate::event::{DType, Data, Tensor};
+use crate::event::{Data, Tensor};
 
 /// Items of one shape, one behind the other, and where the picture of each lies.
 ///
@@ -22,7 +20,7 @@ pub struct Batch {
 impl Batch {
     /// An empty batch.
     pub fn new(preparer: &Preparer) -> Self {
-        let data = empty(preparer.dtype());
+        let data = Data::zeros(preparer.dtype(), 0);
         Self { data, item: preparer.item_shape().to_vec(), len: 0, placements: Vec::new() }
     }
 
@@ -52,7 +50,7 @@ impl Batch {
         let size = self.len * self.item.iter().product::<usize>();
         let mut data = std::mem::replace(&mut self.data, Data::U8(Vec::new()));
         with_elements!(&mut data, values => values.truncate(size));
-        self.data = empty(data.dtype());
+        self.data = Data::zeros(data.dtype(), 0);
         let shape = std::iter::once(self.len).chain(self.item.iter().copied()).collect();
         self.len = 0;
         Tensor::new(shape, data).expect("the items fill the shape: that is their number")
@@ -94,22 +92,5 @@ impl Batch {
 fn grow<T: Element>(values: &mut Vec<T>, size: usize) {
     if values.len() < size {
         values.resize(size, T::default());
-    }
-}
-
-fn empty(dtype: DType) -> Data {
-    match dtype {
-        DType::Bool => Vec::<bool>::new().into(),
-        DType::U8 => Vec::<u8>::new().into(),
-        DType::I8 => Vec::<i8>::new().into(),
-        DType::U16 => Vec::<u16>::new().into(),
-        DType::I16 => Vec::<i16>::new().into(),
-        DType::U32 => Vec::<u32>::new().into(),
-        DType::I32 => Vec::<i32>::new().into(),
-        DType::U64 => Vec::<u64>::new().into(),
-        DType::I64 => Vec::<i64>::new().into(),
-        DType::F16 => Vec::<f16>::new().into(),
-        DType::F32 => Vec::<f32>::new().into(),
-        DType::F64 => Vec::<f64>::new().into(),
     }
 }

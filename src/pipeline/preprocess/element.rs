@@ -68,6 +68,8 @@ macro_rules! with_elements {
             crate::event::Data::F16($values) => $body,
             crate::event::Data::F32($values) => $body,
             crate::event::Data::F64($values) => $body,
+            // `Preparer` takes none.
+            crate::event::Data::String(_) => {}
         }
     };
 }

@@ -73,6 +73,9 @@ impl Preparer {
                 "a single number without a batch dimension is not supported".into(),
             ));
         };
+        if info.dtype == DType::String {
+            return Err(refuse("it takes texts, which no message is made into".into()));
+        }
         for (key, values) in [("mean", &spec.mean), ("scale", &spec.scale)] {
             if values.iter().any(|value| !value.is_finite()) {
                 return Err(refuse(format!("{key} holds a number that is not finite")));

@@ -36,7 +36,7 @@ fn package(dtype: DType) -> Package {
 
 /// One tensor of each type, with what is hard to write in another.
 fn tensors() -> Vec<Tensor> {
-    let data: [Data; 12] = [
+    let data: [Data; 13] = [
         Data::Bool(vec![true, false]),
         Data::U8(vec![0, u8::MAX]),
         Data::I8(vec![i8::MIN, i8::MAX]),
@@ -49,6 +49,7 @@ fn tensors() -> Vec<Tensor> {
         Data::F16(vec![f16::from_f32(-1.5), f16::MAX]),
         Data::F32(vec![f32::MIN_POSITIVE, -0.1]),
         Data::F64(vec![f64::MAX, 0.1]),
+        Data::String(vec![String::new(), "é".to_owned()]),
     ];
     data.into_iter().map(|data| Tensor::new(vec![1, 2], data).expect("a tensor")).collect()
 }
@@ -179,7 +180,7 @@ fn a_mistake_names_the_tensor_and_what_would_be_right() {
             ModelInferRequest { inputs: vec![good()], ..raw(&[8]) },
             "`x` is there in bytes and in contents",
         ),
-        (of("BYTES"), "`x` is of BYTES; BOOL, "),
+        (of("BYTES"), "`x` has 2 elements elsewhere than in bytes_contents, as BYTES has them"),
         (of("BF16"), "`x` is of BF16; BOOL, "),
         (of("FP16"), "`x` is of FP16, which is given in raw_input_contents"),
         (of("FP64"), "`x` has 2 elements elsewhere than in fp64_contents, as FP64 has them"),
