@@ -193,7 +193,7 @@ fn raw(body: &[u8], signature: &Signature) -> Result<Asked, OipError> {
         // The whole body is one text.
         let problem = || wrong(&info.name, "is no text in UTF-8".to_owned());
         let text = text_of(body).ok_or_else(problem)?;
-        return alone(info, vec![1; info.shape.len()], Given::Read(vec![text].into()), signature);
+        return alone(info, &vec![1; info.shape.len()], Given::Read(vec![text].into()), signature);
     }
     let elements = body.len() / info.dtype.size();
     let fixed: usize = info.shape.iter().flatten().product();
@@ -206,17 +206,17 @@ fn raw(body: &[u8], signature: &Signature) -> Result<Asked, OipError> {
         })
     });
     let shape: Vec<_> = shape.collect();
-    alone(info, shape, Given::Bytes(body), signature)
+    alone(info, &shape, Given::Bytes(body), signature)
 }
 
 /// A request of one input and nothing else; all outputs are wanted, in bytes.
 fn alone(
     info: &TensorInfo,
-    shape: Vec<usize>,
+    shape: &[usize],
     given: Given<'_>,
     signature: &Signature,
 ) -> Result<Asked, OipError> {
-    let tensor = tensor(&info.name, (datatype(info.dtype), &shape), given)?;
+    let tensor = tensor(&info.name, (datatype(info.dtype), shape), given)?;
     fits(info, &tensor)?;
     let outputs = (0..signature.outputs.len()).map(|place| (place, true)).collect();
     Ok(Asked { id: None, inputs: vec![tensor], outputs, timeout: None })
