@@ -163,6 +163,11 @@ impl Api {
         self.grpc
     }
 
+    /// Whether jobs can be kept, where there are to be some.
+    pub fn jobs(&self) -> Option<Result<(), String>> {
+        self.jobs.as_ref().map(|jobs| jobs.problem().map_or(Ok(()), Err))
+    }
+
     /// Closes the ports; answers that are being written are given a moment.
     pub async fn stop(self) {
         if let Some(jobs) = &self.jobs {

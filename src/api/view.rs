@@ -54,6 +54,8 @@ pub struct View {
     pub clouds: Vec<(Lane, CloudStatus)>,
     /// Spans on their way out, where something is traced.
     pub traces: Option<TraceStatus>,
+    /// Whether jobs can be kept, where there are to be some.
+    pub jobs: Option<Result<(), String>>,
 }
 
 /// How a pipeline is doing.
@@ -152,6 +154,7 @@ impl View {
             outbox: None,
             clouds: Vec::new(),
             traces: None,
+            jobs: None,
         }
     }
 
@@ -207,7 +210,12 @@ impl View {
             name: "traces".into(),
             problem: traces.problem.as_deref(),
         });
-        let ways = outbox.chain(clouds).chain(traces);
+        let jobs = self.jobs.iter().map(|state| Part {
+            kind: "jobs",
+            name: "jobs".into(),
+            problem: state.as_ref().err().map(String::as_str),
+        });
+        let ways = outbox.chain(clouds).chain(traces).chain(jobs);
         pipelines.chain(connections).chain(broker).chain(ways).collect()
     }
 

@@ -52,6 +52,7 @@ impl App {
             outbox: self.outbox(),
             clouds: self.clouds(),
             traces: self.traces(),
+            jobs: self.api.as_ref().and_then(Standing::running).and_then(Api::jobs),
             ..View::new(self.device().id.clone(), SystemClock.now())
         }
     }

@@ -47,6 +47,8 @@ pub(super) struct Inner {
     pub(super) shelf: Arc<Shelf>,
     /// `None` as long as the directory cannot be used.
     store: Mutex<Option<Store>>,
+    /// Why not.
+    problem: Mutex<Option<String>>,
     /// There may be something to do.
     came: Condvar,
     stop: AtomicBool,
@@ -59,6 +61,7 @@ impl Jobs {
             config: config.clone(),
             shelf,
             store: Mutex::default(),
+            problem: Mutex::default(),
             came: Condvar::new(),
             stop: AtomicBool::new(false),
         });
@@ -174,6 +177,11 @@ impl Jobs {
         Ok(told.borrow().clone())
     }
 
+    /// Why none can be kept at the moment.
+    pub fn problem(&self) -> Option<String> {
+        lock(&self.inner.problem).clone()
+    }
+
     /// Works no more; what is not done goes on at the next start.
     pub fn halt(&self) {
         let _waits = self.inner.lock();
@@ -183,7 +191,7 @@ impl Jobs {
 
     /// Waits until the model has answered, after [`Jobs::halt`].
     pub fn wait(&self) {
-        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let worker = lock(&self.worker).take();
         if let Some(worker) = worker {
             let _ended = worker.join();
         }
@@ -198,8 +206,7 @@ impl Drop for Jobs {
 
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, Option<Store>> {
-        // What is done under this lock leaves nothing half done.
-        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.store)
     }
 
     /// Does something with the directory, which is opened if it is not.
@@ -213,10 +220,17 @@ impl Inner {
     }
 
     fn open(&self, store: &mut Option<Store>) -> io::Result<()> {
-        if store.is_none() {
-            let JobsConfig { dir, max, keep, waiting, .. } = &self.config;
-            *store = Some(Store::open(dir, (max.0 as u64, keep.0, *waiting))?);
+        if store.is_some() {
+            return Ok(());
         }
+        let JobsConfig { dir, max, keep, waiting, .. } = &self.config;
+        let opened = Store::open(dir, (max.0 as u64, keep.0, *waiting));
+        let problem = opened.as_ref().err().map(ToString::to_string);
+        let before = std::mem::replace(&mut *lock(&self.problem), problem.clone());
+        if let Some(problem) = problem.filter(|problem| before.as_ref() != Some(problem)) {
+            tracing::warn!("[api.jobs] jobs cannot be kept: {problem}");
+        }
+        *store = Some(opened?);
         Ok(())
     }
 
@@ -237,21 +251,12 @@ impl Inner {
     /// The next job that waits, when there is one; `None`: no more are to be done.
     pub(super) fn next(&self) -> Option<Job> {
         let mut store = self.lock();
-        let mut told = None;
         loop {
             if self.stop.load(Ordering::Relaxed) {
                 return None;
             }
-            match self.open(&mut store) {
-                Ok(()) => told = None,
-                Err(problem) => {
-                    let problem = problem.to_string();
-                    if told.as_ref() != Some(&problem) {
-                        tracing::warn!("[api.jobs] jobs cannot be kept: {problem}");
-                        told = Some(problem);
-                    }
-                }
-            }
+            // Where that fails, why is told of.
+            let _opened = self.open(&mut store).is_ok();
             if let Some(store) = &mut *store {
                 store.sweep(SystemClock.now());
                 if let Some(mut job) = store.next() {
@@ -297,4 +302,9 @@ impl Inner {
         let named = plan.folder.as_deref().zip(self.config.inputs.as_deref());
         named.map(|(folder, inputs)| super::draft::below(inputs, folder)).transpose()
     }
+}
+
+// What is done under these locks leaves nothing half done.
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -252,9 +252,14 @@ async fn without_a_place_there_are_no_jobs_and_a_bad_place_is_told() {
     let (status, message) = say(address, "POST", BEARING, "", b"1234").await.refused();
     assert_eq!((status, message.contains("[api.jobs]")), (404, true), "{message}");
     app.drain().await;
-    let (app, address, _broker) = device(&["api.jobs.dir=/dev/null/jobs"]).await;
+    let (mut app, address, _broker) = device(&["api.jobs.dir=/dev/null/jobs"]).await;
     let (status, message) = say(address, "POST", BEARING, "", b"1234").await.refused();
     assert_eq!((status, message.as_str()), (503, "jobs cannot be kept at the moment"));
+    app.tick();
+    let detail = get(address, "/v2/health/detail").await.json();
+    let parts = detail["parts"].as_array().expect("parts");
+    let jobs = parts.iter().find(|part| part["kind"] == "jobs").expect("jobs");
+    assert_eq!((&jobs["state"], jobs["why"].is_string()), (&json!("degraded"), true), "{jobs}");
     assert_eq!(get(address, "/v2/health/live").await.status, 200);
     app.drain().await;
 }
