@@ -154,15 +154,14 @@ impl Server {
         let infer = format!("/v2/models/{}/infer", model::NAME);
         match (body, self.kind) {
             (Body::Json, _) => {
-                // Each number with all digits of a float64, as clients in Python write what numpy has.
-                let asked = serde_json::json!({ "inputs": [{
-                    "name": model::INPUT,
-                    "shape": vectors.shape(),
-                    "datatype": "FP32",
-                    "data": vectors.as_f32().expect("float32"),
-                }] });
+                // As clients in Python write what numpy has: in this order, each number with all digits of a float64.
+                let (name, shape) = (model::INPUT, vectors.shape());
+                let data = serde_json::json!(vectors.as_f32().expect("float32"));
+                let asked = format!(
+                    r#"{{"inputs":[{{"name":"{name}","shape":{shape:?},"datatype":"FP32","data":{data}}}]}}"#
+                );
                 let kind = "content-type: application/json\r\n";
-                Some(http::request("POST", &infer, kind, asked.to_string().as_bytes()))
+                Some(http::request("POST", &infer, kind, asked.as_bytes()))
             }
             (Body::Binary, Kind::Eir | Kind::EirOne) => {
                 let client::Request { json, body } =
