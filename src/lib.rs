@@ -28,6 +28,7 @@
 //!    └──► outbox   on disk, bounded in bytes ──► sync ──► cloud
 //!
 //!  api     the side door: health, metrics, and the models for whoever asks in the Open Inference Protocol (oip)
+//!  job     work for a model that outlasts a request: handed in over api, kept on disk, done behind pipelines
 //!  trace   what was done for a message or a request, as spans; sync sends them to a collector
 //! ```
 //!

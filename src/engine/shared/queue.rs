@@ -17,7 +17,8 @@ use crate::task::{Clock, SystemClock};
 const PATIENCE: Duration = Duration::from_millis(5);
 
 /// Idle instances, and those who wait for one. No pipeline waits where one is idle; a client may be on its way to it, or
-/// gather with others before it takes it, and whoever comes meanwhile takes it: to keep it for a task that is not there yet would keep all others waiting.
+/// gather with others before it takes it, and whoever comes meanwhile takes it: to keep it for a task that is not there
+/// yet would keep all others waiting.
 #[derive(Debug)]
 pub(super) struct Queue {
     idle: Vec<Instance>,
