@@ -1,7 +1,6 @@
 //! What an administrator orders: it is handed to whoever runs the device, and answered when it is done.
 
-use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
@@ -60,12 +59,14 @@ async fn reload(State(door): State<Door>) -> Answer {
 }
 
 /// Until the configuration is read again.
-async fn log(
-    State(door): State<Door>,
-    wanted: Result<Json<Log>, JsonRejection>,
-) -> Answer<Json<Log>> {
-    let bad = |problem: JsonRejection| error(problem.status(), problem.body_text());
-    let Json(wanted) = wanted.map_err(bad)?;
+async fn log(State(door): State<Door>, request: Request) -> Answer<Json<Log>> {
+    let (head, body) = request.into_parts();
+    let (body, _room) = door.read(&head, body, false).await?;
+    let bad = |problem| {
+        let message = format!("{problem}; it wants {{\"level\": \"debug\"}} or another level");
+        error(StatusCode::BAD_REQUEST, message)
+    };
+    let wanted: Log = serde_json::from_slice(&body).map_err(bad)?;
     order(&door, What::Log(wanted.level)).await?;
     Ok(Json(wanted))
 }
@@ -86,7 +87,7 @@ async fn order(door: &Door, what: What) -> Answer<()> {
 /// What waits for the clouds, as it lies on the disk.
 async fn outbox(State(door): State<Door>) -> Answer<Json<Contents>> {
     let absent = || error(StatusCode::NOT_FOUND, "there is no outbox here");
-    let path = door.outbox.clone().ok_or_else(absent)?;
+    let path = door.shown.load().data.clone().ok_or_else(absent)?;
     let found = blocking(move || Inspector::open(&path)?.contents()).await?;
     found.map(Json).map_err(|problem| {
         tracing::warn!("the outbox cannot be looked at: {}", with_sources(&problem));

@@ -1,7 +1,6 @@
 //! What every request is answered with, and room for what it brings along.
 
 use std::ops::Deref;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -39,7 +38,6 @@ pub(super) struct Inside {
     pub live: Arc<Live>,
     pub traces: Traces,
     pub orders: Orders,
-    pub outbox: Option<PathBuf>,
     /// `None`: there are none.
     pub jobs: Option<Arc<Jobs>>,
     /// Who may unfold an input at the moment: a small picture may have millions of pixels.
@@ -70,14 +68,13 @@ impl Door {
         jobs: Option<Arc<Jobs>>,
         stop: Stop,
     ) -> Self {
-        let Handles { shown, shelf, live, traces, orders, outbox } = handles;
+        let Handles { shown, shelf, live, traces, orders } = handles;
         Self(Arc::new(Inside {
             shown,
             shelf,
             live,
             traces,
             orders,
-            outbox,
             jobs,
             hands: Arc::new(Semaphore::new(available_parallelism().map_or(1, usize::from))),
             stop,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream, Bytes};
-use axum::extract::{FromRequest, Multipart, Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Path, Query, Request, State};
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
@@ -23,7 +23,7 @@ use super::desk::blocking;
 use super::door::Door;
 use super::events::push;
 use super::models::Which;
-use super::predict::is_json;
+use super::predict::{is_json, mime};
 use super::route::{Answer, Refusal, busy, error};
 use super::seats::Peer;
 use crate::job::{Begun, Draft, Job, JobError, Jobs, Plan};
@@ -158,10 +158,8 @@ fn enough<T>(_: mpsc::error::SendError<T>) -> Refusal {
 }
 
 /// Sends what comes on: the files of a form, or the body as the one file.
-async fn send(door: &Door, request: Request, to: &mpsc::Sender<Piece>) -> Answer<()> {
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let mime = kind.unwrap_or_default().split(';').next().unwrap_or_default();
-    let mime = mime.trim().to_ascii_lowercase();
+async fn send(door: &Door, mut request: Request, to: &mpsc::Sender<Piece>) -> Answer<()> {
+    let mime = mime(request.headers());
     let late = |_| error(StatusCode::REQUEST_TIMEOUT, "the body did not come in time");
     let peer = request.extensions().get::<Peer>().cloned();
     let waits = || peer.as_ref().map(|peer| peer.seat.waits());
@@ -185,6 +183,8 @@ async fn send(door: &Door, request: Request, to: &mpsc::Sender<Piece>) -> Answer
         }
     }
     let bad = |problem: String| error(StatusCode::BAD_REQUEST, format!("the form {problem}"));
+    // How much of the disk it may take is seen to as it comes.
+    DefaultBodyLimit::disable().apply(&mut request);
     let form = Multipart::from_request(request, &()).await;
     let mut form = form.map_err(|problem| bad(format!("cannot be read: {problem}")))?;
     loop {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, Multipart, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use schemars::JsonSchema;
@@ -78,6 +78,13 @@ pub(super) async fn predict(
     blocking(read).await?
 }
 
+/// The media type of a body, without what comes behind it.
+pub(super) fn mime(headers: &HeaderMap) -> String {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let mime = kind.unwrap_or_default().split(';').next().unwrap_or_default();
+    mime.trim().to_ascii_lowercase()
+}
+
 /// What says that it is JSON, or is sent as curl sends anything and looks like it.
 pub(super) fn is_json(mime: &str, body: &[u8]) -> bool {
     let begins = body.iter().find(|byte| !byte.is_ascii_whitespace());
@@ -87,14 +94,14 @@ pub(super) fn is_json(mime: &str, body: &[u8]) -> bool {
 
 /// What the body holds: a file of a form, or itself.
 async fn content(headers: &HeaderMap, body: Bytes) -> Answer<Content> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let kind = kind.unwrap_or_default();
-    let mime = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let mime = mime(headers);
     if mime != "multipart/form-data" {
         let is_json = is_json(&mime, &body);
         return Ok(if is_json { Content::Json(body) } else { Content::Bytes(body) });
     }
     let mut request = Request::new(Body::from(body));
+    // How large it may be was seen to.
+    DefaultBodyLimit::disable().apply(&mut request);
     if let Some(kind) = headers.get(header::CONTENT_TYPE) {
         request.headers_mut().insert(header::CONTENT_TYPE, kind.clone());
     }

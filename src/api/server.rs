@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,8 +95,6 @@ pub struct Handles {
     pub traces: Traces,
     /// Where orders go.
     pub orders: Orders,
-    /// Where records wait, if any do.
-    pub outbox: Option<PathBuf>,
 }
 
 /// A running server. It ends when it is stopped or dropped.

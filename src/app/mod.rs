@@ -160,9 +160,8 @@ impl App {
         let shelf = Arc::new(Shelf::new(Arc::clone(&workshop.models)));
         let (orders, ordered) = mpsc::channel(ORDERS);
         let live = Arc::clone(&workshop.live);
-        let kept = workshop.outbox.as_ref().map(|outbox| outbox.path().to_owned());
         let traces = tracing.traces().clone();
-        let handles = Handles { shown, shelf, live, traces, orders, outbox: kept };
+        let handles = Handles { shown, shelf, live, traces, orders };
         let api = config.api.as_ref().map(|api| start_api(api, &handles));
         let connections = BTreeMap::new();
         let mut app = Self {

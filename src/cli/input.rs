@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Exit, Failure};
 use crate::event::Input;
-use crate::model::{Intake, samples};
+use crate::model::{Intake, PICTURES, files_in, is_called, samples};
 use crate::package::{InputKind, Package};
 use crate::pipeline::decode::{DecodeConfig, Decoder, JsonConfig};
 
@@ -18,14 +18,11 @@ const MAX_FILE: u64 = 256 << 20;
 /// No directory gives more files.
 const MAX_FILES: usize = 100_000;
 
-/// What a picture is called.
-const PICTURES: [&str; 3] = ["jpg", "jpeg", "png"];
-
 /// The files behind what was named. A directory stands for the files in it, of which a model of
 /// pictures takes the pictures.
 pub(super) fn files(inputs: &[PathBuf], package: &Package) -> Result<Vec<PathBuf>, Failure> {
     let input = package.spec.input.values().next();
-    let pictures = input.is_some_and(|input| input.kind == InputKind::Image);
+    let kind = input.map(|input| input.kind).unwrap_or_default();
     let mut files = Vec::new();
     for input in inputs {
         let missing = |error| {
@@ -37,18 +34,12 @@ pub(super) fn files(inputs: &[PathBuf], package: &Package) -> Result<Vec<PathBuf
             files.push(input.clone());
             continue;
         }
-        let entries = std::fs::read_dir(input).map_err(missing)?;
-        let mut inside: Vec<_> = entries
-            .filter_map(Result::ok)
-            .map(|entry| entry.path())
-            .filter(|path| path.is_file() && (!pictures || is_called(path, &PICTURES)))
-            .collect();
+        let inside = files_in(input, kind, MAX_FILES).map_err(missing)?;
         if inside.is_empty() {
-            let what = if pictures { "JPEG or PNG" } else { "file" };
+            let what = if kind == InputKind::Image { "JPEG or PNG" } else { "file" };
             let error = anyhow!("there is no {what} in {}", input.display());
             return Err(Failure::new(Exit::NoInput, error));
         }
-        inside.sort();
         files.extend(inside);
     }
     if files.len() > MAX_FILES {
@@ -130,11 +121,6 @@ impl Reader {
 
 fn load(file: &Path) -> anyhow::Result<Vec<u8>> {
     crate::disk::read_bounded(file, MAX_FILE).context("cannot be read")
-}
-
-fn is_called(file: &Path, extensions: &[&str]) -> bool {
-    let extension = file.extension().and_then(|e| e.to_str()).unwrap_or_default();
-    extensions.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
 /// The input of a golden sample, if it is one.

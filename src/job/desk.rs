@@ -124,7 +124,7 @@ impl Jobs {
         let place = self.inner.with(|store| store.place(id))?;
         let mut draft = Draft::new(&self.inner, job, place)?;
         if let Some((folder, inputs)) = inputs {
-            draft.take_folder(inputs, folder, package)?;
+            draft.take_folder(inputs, folder, intake.kind())?;
         }
         Ok(Begun::New(Box::new(draft)))
     }

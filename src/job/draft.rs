@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::desk::Inner;
 use super::record::{Job, JobError};
 use super::store::Place;
-use crate::model::Intake;
-use crate::package::{InputKind, Package};
+use crate::model::files_in;
+use crate::package::InputKind;
 
 /// A job has no more files.
 pub(super) const MAX_FILES: usize = 100_000;
@@ -17,8 +17,8 @@ pub(super) const MAX_FILES: usize = 100_000;
 /// A file's name has no more bytes.
 const MAX_NAME: usize = 255;
 
-/// What a picture is called.
-const PICTURES: [&str; 3] = ["jpg", "jpeg", "png"];
+/// All names of a job have no more: they are held while it is sent, and while it is worked on.
+const MAX_NAMES: usize = 4 << 20;
 
 /// A job that is being sent. Dropped before [`Draft::submit`], it leaves nothing behind.
 #[derive(Debug)]
@@ -27,6 +27,7 @@ pub struct Draft {
     job: Job,
     place: Place,
     names: Vec<String>,
+    named: usize,
     file: Option<File>,
     submitted: bool,
 }
@@ -39,6 +40,7 @@ impl Draft {
             job,
             place,
             names: Vec::new(),
+            named: 0,
             file: None,
             submitted: false,
         };
@@ -69,30 +71,18 @@ impl Draft {
         &mut self,
         inputs: &Path,
         folder: &str,
-        package: &Package,
+        kind: InputKind,
     ) -> Result<(), JobError> {
         let directory = below(inputs, folder)?;
-        let takes = |name: &str| match Intake::new(package).map(|intake| intake.kind()) {
-            Ok(InputKind::Image) => is_picture(name),
-            _ => !name.starts_with('.'),
-        };
-        let mut names = Vec::new();
-        for entry in fs::read_dir(directory)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let Some(name) = name.to_str().filter(|name| takes(name)) else { continue };
-            if entry.path().is_file() {
-                names.push(name.to_owned());
-            }
-            if names.len() > MAX_FILES {
-                break;
-            }
-        }
+        let unread =
+            |error| JobError::Invalid(format!("the folder `{folder}` cannot be read: {error}"));
+        let files = files_in(&directory, kind, MAX_FILES).map_err(unread)?;
+        let names = files.iter().filter_map(|file| file.file_name()?.to_str());
+        let names: Vec<_> = names.collect();
         if names.is_empty() {
             let message = format!("there is nothing in `{folder}` that the model takes");
             return Err(JobError::Invalid(message));
         }
-        names.sort_unstable();
         names.iter().try_for_each(|name| self.add(name))
     }
 
@@ -117,6 +107,11 @@ impl Draft {
         }
         if name.len() > MAX_NAME {
             return Err(JobError::Invalid(format!("a name has more than {MAX_NAME} bytes")));
+        }
+        self.named += name.len();
+        if self.named > MAX_NAMES {
+            let message = format!("the names of its files have more than {MAX_NAMES} bytes");
+            return Err(JobError::Invalid(message));
         }
         self.inner.grow(self.job.id, name.len() as u64 + 4)?;
         self.names.push(name.to_owned());
@@ -143,9 +138,4 @@ pub(super) fn below(inputs: &Path, folder: &str) -> Result<PathBuf, JobError> {
     let root = fs::canonicalize(inputs).map_err(|_| none())?;
     let directory = fs::canonicalize(root.join(folder)).map_err(|_| none())?;
     if directory.starts_with(&root) && directory.is_dir() { Ok(directory) } else { Err(none()) }
-}
-
-fn is_picture(name: &str) -> bool {
-    let extension = Path::new(name).extension().and_then(|e| e.to_str()).unwrap_or_default();
-    PICTURES.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }

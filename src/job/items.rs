@@ -7,15 +7,12 @@ use std::path::Path;
 use super::record::{JobError, Plan};
 use crate::disk;
 use crate::event::Input;
-use crate::model::{Intake, samples};
+use crate::model::{Intake, MAX_VALUES, samples};
 use crate::net::with_sources;
 use crate::package::InputKind;
 
 /// A file that is read whole is no larger; a recording of plain numbers is read piece by piece.
 const MAX_WHOLE: u64 = 64 << 20;
-
-/// Numbers of one input.
-const MAX_NUMBERS: usize = 1 << 22;
 
 /// How recordings are cut.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +43,7 @@ impl Cut {
             }
             return Ok(None);
         };
-        let most = MAX_NUMBERS / intake.channels();
+        let most = MAX_VALUES / intake.channels();
         if !(1..=most).contains(&samples) {
             return wrong(format!("samples must be from 1 to {most}"));
         }
@@ -142,7 +139,8 @@ impl Items {
                     None => 0,
                 };
                 let skipped = most.min(left);
-                *next += usize::try_from(skipped).unwrap_or(usize::MAX).saturating_mul(cut.step);
+                let far = usize::try_from(skipped).unwrap_or(usize::MAX).saturating_mul(cut.step);
+                *next = next.saturating_add(far);
                 skipped
             }
         }
@@ -162,10 +160,10 @@ impl Items {
             Self::Whole(input) => input.take().map(|input| (None, Ok(input))),
             Self::Windows { numbers, channels, cut, total, next } => {
                 let from = *next;
-                if from + cut.samples > *total {
+                if from > *total - cut.samples {
                     return None;
                 }
-                *next += cut.step;
+                *next = next.saturating_add(cut.step);
                 let values = numbers.read(from * *channels, cut.samples * *channels);
                 let input = values.and_then(|values| {
                     samples(values, *channels).map_err(|error| with_sources(&error))

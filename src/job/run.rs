@@ -22,6 +22,9 @@ use crate::task::{Clock, SystemClock};
 /// How often results are written out and progress is told.
 const TELL: Duration = Duration::from_millis(250);
 
+/// Room for results is asked for in parts of so many bytes.
+const PART: u64 = 64 << 10;
+
 /// So often eir may end within one input before that is left alone.
 const MOST: u32 = 3;
 
@@ -78,6 +81,8 @@ struct Run<'a> {
     /// Lines of an earlier run: what they tell of is done.
     behind: u64,
     told: Instant,
+    /// Bytes for which no room was asked yet.
+    unpaid: u64,
     /// The first error.
     first: Option<String>,
 }
@@ -106,6 +111,8 @@ impl<'a> Run<'a> {
             return Err(JobError::Invalid(message));
         }
         (job.results, job.errors) = (lines, errors);
+        // Only what comes behind this counts as getting on, the next time.
+        inner.with(|store| store.tell(job.clone()))?;
         let results = File::options().create(true).append(true).open(place.results())?;
         Ok(Self {
             served: inner.shelf.served(&model),
@@ -120,6 +127,7 @@ impl<'a> Run<'a> {
             results: BufWriter::new(results),
             behind: lines,
             told: SystemClock.now(),
+            unpaid: 0,
             first: None,
             job,
         })
@@ -226,8 +234,16 @@ impl<'a> Run<'a> {
         let line = Line { input: name, from, prediction, error };
         let mut line = serde_json::to_vec(&line).map_err(std::io::Error::from)?;
         line.push(b'\n');
-        self.inner.grow(self.job.id, line.len() as u64)?;
+        self.unpaid += line.len() as u64;
+        if self.unpaid >= PART {
+            self.pay()?;
+        }
         Ok(self.results.write_all(&line)?)
+    }
+
+    /// Room for what was written.
+    fn pay(&mut self) -> Result<(), JobError> {
+        self.inner.grow(self.job.id, std::mem::take(&mut self.unpaid))
     }
 
     /// It goes on at the next start.
@@ -240,6 +256,7 @@ impl<'a> Run<'a> {
     /// Shows how far it is.
     fn tell(&mut self) -> Result<(), JobError> {
         self.told = SystemClock.now();
+        self.pay()?;
         self.results.flush()?;
         let id: Uuid = self.job.id;
         self.inner.with(|store| {

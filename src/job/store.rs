@@ -132,9 +132,13 @@ impl Place {
         entries.filter_map(|entry| entry.metadata().ok()).map(|about| about.len()).sum()
     }
 
-    fn read(&self) -> Option<Job> {
-        let about = disk::read_bounded(&self.0.join(ABOUT), MAX_ABOUT).ok()?;
-        serde_json::from_slice(&about).ok()
+    /// What is known of it; `None`: it was never handed in.
+    fn read(&self) -> io::Result<Option<Job>> {
+        match disk::read_bounded(&self.0.join(ABOUT), MAX_ABOUT) {
+            Ok(about) => Ok(Some(serde_json::from_slice(&about)?)),
+            Err(problem) if problem.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(problem) => Err(problem),
+        }
     }
 }
 
@@ -165,7 +169,7 @@ impl Store {
             let Some(id) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
             let place = store.place(id);
             match place.read() {
-                Some(mut job) if job.id == id => {
+                Ok(Some(mut job)) if job.id == id => {
                     if job.state == State::Running {
                         job.state = State::Pending;
                     } else if job.state.is_end() {
@@ -173,7 +177,12 @@ impl Store {
                     }
                     store.put(job, place.bytes());
                 }
-                _ => place.remove(),
+                Ok(None) => place.remove(),
+                // It was promised to somebody: it stays for whoever can read it.
+                Ok(Some(job)) => tracing::warn!("job {id} calls itself {}; left alone", job.id),
+                Err(problem) => {
+                    tracing::warn!("job {id} cannot be read and is left alone: {problem}");
+                }
             }
         }
         Ok(store)

@@ -37,6 +37,11 @@ fn what_was_under_way_waits_again_and_what_was_half_sent_is_gone() {
     let (running, done) = (lay(&store, State::Running, ""), lay(&store, State::Succeeded, ""));
     let half = store.place(Uuid::now_v7());
     half.make().expect("a place");
+    // It was handed in, and may be read by another version or when the disk is better.
+    let strange = store.place(Uuid::now_v7());
+    strange.make().expect("a place");
+    let about = strange.results().with_file_name("job.json");
+    crate::disk::replace(&about, b"{ \"v\": 2 }").expect("job");
     assert!(Store::open(directory.path(), (1000, KEEP, 2)).is_err(), "it has one owner");
     drop(store);
     let store = open(directory.path());
@@ -44,6 +49,7 @@ fn what_was_under_way_waits_again_and_what_was_half_sent_is_gone() {
     assert_eq!(states, [(running, State::Pending), (done, State::Succeeded)]);
     assert_eq!(store.next().map(|job| job.id), Some(running));
     assert!(!half.results().parent().expect("a place").exists());
+    assert!(about.exists(), "what was promised is not thrown away");
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! What a model is asked from outside a pipeline: a picture, or numbers as JSON or bytes, of which nothing is known but what
 //! the package says about its input.
 
-use std::fmt;
+use std::path::{Path, PathBuf};
+use std::{fmt, fs, io};
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use thiserror::Error;
 
 use crate::event::{Data, Input, Order, Samples};
 use crate::package::{InputKind, Layout, Package};
-use crate::pipeline::decode::{DecodeConfig, DecodeError, Decoder, ImageConfig, MAX_VALUES};
+pub use crate::pipeline::decode::MAX_VALUES;
+use crate::pipeline::decode::{DecodeConfig, DecodeError, Decoder, ImageConfig};
 
 /// Reads inputs for one model.
 #[derive(Debug)]
@@ -68,8 +70,10 @@ impl Intake {
         let pictures = Decoder::new(&DecodeConfig::Image(ImageConfig::default()))?;
         let channels = channels(package);
         let shape = package.signature.inputs.first().and_then(|info| info.shape.get(1..));
-        let numbers: Option<usize> = shape.and_then(|shape| shape.iter().copied().product());
-        let instants = numbers.filter(|_| kind != InputKind::Image).map(|all| all / channels);
+        let numbers = shape
+            .filter(|_| kind != InputKind::Image)
+            .and_then(|shape| shape.iter().try_fold(1_usize, |all, dim| all.checked_mul((*dim)?)));
+        let instants = numbers.and_then(|all| all.checked_div(channels));
         Ok(Self { kind, pictures, channels, instants })
     }
 
@@ -124,6 +128,26 @@ impl Intake {
     }
 }
 
+/// What a picture is called.
+pub(crate) const PICTURES: [&str; 3] = ["jpg", "jpeg", "png"];
+
+/// Whether a file has one of these extensions.
+pub(crate) fn is_called(file: &Path, extensions: &[&str]) -> bool {
+    let extension = file.extension().and_then(|e| e.to_str()).unwrap_or_default();
+    extensions.iter().any(|known| extension.eq_ignore_ascii_case(known))
+}
+
+/// The files in a directory by name, of which a model of pictures takes the pictures; no more than one over `most`.
+pub fn files_in(directory: &Path, kind: InputKind, most: usize) -> io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path()));
+    let takes =
+        |path: &PathBuf| path.is_file() && (kind != InputKind::Image || is_called(path, &PICTURES));
+    let files = entries.filter(|path| path.as_ref().is_ok_and(takes) || path.is_err());
+    let mut files = files.take(most.saturating_add(1)).collect::<io::Result<Vec<_>>>()?;
+    files.sort();
+    Ok(files)
+}
+
 /// It begins as a picture does.
 pub fn is_picture(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\xff\xd8\xff") || bytes.starts_with(b"\x89PNG\r\n\x1a\n")
@@ -148,7 +172,7 @@ fn channels(package: &Package) -> usize {
     match (info, spec) {
         (Some(info), Some(spec)) if spec.kind == InputKind::Samples => {
             let axis = spec.layout.unwrap_or(Layout::Tc).channel_axis();
-            axis.and_then(|axis| info.shape.get(axis).copied().flatten()).unwrap_or(1)
+            axis.and_then(|axis| info.shape.get(axis).copied().flatten()).unwrap_or(1).max(1)
         }
         _ => 1,
     }

@@ -56,7 +56,7 @@ fn an_answer_in_bytes_is_the_published_example() {
     let head = json!({
         "model_name": "mymodel", "model_version": "7",
         "outputs": [
-            { "name": "other", "shape": [1], "datatype": "BF16", "parameters": { "binary_data_size": 5 } },
+            { "name": "other", "shape": [1], "datatype": "BYTES", "parameters": { "binary_data_size": 5 } },
             { "name": "output0", "shape": [3, 2], "datatype": "FP16", "parameters": { "binary_data_size": 12 } },
             { "name": "output1", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, 4] },
         ],

@@ -166,6 +166,8 @@ mod tests {
             let error = decode(&raw(DType::I8, shape, Endian::Little), &vec![0; bytes]);
             assert_eq!(error.map_err(|e| e.kind()), Err("wrong_length"), "{shape:?} {bytes}");
         }
+        let error = RawDecoder::new(&raw(DType::String, &[], Endian::Little)).expect_err("texts");
+        assert!(error.to_string().contains("is no number"), "{error}");
         let error = decode(&raw(DType::F32, &[], Endian::Little), &[0; 6]).expect_err("half");
         assert_eq!(error.to_string(), "the payload has 6 bytes, no multiple of 4 (1 of f32)");
     }

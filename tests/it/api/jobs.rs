@@ -109,6 +109,16 @@ async fn files_and_folders_become_results_and_a_key_is_worked_on_once() {
     let other = say(address, "POST", BEARING, &headers, &body).await;
     assert_eq!(other.refused().0, 422, "another job of the same name");
 
+    // A form was cut off at 2 MB, whatever may be sent.
+    let large = [&picture[..], &vec![0; 3 << 20]].concat();
+    let (kind, body) = form(&[("large.jpg", &large)]);
+    let said = say(address, "POST", DEFECTS, &kind, &body).await;
+    assert_eq!(said.status, 202, "{}", said.json());
+    let end = ended(address, &id(&said.json())).await;
+    assert_eq!((&end["inputs"], &end["results"]), (&json!(1), &json!(1)), "{end}");
+    let said = say(address, "POST", "/v2/models/defects/predict", &kind, &body).await;
+    assert!(!String::from_utf8_lossy(&said.body).contains("limit"), "{}", said.json());
+
     let folder = place.path().join("inputs/tuesday");
     fs::create_dir(&folder).expect("a folder");
     for name in ["1.jpg", "2.JPG", "notes.txt"] {
@@ -119,9 +129,9 @@ async fn files_and_folders_become_results_and_a_key_is_worked_on_once() {
     let end = ended(address, &id(&said.json())).await;
     assert_eq!((&end["state"], &end["results"]), (&json!("SUCCEEDED"), &json!(2)), "{end}");
     let listed = get(address, "/v2/jobs").await.json();
-    assert_eq!(listed.as_array().expect("jobs").len(), 2);
+    assert_eq!(listed.as_array().expect("jobs").len(), 3);
     let metrics = get(address, "/metrics").await.body;
-    assert!(metrics.contains("eir_jobs{state=\"succeeded\"} 2"), "{metrics}");
+    assert!(metrics.contains("eir_jobs{state=\"running\"} 0"), "{metrics}");
     app.drain().await;
 }
 
@@ -149,6 +159,19 @@ async fn a_long_recording_is_cut_and_goes_on_after_a_restart() {
     eir::disk::replace(&file, &before).expect("results");
 
     let (app, address, _broker) = start(&set).await;
+    // How far it was then is known at once: what comes behind that is getting on.
+    let noted = async {
+        loop {
+            let about = fs::read(file.with_file_name("job.json")).expect("job.json");
+            let about: Value = serde_json::from_slice(&about).expect("json");
+            assert_ne!(about["state"], "SUCCEEDED", "{about}");
+            if (&about["results"], &about["begun"]) == (&json!(whole), &json!(1)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    within("what is known", noted).await;
     let end = ended(address, &id).await;
     assert_eq!((&end["state"], &end["results"]), (&json!("SUCCEEDED"), &json!(3999)), "{end}");
     let results = lines(address, &id).await;
@@ -198,6 +221,7 @@ async fn what_nobody_wants_is_not_done_and_what_is_too_much_is_refused() {
         ("", "", &b""[..], 400, "it has no input"),
         ("", "", b"12345", 202, ""),
         ("?step=0", "", b"1234", 400, "step must be"),
+        ("?step=99999999999999999999", "", b"1234", 400, "number too large"),
         ("?samples=7", "", b"1234", 400, "the model takes 256"),
         ("?stpe=1", "", b"1234", 400, "unknown field"),
         (secret, "", b"", 400, "there is no folder"),
@@ -215,10 +239,15 @@ async fn what_nobody_wants_is_not_done_and_what_is_too_much_is_refused() {
             assert!(error.contains("none of its inputs") && error.contains("5 bytes"), "{error}");
         }
     }
+    // A step beyond everything went round and round.
+    let far = format!("{BEARING}?step={}", usize::MAX);
+    let far = say(address, "POST", &far, "", &recording(2)).await.json();
+    let end = ended(address, &id(&far)).await;
+    assert_eq!((&end["state"], &end["results"]), (&json!("SUCCEEDED"), &json!(1)), "{end}");
     let (status, _) = say(address, "GET", "/v2/jobs/7", "", b"").await.refused();
     assert_eq!(status, 404);
     let listed = get(address, "/v2/jobs").await.json();
-    assert_eq!(listed.as_array().expect("jobs").len(), 3, "no more than were taken: {listed}");
+    assert_eq!(listed.as_array().expect("jobs").len(), 4, "no more than were taken: {listed}");
     app.drain().await;
 }
 
