@@ -6,7 +6,7 @@ ARGS ?=
 SECONDS ?= 600
 SEED ?= 1
 
-.PHONY: help demo test torture build bench bench-api fmt clean
+.PHONY: help demo test torture build bench bench-api bench-peers fmt clean
 
 help:
 	@echo "make demo     build, fetch ONNX Runtime, run the demo (ARGS='--seconds 60 --seed 7')"
@@ -14,6 +14,7 @@ help:
 	@echo "make torture  ten minutes of kills and outages: nothing acknowledged is lost (SECONDS=…, SEED=…)"
 	@echo "make bench    criterion benches, end to end included"
 	@echo "make bench-api the models over HTTP beside FastAPI and MLServer (ARGS=--quick: one short round)"
+	@echo "make bench-peers the whole service beside paho-mqtt and Node, each with ONNX Runtime (ARGS=--quick)"
 	@echo "make build    the release binary alone: target/release/eir"
 	@echo "make cross    the static program for aarch64; cross-test proves it under emulation"
 	@echo "make packages Debian packages, tarballs and images for arm64, jetson, armhf and amd64"
@@ -50,8 +51,15 @@ bench:
 bench-api:
 	@cross/setup.sh build
 	@cross/onnxruntime.sh --optional
-	@cross/peers.sh
+	@cross/peers.sh api
 	$(CARGO) bench --bench api -- $(ARGS)
+
+# eir beside paho-mqtt with ONNX Runtime, Node with ONNX Runtime, and a plain loop in Rust (benches/peers.rs).
+bench-peers:
+	@cross/setup.sh test
+	@cross/onnxruntime.sh --optional
+	@cross/peers.sh mqtt
+	$(CARGO) bench --bench peers -- $(ARGS)
 
 fmt:
 	$(CARGO) fmt
