@@ -222,8 +222,9 @@ impl Ends {
         };
         let mut took = Vec::new();
         let mut note = |(number, at): Seen, place: usize| {
-            let number = number.map_or(place as u64, |number| number - FIRST - base);
-            took.push(at.saturating_duration_since(due(number)));
+            // One of before the start is late, and none of these.
+            let place = number.map_or(Some(place as u64), |it| it.checked_sub(FIRST + base));
+            took.extend(place.map(|place| at.saturating_duration_since(due(place))));
         };
         let mut place = 0;
         for number in 0..u64::from(count) {
@@ -288,8 +289,12 @@ fn read(mut reader: Reader, decided: &SyncSender<Seen>) {
     }
 }
 
-/// The number of the message that a decision is about: ten digits, behind the name that each program gives it.
+/// The number of the message that a decision is about, behind the name that each program gives it.
 fn number(payload: &[u8]) -> Option<u64> {
-    let at = payload.windows(DIGITS).position(|ten| ten.iter().all(u8::is_ascii_digit))?;
-    std::str::from_utf8(&payload[at..at + DIGITS]).ok()?.parse().ok().filter(|it| *it >= FIRST)
+    let behind = |name: &str| {
+        let at = payload.windows(name.len()).position(|found| found == name.as_bytes())?;
+        payload.get(at + name.len()..)?.get(..DIGITS)
+    };
+    let digits = behind(r#""seq":"#).or_else(|| behind(r#""origin":""#))?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }

@@ -156,6 +156,7 @@ input  = {{ mqtt = {{ broker = "local", topic = "{word}/in/+", qos = {qos}{id} }
 decode = {decode}
 model  = "{model}"
 queue  = {queue}
+actions = {{ queue = 8192 }}
 [pipeline.bench.rule.high]
 when   = "{when}"
 until  = "true"
