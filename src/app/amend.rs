@@ -98,7 +98,7 @@ impl Flow {
         self.keeping.changed();
         self.counters.decision();
         tally.verdict(Verdict::Missed);
-        if let (Some(gathering), Some(name)) = (&self.gathering, rules.set.name(index)) {
+        if let (Some(gathering), Some(name)) = (&mut self.gathering, rules.set.name(index)) {
             gathering.fired_late(&said.0.trace.topic, &self.device, name);
         }
         self.tell(rules, index, said, None, now);

@@ -139,7 +139,7 @@ impl Flow {
         let Arrival { envelope, .. } = arrival;
         let latency = now.duration_since(envelope.received_at);
         let seen = Seen { input: item.input, prediction, latency, fired };
-        if let Some(gathering) = &self.gathering {
+        if let Some(gathering) = &mut self.gathering {
             gathering.add(&envelope.topic, &self.device, &seen);
         }
         if !self.sampling.is_empty() {

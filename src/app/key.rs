@@ -1,10 +1,16 @@
 //! Which stream a message belongs to.
 
-use crate::event::{Device, KeyTemplate, RenderError, StreamKey, Topic};
+use crate::event::{Device, KeyTemplate, RenderError, StreamKey, Topic, Topics};
 
 /// Makes stream keys of topics.
 #[derive(Debug)]
-pub(super) enum Keyer {
+pub(super) struct Keyer {
+    way: Way,
+    known: Topics<StreamKey>,
+}
+
+#[derive(Debug)]
+enum Way {
     /// What a template makes of it.
     Template(KeyTemplate),
     /// What the wildcards of the subscription matched, joined by `/`; the whole topic without any.
@@ -12,19 +18,28 @@ pub(super) enum Keyer {
 }
 
 impl Keyer {
-    /// The template, or the captures of the topic filter (without any `$share/<group>/`).
-    pub(super) fn new(template: Option<&KeyTemplate>, filter: &str) -> Self {
-        match template {
-            Some(template) => Self::Template(template.clone()),
-            None => Self::Captures(filter.to_owned()),
-        }
+    /// By a template.
+    pub(super) fn of(template: KeyTemplate) -> Self {
+        Self { way: Way::Template(template), known: Topics::default() }
     }
 
-    pub(super) fn key(&self, topic: &Topic, device: &Device) -> Result<StreamKey, RenderError> {
-        match self {
-            Self::Template(template) => Ok(StreamKey::new(&template.render(topic, device)?)),
-            Self::Captures(filter) => Ok(captures(filter, topic)),
-        }
+    /// The template, or the captures of the topic filter (without any `$share/<group>/`).
+    pub(super) fn new(template: Option<&KeyTemplate>, filter: &str) -> Self {
+        let way = match template {
+            Some(template) => Way::Template(template.clone()),
+            None => Way::Captures(filter.to_owned()),
+        };
+        Self { way, known: Topics::default() }
+    }
+
+    /// The device is always the same.
+    pub(super) fn key(&mut self, topic: &Topic, device: &Device) -> Result<StreamKey, RenderError> {
+        let way = &self.way;
+        let make = |topic: &Topic| match way {
+            Way::Template(template) => Ok(StreamKey::new(&template.render(topic, device)?)),
+            Way::Captures(filter) => Ok(captures(filter, topic)),
+        };
+        Ok(self.known.get(topic.as_str(), make)?.1)
     }
 }
 

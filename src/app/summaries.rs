@@ -36,18 +36,18 @@ impl Gathering {
     ) -> Self {
         let baseline =
             package.reference.as_ref().map(|reference| Arc::new(Baseline::new(reference)));
-        Self { gatherer, baseline, group: group.map(Keyer::Template) }
+        Self { gatherer, baseline, group: group.map(Keyer::of) }
     }
 
     /// A message whose topic has no such level belongs to no group.
-    pub(super) fn add(&self, topic: &Topic, device: &Device, seen: &Seen<'_>) {
-        let group = self.group.as_ref().and_then(|group| group.key(topic, device).ok());
+    pub(super) fn add(&mut self, topic: &Topic, device: &Device, seen: &Seen<'_>) {
+        let group = self.group.as_mut().and_then(|group| group.key(topic, device).ok());
         self.gatherer.add(group.as_ref(), self.baseline.as_ref(), seen);
     }
 
     /// A rule fired on an earlier message of this topic.
-    pub(super) fn fired_late(&self, topic: &Topic, device: &Device, rule: &Name) {
-        let group = self.group.as_ref().and_then(|group| group.key(topic, device).ok());
+    pub(super) fn fired_late(&mut self, topic: &Topic, device: &Device, rule: &Name) {
+        let group = self.group.as_mut().and_then(|group| group.key(topic, device).ok());
         self.gatherer.fired_late(group.as_ref(), rule);
     }
 }

@@ -1,10 +1,9 @@
 //! A message as it came in, not yet looked into.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Ack, TraceParent};
+use super::{Ack, Topic, TraceParent};
 
 /// A message from outside: bytes, where they came from, and who waits for their acknowledgement.
 #[derive(Debug)]
@@ -77,44 +76,6 @@ impl Envelope {
             redelivered: self.redelivered,
             ack: self.ack.share(),
         }
-    }
-}
-
-/// The topic of a message; its levels are what templates and rules read.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Topic(Arc<str>);
-
-impl Topic {
-    /// Any text; nothing is checked here, a broker has seen to it.
-    pub fn new(topic: &str) -> Self {
-        Self(topic.into())
-    }
-
-    /// The whole topic.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The level at `index` (from 0), as `{topic.N}` in a template names it.
-    pub fn level(&self, index: usize) -> Option<&str> {
-        self.0.split('/').nth(index)
-    }
-
-    /// All levels in order.
-    pub fn levels(&self) -> impl Iterator<Item = &str> {
-        self.0.split('/')
-    }
-}
-
-impl fmt::Debug for Topic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", &*self.0)
-    }
-}
-
-impl fmt::Display for Topic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

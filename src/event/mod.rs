@@ -15,12 +15,13 @@ mod prediction;
 mod sample;
 mod template;
 mod tensor;
+mod topic;
 mod trace_parent;
 
 pub use ack::Ack;
 pub use decision::{Amendment, Decision};
 pub use device::Device;
-pub use envelope::{Envelope, Topic};
+pub use envelope::Envelope;
 pub use frequency::Frequency;
 pub use level::LogLevel;
 pub use limits::{ByteSize, Count, HumanDuration};
@@ -32,4 +33,5 @@ pub use template::{
     TextTemplate, TopicTemplate,
 };
 pub use tensor::{DType, Data, Element, Tensor, TensorError};
+pub use topic::{Topic, Topics};
 pub use trace_parent::{NoTraceParent, TraceParent};

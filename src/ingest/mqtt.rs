@@ -152,32 +152,36 @@ impl Router {
             message.ack.leave();
             return;
         };
-        let wanted = wanted(routes, &message.topic, &message.subscriptions);
+        let wanted = || wanted(routes, &message.topic, &message.subscriptions);
         if message.oversize.is_some() {
-            for route in wanted {
+            for route in wanted() {
                 count(&route.counters.too_large);
             }
             message.ack.ack();
             return;
         }
-        let Message { topic, payload, qos, dup, id, correlation, traceparent, .. } = message;
-        let ack = Arc::new(message.ack);
-        let settled = Arc::clone(&ack);
-        let envelope = Envelope {
-            topic: Topic::new(&topic),
-            payload,
-            received_at: SystemClock.now(),
-            id: id.map(Into::into),
-            correlation,
-            // One that is none is handed on to nobody.
-            traceparent: traceparent.and_then(|told| told.parse().ok()),
-            redelivered: dup,
-            ack: if qos == QoS::AtMostOnce { Ack::none() } else { Ack::new(move || settled.ack()) },
+        let (ack, settled) = match message.qos {
+            QoS::AtMostOnce => (None, Ack::none()),
+            QoS::AtLeastOnce | QoS::ExactlyOnce => {
+                let ack = Arc::new(message.ack);
+                let settled = Arc::clone(&ack);
+                (Some(ack), Ack::new(move || settled.ack()))
+            }
         };
-        if wanted.is_empty() {
-            self.0.unmatched.fetch_add(1, Ordering::Relaxed);
-        }
-        for route in wanted {
+        let envelope = Envelope {
+            topic: message.topic.clone(),
+            payload: message.payload,
+            received_at: SystemClock.now(),
+            id: message.id.map(Into::into),
+            correlation: message.correlation,
+            // One that is none is handed on to nobody.
+            traceparent: message.traceparent.and_then(|told| told.parse().ok()),
+            redelivered: message.dup,
+            ack: settled,
+        };
+        let mut is_wanted = false;
+        for route in wanted() {
+            is_wanted = true;
             let counters = &route.counters;
             if let Some(most) = route.parked {
                 let (message, ack) = envelope.share().detach();
@@ -188,19 +192,24 @@ impl Router {
                 ack.settle();
                 continue;
             }
-            match route.queue.push(envelope.share()) {
-                Pushed::Queued => count(&counters.queued),
-                Pushed::Dropped(dropped) => {
+            match (route.queue.push(envelope.share()), &ack) {
+                (Pushed::Queued, _) => count(&counters.queued),
+                (Pushed::Dropped(dropped), _) => {
                     count(&counters.dropped);
                     dropped.ack.settle();
                 }
-                Pushed::Full(_) if qos == QoS::AtMostOnce => count(&counters.dropped),
+                (Pushed::Full(_), None) => count(&counters.dropped),
                 // Full and holding, or the pipeline is being taken down.
-                Pushed::Full(_) | Pushed::Closed(_) => {
+                (Pushed::Full(_) | Pushed::Closed(_), ack) => {
                     count(&counters.sent_back);
-                    ack.redeliver();
+                    if let Some(ack) = ack {
+                        ack.redeliver();
+                    }
                 }
             }
+        }
+        if !is_wanted {
+            self.0.unmatched.fetch_add(1, Ordering::Relaxed);
         }
         envelope.ack.settle();
     }
@@ -214,14 +223,15 @@ impl fmt::Debug for Router {
 
 /// The routes that a delivery is for. A broker may deliver a message once for each subscription that
 /// matches; where it says for which, only those routes take it, so that none gets it twice.
-fn wanted<'a>(routes: &'a [Route], topic: &str, subscriptions: &[u32]) -> Vec<&'a Route> {
-    let matching: Vec<_> = routes.iter().filter(|route| route.filter.matches(topic)).collect();
-    let named: Vec<_> = matching
-        .iter()
-        .copied()
-        .filter(|route| subscriptions.contains(&route.filter.subscription_id()))
-        .collect();
-    if named.is_empty() { matching } else { named }
+fn wanted<'a>(
+    routes: &'a [Route],
+    topic: &Topic,
+    subscriptions: &[u32],
+) -> impl Iterator<Item = &'a Route> {
+    let is_named = move |route: &Route| subscriptions.contains(&route.filter.subscription_id());
+    let matches = move |route: &Route| route.filter.matches(topic.as_str());
+    let any_named = routes.iter().any(|route| is_named(route) && matches(route));
+    routes.iter().filter(move |route| (is_named(route) || !any_named) && matches(route))
 }
 
 fn count(counter: &AtomicU64) {

@@ -1,11 +1,13 @@
 //! One connection: how it begins, what belongs to it, and what its packets become.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::Instant;
 
+use crate::event::Topics;
 use crate::net::TlsConfig;
 
 use super::endpoint::Endpoint;
@@ -83,8 +85,12 @@ pub(super) async fn write(
     Ok(())
 }
 
-pub(super) fn message(delivery: Delivery, ack: AckHandle) -> Message {
+pub(super) fn message(delivery: Delivery, ack: AckHandle, topics: &mut Topics<()>) -> Message {
     let Delivery { topic, payload, qos, retain, dup, oversize, properties, .. } = delivery;
+    // Whoever read it has seen to that.
+    let topic = str::from_utf8(&topic).unwrap_or_default();
+    let (topic, ()) =
+        topics.get(topic, |_| Ok::<_, Infallible>(())).unwrap_or_else(|none| match none {});
     let mut id = None;
     let mut traceparent = None;
     for (key, value) in properties.user {

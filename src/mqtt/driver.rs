@@ -12,6 +12,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use crate::event::Topics;
 use crate::task::{Backoff, Clock, Stop, SystemClock};
 
 use super::connection::{Connection, handshake, message, write};
@@ -50,6 +51,7 @@ pub(super) struct Driver {
     session: Session,
     subscriptions: Subscriptions,
     early_ends: EarlyEnds,
+    topics: Topics<()>,
 }
 
 impl Driver {
@@ -81,6 +83,7 @@ impl Driver {
             tally,
             subscriptions: Subscriptions::default(),
             early_ends: EarlyEnds::default(),
+            topics: Topics::default(),
             config,
         }
     }
@@ -219,6 +222,9 @@ impl Driver {
 
     /// Serves a connection; returns when told to stop.
     async fn serve(&mut self, connection: &mut Connection, stop: &mut Stop) -> Result<(), Ended> {
+        // One timer for all rounds: most of them change nothing about it.
+        let alarm = sleep_until(connection.next_deadline());
+        tokio::pin!(alarm);
         loop {
             self.take_in(connection)?;
             self.put_out(connection)?;
@@ -227,6 +233,9 @@ impl Driver {
             let room = calm && self.session.has_room(&connection.limits);
             let unwritten = !connection.outgoing.is_empty() || connection.dirty;
             let deadline = connection.next_deadline();
+            if alarm.deadline() != deadline {
+                alarm.as_mut().reset(deadline);
+            }
             let Connection { reader, writer, incoming, outgoing, dirty, .. } = connection;
             tokio::select! {
                 () = stop.stopped() => return Ok(()),
@@ -249,7 +258,11 @@ impl Driver {
                 Some(command) = self.commands.recv(), if room => {
                     self.session.publish(command, self.codec, &connection.limits, outgoing);
                 }
-                () = sleep_until(deadline) => self.overdue(connection)?,
+                () = &mut alarm => {
+                    self.overdue(connection)?;
+                    // It is over, and a timer that is over stays so until it is told when to go off again.
+                    alarm.as_mut().reset(connection.next_deadline());
+                }
             }
         }
     }
@@ -351,7 +364,7 @@ impl Driver {
         Ok(())
     }
 
-    fn deliver(&self, delivery: Delivery, connection: &Connection) {
+    fn deliver(&mut self, delivery: Delivery, connection: &Connection) {
         let Delivery { packet, qos, dup, .. } = delivery;
         let bytes = delivery.payload.len();
         let ack = if qos == QoS::AtMostOnce {
@@ -368,11 +381,12 @@ impl Driver {
         Tally::add(&self.tally.received);
         if let Some(bytes) = delivery.oversize {
             Tally::add(&self.tally.oversize);
-            let topic = format_args!("{:.200}", delivery.topic);
+            let topic = String::from_utf8_lossy(&delivery.topic);
+            let topic = format_args!("{topic:.200}");
             let limit = self.config.max_packet;
             tracing::warn!(link = self.name, %topic, bytes, limit, "message over max_packet: dropped");
         }
-        (self.handler)(message(delivery, ack));
+        (self.handler)(message(delivery, ack, &mut self.topics));
     }
 }
 

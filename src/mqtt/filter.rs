@@ -16,6 +16,7 @@ pub struct TopicFilter {
     whole: Arc<str>,
     /// Where the filter proper begins, behind `$share/group/`.
     start: usize,
+    id: u32,
 }
 
 /// A text that cannot be a [`TopicFilter`].
@@ -44,13 +45,8 @@ impl TopicFilter {
 
     /// The MQTT 5 subscription identifier that links give this filter, 1 to 268,435,455: a hash
     /// (FNV-1a), so that it means the same after a restart within one session.
-    pub fn subscription_id(&self) -> u32 {
-        const LARGEST: u32 = 268_435_455;
-        let hash = self
-            .whole
-            .bytes()
-            .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-        hash % LARGEST + 1
+    pub const fn subscription_id(&self) -> u32 {
+        self.id
     }
 
     /// Whether messages on `topic` are wanted. A wildcard at the beginning does not match topics
@@ -71,6 +67,12 @@ impl TopicFilter {
         }
         levels.next().is_none()
     }
+}
+
+fn subscription_id(filter: &str) -> u32 {
+    const LARGEST: u32 = 268_435_455;
+    let mix = |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    filter.bytes().fold(0x811c_9dc5, mix) % LARGEST + 1
 }
 
 impl FromStr for TopicFilter {
@@ -108,7 +110,7 @@ impl FromStr for TopicFilter {
                 return fail("+ must stand alone between slashes");
             }
         }
-        Ok(Self { whole: text.into(), start })
+        Ok(Self { whole: text.into(), start, id: subscription_id(text) })
     }
 }
 

@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::inbox::Inbox;
+use crate::event::Topic;
 
 /// Quality of service, written 0, 1 or 2.
 #[derive(
@@ -91,7 +92,7 @@ impl Publish {
 #[derive(Debug)]
 pub struct Message {
     /// Where it was published.
-    pub topic: String,
+    pub topic: Topic,
     /// The bytes; none if the message is `oversize`.
     pub payload: Arc<[u8]>,
     /// The lower of what the publisher and the subscription asked for.

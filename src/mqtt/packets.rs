@@ -235,7 +235,8 @@ mod tests {
             while let Some(packet) = packets.next(&mut buffer)? {
                 let Incoming::Publish(p) = packet else { continue };
                 let user = p.properties.user.len();
-                seen.push((p.packet, p.topic, p.payload.len(), user, p.oversize.is_some()));
+                let topic = String::from_utf8(p.topic.into()).expect("UTF-8");
+                seen.push((p.packet, topic, p.payload.len(), user, p.oversize.is_some()));
             }
             most = most.max(buffer.len());
         }

@@ -80,7 +80,7 @@ fn incoming(packet: Packet) -> Result<Incoming, Unread> {
         Packet::ConnAck(ack) => Incoming::ConnAck(conn_ack(&ack)),
         Packet::Publish(raw) => Incoming::Publish(Delivery {
             packet: raw.pkid,
-            topic: raw.topic,
+            topic: raw.topic.into(),
             payload: raw.payload,
             qos: cooked(raw.qos),
             retain: raw.retain,

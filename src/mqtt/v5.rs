@@ -172,7 +172,7 @@ fn conn_ack(ack: &RawConnAck) -> ConnAck {
 }
 
 fn delivery(raw: RawPublish) -> Result<Delivery, Unread> {
-    let topic = String::from_utf8(raw.topic.to_vec())
+    str::from_utf8(&raw.topic)
         .map_err(|_| Unread::Malformed("the topic is not UTF-8".to_owned()))?;
     let properties = raw.properties.map(|p| Properties {
         correlation: p.correlation_data,
@@ -185,7 +185,7 @@ fn delivery(raw: RawPublish) -> Result<Delivery, Unread> {
     });
     Ok(Delivery {
         packet: raw.pkid,
-        topic,
+        topic: raw.topic,
         payload: raw.payload,
         qos: cooked(raw.qos),
         retain: raw.retain,

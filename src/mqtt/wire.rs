@@ -52,7 +52,8 @@ pub(super) struct Limits {
 #[derive(Debug)]
 pub(super) struct Delivery {
     pub(super) packet: u16,
-    pub(super) topic: String,
+    /// UTF-8.
+    pub(super) topic: Bytes,
     pub(super) payload: Bytes,
     pub(super) qos: QoS,
     pub(super) retain: bool,
@@ -258,7 +259,7 @@ mod tests {
             let Some(Incoming::Publish(read)) = codec.decode(&mut bytes).expect("decode") else {
                 panic!("no publish");
             };
-            assert_eq!((read.packet, read.topic.as_str(), &read.payload), (9, "a/b", &payload));
+            assert_eq!((read.packet, &*read.topic, &read.payload), (9, &b"a/b"[..], &payload));
             assert_eq!((read.qos, read.retain, read.dup), (QoS::AtLeastOnce, true, true));
             let expected = if version == Version::V5 { publish.user_properties.len() } else { 0 };
             assert_eq!(read.properties.user.len(), expected);

@@ -94,7 +94,20 @@ impl<'f> Found<'f> {
 
     /// Each number of a field lies equally deep.
     #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "what f32 cannot hold becomes infinite")]
     pub(super) fn push_at(&mut self, value: f64, depth: usize) -> Result<(), DecodeError> {
+        let narrow = value as f32;
+        if self.span.depth != Some(depth) || !narrow.is_finite() || self.values.len() >= MAX_VALUES
+        {
+            return self.push_first(value, depth);
+        }
+        self.values.push(narrow);
+        Ok(())
+    }
+
+    /// The first number of a field, or one too many, or none that may be there.
+    #[cold]
+    fn push_first(&mut self, value: f64, depth: usize) -> Result<(), DecodeError> {
         let expected = *self.span.depth.get_or_insert(depth);
         if expected != depth {
             return Err(DecodeError::WrongLength {
@@ -152,27 +165,23 @@ impl<'f> Found<'f> {
                 Ok(Samples { channels: 1, order: Order::Interleaved, values: self.values })
             };
         }
-        let spans = self
-            .spans
-            .iter()
-            .zip(self.fields)
-            .map(|(span, pointer)| {
-                span.ok_or_else(|| DecodeError::MissingField { pointer: pointer.clone() })
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let first = spans[0];
+        if let Some(missing) = self.spans.iter().position(Option::is_none) {
+            return Err(DecodeError::MissingField { pointer: self.fields[missing].clone() });
+        }
+        let spans = || self.spans.iter().flatten();
+        let first = spans().next().copied().unwrap_or_default();
         let odd = |span: &Span| {
             span.len() != first.len() || (span.depth == Some(0)) != (first.depth == Some(0))
         };
-        if let Some(odd) = spans.iter().position(odd) {
+        if let Some((odd, span)) = spans().enumerate().find(|(_, span)| odd(span)) {
             return Err(DecodeError::WrongLength {
                 place: format!("`{}`", self.fields[odd]),
-                found: spans[odd].describe(),
+                found: span.describe(),
                 wanted: format!("`{}` has {}", self.fields[0], first.describe()),
             });
         }
-        let rows = spans.len() == 1 && first.depth > Some(1);
-        let channels = if rows { first.inner } else { spans.len() };
+        let rows = self.spans.len() == 1 && first.depth > Some(1);
+        let channels = if rows { first.inner } else { self.spans.len() };
         if channels > MAX_CHANNELS {
             return Err(DecodeError::WrongLength {
                 place: format!("`{}`", self.fields[0]),
@@ -182,14 +191,15 @@ impl<'f> Found<'f> {
         }
         let planar = !rows && channels > 1 && first.len() > 1;
         let order = if planar { Order::Planar } else { Order::Interleaved };
-        Ok(Samples { channels, order, values: in_order(self.values, &spans) })
+        Ok(Samples { channels, order, values: in_order(self.values, &self.spans) })
     }
 }
 
 /// The values of each span in turn; nothing moves where the document had them in that order.
-fn in_order(values: Vec<f32>, spans: &[Span]) -> Vec<f32> {
+fn in_order(values: Vec<f32>, spans: &[Option<Span>]) -> Vec<f32> {
+    let spans = || spans.iter().flatten();
     let mut next = 0;
-    let straight = spans.iter().all(|span| {
+    let straight = spans().all(|span| {
         let follows = span.start == next;
         next = span.end;
         follows
@@ -197,6 +207,6 @@ fn in_order(values: Vec<f32>, spans: &[Span]) -> Vec<f32> {
     if straight && next == values.len() {
         values
     } else {
-        spans.iter().flat_map(|span| &values[span.start..span.end]).copied().collect()
+        spans().flat_map(|span| &values[span.start..span.end]).copied().collect()
     }
 }

@@ -9,10 +9,12 @@ mod compile;
 mod condition;
 mod error;
 mod facts;
+mod quick;
 mod record;
 mod state;
 mod value;
 
+use std::cell::LazyCell;
 use std::fmt;
 use std::sync::Arc;
 use std::thread;
@@ -28,6 +30,7 @@ use self::error::describe;
 pub use self::error::{EvaluationError, Excerpt, RuleError};
 pub use self::facts::Facts;
 use self::facts::View;
+use self::quick::Quick;
 use self::state::{KeptState, RuleState, Verdict};
 use crate::event::Name;
 use crate::package::Task;
@@ -42,8 +45,13 @@ struct Rule {
     name: Name,
     condition: Condition,
     fingerprint: u64,
-    when: Program,
-    until: Option<Program>,
+    when: Expression,
+    until: Option<Expression>,
+}
+
+struct Expression {
+    program: Program,
+    quick: Option<Quick>,
 }
 
 /// What the rules of a pipeline remember of one stream. The default remembers nothing.
@@ -136,11 +144,10 @@ impl RuleSet {
 
     /// Whether `when` of each rule holds, and nothing more: no state is looked at or changed.
     pub fn hold(&self, facts: &Facts<'_>) -> Vec<Result<bool, EvaluationError>> {
-        let view = View::new(facts);
-        let mut context = Context::with_env(Arc::clone(&self.env));
-        context.set_variable_resolver(&view);
+        let view = LazyCell::new(|| View::new(facts));
+        let context = LazyCell::new(|| self.context(&view));
         let holds = |rule: &Rule| {
-            truth(&rule.when, &context).map_err(|problem| EvaluationError {
+            rule.when.truth(facts, &context).map_err(|problem| EvaluationError {
                 rule: rule.name.clone(),
                 field: "when",
                 problem,
@@ -173,12 +180,11 @@ impl RuleSet {
         }
         states.fit(&self.rules);
         states.judged += 1;
-        let view = View::new(facts);
-        let mut context = Context::with_env(Arc::clone(&self.env));
-        context.set_variable_resolver(&view);
+        let view = LazyCell::new(|| View::new(facts));
+        let context = LazyCell::new(|| self.context(&view));
         for (index, (rule, (_, state))) in self.rules.iter().zip(&mut states.states).enumerate() {
-            let mut holds = |field, program| {
-                truth(program, &context).unwrap_or_else(|problem| {
+            let mut holds = |field, expression: &Expression| {
+                expression.truth(facts, &context).unwrap_or_else(|problem| {
                     let rule = rule.name.clone();
                     outcome.errors.push(EvaluationError { rule, field, problem });
                     false
@@ -194,6 +200,29 @@ impl RuleSet {
             }
         }
         outcome
+    }
+
+    /// What the interpreter runs in.
+    fn context<'v>(&self, view: &'v View<'_>) -> Context<'v, 'v> {
+        let mut context = Context::with_env(Arc::clone(&self.env));
+        context.set_variable_resolver(view);
+        context
+    }
+}
+
+impl Expression {
+    fn new(program: Program) -> Self {
+        Self { quick: Quick::of(program.expression()), program }
+    }
+
+    /// `context` is made of `facts`, when it is needed.
+    fn truth<'v, F: FnOnce() -> Context<'v, 'v>>(
+        &self,
+        facts: &Facts<'_>,
+        context: &LazyCell<Context<'v, 'v>, F>,
+    ) -> Result<bool, String> {
+        let quick = self.quick.as_ref().and_then(|quick| quick.holds(facts));
+        quick.map_or_else(|| interpret(&self.program, context), Ok)
     }
 }
 
@@ -263,8 +292,8 @@ fn compile_all(
                 name: name.clone(),
                 condition: condition.clone(),
                 fingerprint: condition.fingerprint(name),
-                when,
-                until,
+                when: Expression::new(when),
+                until: until.map(Expression::new),
             }),
             (when, until) => {
                 errors.extend(when.err().into_iter().flatten());
@@ -275,7 +304,7 @@ fn compile_all(
     if errors.is_empty() { Ok(compiled) } else { Err(errors) }
 }
 
-fn truth(program: &Program, context: &Context<'_, '_>) -> Result<bool, String> {
+fn interpret(program: &Program, context: &Context<'_, '_>) -> Result<bool, String> {
     let value =
         Value::resolve_val(program.expression(), context).map_err(|error| describe(&error))?;
     value
