@@ -6,7 +6,7 @@ ARGS ?=
 SECONDS ?= 600
 SEED ?= 1
 
-.PHONY: help demo test torture build bench bench-api bench-peers fmt clean
+.PHONY: help demo test torture build bench bench-api bench-peers bench-guard fmt clean
 
 help:
 	@echo "make demo     build, fetch ONNX Runtime, run the demo (ARGS='--seconds 60 --seed 7')"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench    criterion benches, end to end included"
 	@echo "make bench-api the models over HTTP beside FastAPI and MLServer (ARGS=--quick: one short round)"
 	@echo "make bench-peers the whole service beside paho-mqtt and Node, each with ONNX Runtime (ARGS=--quick)"
+	@echo "make bench-guard the instructions of the hot paths against benches/guard.toml; 3 % more fails"
 	@echo "make build    the release binary alone: target/release/eir"
 	@echo "make cross    the static program for aarch64; cross-test proves it under emulation"
 	@echo "make packages Debian packages, tarballs and images for arm64, jetson, armhf and amd64"
@@ -60,6 +61,11 @@ bench-peers:
 	@cross/onnxruntime.sh --optional
 	@cross/peers.sh mqtt
 	$(CARGO) bench --bench peers -- $(ARGS)
+
+# No more instructions than are written down (benches/guard.rs).
+bench-guard:
+	@cross/setup.sh guard
+	$(CARGO) bench --bench guard -- $(ARGS)
 
 fmt:
 	$(CARGO) fmt

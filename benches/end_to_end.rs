@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use eir::engine::{EngineKind, Form, SessionOptions};
+use eir::engine::{EngineKind, Form};
 use eir::event::{Input, StreamKey, Topic};
-use eir::model::{Models, ModelsConfig};
+use eir::model::{Models, ModelsConfig, Trial};
 use eir::package::EngineChoice;
 use eir::pipeline::decode::{DecodeConfig, Decoder, ImageConfig, JsonConfig};
 use eir::pipeline::rules::{Condition, Facts, RuleSet, StreamRules};
@@ -200,7 +200,10 @@ fn bare(models: &Models, name: &str) -> Duration {
     let package = models.find(name).expect("package");
     let engine = (EngineKind::Ort, Form::Stored);
     let budget = Duration::from_secs(2);
-    models.bench(&package, engine, SessionOptions::default(), 1, budget).expect("timing").p50
+    models
+        .bench(&package, engine, Trial { threads: 1, instances: 1, batch: 1 }, budget)
+        .expect("timing")
+        .p50
 }
 
 fn shipped() -> Models {

@@ -11,6 +11,8 @@
 mod clock;
 #[path = "outbox/day.rs"]
 mod day;
+#[path = "outbox/draft.rs"]
+mod draft;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -21,8 +23,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use eir::event::{Ack, Decision, Name, Prediction, StreamKey};
-use eir::outbox::{Draft, Outbox, OutboxConfig};
+use draft::{draft, name};
+use eir::event::Ack;
+use eir::outbox::{Outbox, OutboxConfig};
 use eir::sync::{Cloud, CloudConfig, HttpsUplink};
 use eir::task::SystemClock;
 
@@ -75,10 +78,6 @@ fn open(path: &Path) -> Outbox {
     Outbox::start(&config, name("bench"), vec![name("main")], Arc::new(SystemClock))
 }
 
-fn name(text: &str) -> Name {
-    text.parse().expect("a name")
-}
-
 /// The mean time to write a page behind the last one and sync it.
 fn sync_time(directory: &Path) -> f64 {
     const TIMES: u32 = 100;
@@ -90,33 +89,6 @@ fn sync_time(directory: &Path) -> f64 {
         file.sync_data().expect("synced");
     }
     started.elapsed().as_secs_f64() / f64::from(TIMES)
-}
-
-/// A decision as the bearing's pipeline makes them.
-fn draft(number: usize) -> Draft {
-    let labels = ["healthy", "imbalance", "inner_race", "outer_race"];
-    let part = (number % 997) as f32 / 1e4;
-    let scores = labels.iter().map(|label| (Arc::from(*label), 0.01 + part)).collect();
-    let decision = Decision {
-        id: uuid::Uuid::now_v7(),
-        origin: Some(format!("{number}:bearing:fault")),
-        pipeline: name("bearing"),
-        rule: name("fault"),
-        stream: StreamKey::new("press-07"),
-        at: jiff::Timestamp::now(),
-        prediction: Arc::new(Prediction::Classification {
-            label: "outer_race".into(),
-            score: 0.9 + part,
-            scores,
-        }),
-        model: name("bearing"),
-        version: 1,
-        engine: "ort",
-        latency_us: 380 + number as u64 % 100,
-        redelivered: false,
-        amendment: None,
-    };
-    Draft::decision(&decision).expect("a record")
 }
 
 fn put(outbox: &Outbox, number: usize, settled: &SyncSender<()>) {

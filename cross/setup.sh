@@ -5,6 +5,7 @@
 #                           takes a network away from them: iproute2, and unshare and nsenter of util-linux
 #   cross/setup.sh browser  Chromium, which looks at the live page; where the system has no package of it, the
 #                           tests go without
+#   cross/setup.sh guard    a C compiler and valgrind, which counts instructions
 #   cross/setup.sh emulation    what cross/test needs: qemu, mosquitto, openssl
 # The Rust toolchain is the one thing it does not install: it says how to get it.
 set -euo pipefail
@@ -44,13 +45,17 @@ browser)
     command -v chromium >/dev/null || command -v chromium-browser >/dev/null ||
         (packages chromium:chromium python3:python3) || say "the tests go without a browser"
     ;;
+guard)
+    toolchain
+    packages "${build_tools[@]}" valgrind:valgrind
+    ;;
 emulation)
     packages qemu-aarch64-static:qemu-user-static mosquitto:mosquitto mosquitto_pub:mosquitto-clients \
         openssl:openssl readelf:binutils python3:python3
     /usr/bin/python3 -c 'import seccomp' 2>/dev/null || install_packages python3-seccomp
     ;;
 *)
-    say "unknown word '$1'; use build, test, browser or emulation"
+    say "unknown word '$1'; use build, test, browser, guard or emulation"
     exit 64
     ;;
 esac

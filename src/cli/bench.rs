@@ -1,4 +1,5 @@
-//! `eir bench`: how fast one model is on this device, for each engine, number of threads and batch.
+//! `eir bench`: how fast one model is on this device, for each engine, number of threads, of instances and batch, and
+//! what to write into the configuration for it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,9 +9,10 @@ use serde_json::json;
 
 use super::table::{bar, bytes, table, thousands};
 use super::{Failure, log, print};
-use crate::engine::{EngineKind, SessionOptions};
+use crate::engine::EngineKind;
 use crate::event::{HumanDuration, LogLevel};
-use crate::model::Timing;
+use crate::model::{Timing, Trial};
+use crate::package::Package;
 
 const BAR: usize = 24;
 
@@ -30,6 +32,10 @@ pub(super) struct BenchArgs {
     /// Numbers of intra-op threads (ONNX Runtime); by default 1 and all
     #[arg(long, value_delimiter = ',', value_parser = count)]
     threads: Vec<usize>,
+    /// Numbers of sessions that run at the same time, each on threads of its own; by default 1, and as many
+    /// as the cores carry
+    #[arg(long, value_delimiter = ',', value_parser = count)]
+    instances: Vec<usize>,
     /// Batches, where the model leaves the batch open
     #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32], value_parser = count)]
     batch: Vec<usize>,
@@ -42,16 +48,16 @@ pub(super) struct BenchArgs {
 }
 
 struct Row {
+    kind: EngineKind,
     engine: String,
-    threads: usize,
-    batch: usize,
+    trial: Trial,
     timing: Timing,
     memory: u64,
 }
 
 impl Row {
     fn per_second(&self) -> f64 {
-        (self.timing.runs * self.batch) as f64 / self.timing.total.as_secs_f64().max(1e-9)
+        (self.timing.runs * self.trial.batch) as f64 / self.timing.total.as_secs_f64().max(1e-9)
     }
 }
 
@@ -63,22 +69,20 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     let mut missing = Vec::new();
     for (kind, form) in super::model::engines(&package) {
         let engine = crate::model::label(kind, form, package.signature.is_quantized());
-        for &threads in &threads(kind, &args.threads, cores) {
-            for &batch in args.batch.iter().filter(|b| **b == 1 || package.signature.is_batched()) {
-                if !args.json {
-                    print::note(format_args!(
-                        "measuring {engine}, {threads} threads, batch {batch}"
-                    ));
+        for trial in args.trials(kind, package.signature.is_batched(), cores) {
+            let Trial { threads, instances, batch } = trial;
+            if !args.json {
+                print::note(format_args!(
+                    "measuring {engine}, {threads} threads, {instances} instances, batch {batch}"
+                ));
+            }
+            let before = resident();
+            match models.bench(&package, (kind, form), trial, args.time.0) {
+                Ok(timing) => {
+                    let memory = resident().saturating_sub(before);
+                    rows.push(Row { kind, engine: engine.clone(), trial, timing, memory });
                 }
-                let options = SessionOptions { intra_threads: threads };
-                let before = resident();
-                match models.bench(&package, (kind, form), options, batch, args.time.0) {
-                    Ok(timing) => {
-                        let memory = resident().saturating_sub(before);
-                        rows.push(Row { engine: engine.clone(), threads, batch, timing, memory });
-                    }
-                    Err(error) => missing.push(format!("{engine}: {error}")),
-                }
+                Err(error) => missing.push(format!("{engine}: {error}")),
             }
         }
     }
@@ -89,7 +93,29 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     if rows.is_empty() {
         return Err(anyhow::anyhow!("no engine runs {}", args.model).into());
     }
-    if args.json { rows.iter().try_for_each(print_json) } else { print_table(&rows) }
+    if args.json {
+        return rows.iter().try_for_each(print_json);
+    }
+    print_table(&rows)?;
+    print_lines(&rows, &package)
+}
+
+impl BenchArgs {
+    fn trials(&self, kind: EngineKind, is_batched: bool, cores: usize) -> Vec<Trial> {
+        let batches = || self.batch.iter().filter(|batch| **batch == 1 || is_batched);
+        let instances = |threads: usize| match self.instances.as_slice() {
+            [] if cores >= 2 * threads => vec![1, cores / threads],
+            [] => vec![1],
+            asked => asked.to_vec(),
+        };
+        let all = threads(kind, &self.threads, cores).into_iter().flat_map(|threads| {
+            let all = instances(threads).into_iter();
+            all.flat_map(move |instances| {
+                batches().map(move |&batch| Trial { threads, instances, batch })
+            })
+        });
+        all.collect()
+    }
 }
 
 fn count(text: &str) -> Result<usize, String> {
@@ -120,7 +146,8 @@ fn micros(duration: Duration) -> f64 {
 
 fn print_json(row: &Row) -> Result<(), Failure> {
     let line = json!({
-        "engine": row.engine, "threads": row.threads, "batch": row.batch, "runs": row.timing.runs,
+        "engine": row.engine, "threads": row.trial.threads, "instances": row.trial.instances,
+        "batch": row.trial.batch, "runs": row.timing.runs,
         "p50_us": micros(row.timing.p50), "p99_us": micros(row.timing.p99),
         "items_per_second": row.per_second(), "memory_bytes": row.memory,
     });
@@ -133,15 +160,17 @@ fn print_table(rows: &[Row]) -> Result<(), Failure> {
     let cells = |row: &Row| {
         vec![
             row.engine.clone(),
-            row.threads.to_string(),
-            row.batch.to_string(),
+            row.trial.threads.to_string(),
+            row.trial.instances.to_string(),
+            row.trial.batch.to_string(),
             format!("{:.1}", micros(row.timing.p50)),
             format!("{:.1}", micros(row.timing.p99)),
             thousands(row.per_second() as u64),
             bytes(row.memory),
         ]
     };
-    let header = ["engine", "threads", "batch", "p50 µs", "p99 µs", "items/s", "memory"];
+    let header =
+        ["engine", "threads", "instances", "batch", "p50 µs", "p99 µs", "items/s", "memory"];
     let text = table(&header, &rows.iter().map(cells).collect::<Vec<_>>());
     // The bars stand behind the rows, below the header and its rule.
     for (index, line) in text.lines().enumerate() {
@@ -153,6 +182,47 @@ fn print_table(rows: &[Row]) -> Result<(), Failure> {
         }
     }
     print::line("memory is what the process grew by while the row was measured")
+}
+
+/// What to write for the row with the most items a second, and for the one that answers soonest.
+fn print_lines(rows: &[Row], package: &Package) -> Result<(), Failure> {
+    let most = rows.iter().max_by(|a, b| a.per_second().total_cmp(&b.per_second()));
+    let soonest = rows.iter().min_by_key(|row| (row.timing.p50, row.trial.instances));
+    print::line("")?;
+    match (most, soonest) {
+        (Some(most), Some(soonest)) if most.lines(package) == soonest.lines(package) => {
+            print::line("for most items a second and the soonest answers on this device:")?;
+            print::line(most.lines(package))
+        }
+        (Some(most), Some(soonest)) => {
+            print::line("for most items a second on this device:")?;
+            print::line(most.lines(package))?;
+            print::line("for the soonest answers:")?;
+            print::line(soonest.lines(package))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Row {
+    /// The lines of the configuration that make a model run so.
+    fn lines(&self, package: &Package) -> String {
+        let Trial { threads, instances, batch } = self.trial;
+        let ort = match self.kind {
+            EngineKind::Ort => format!("    ort = {{ intra_threads = {threads} }}\n"),
+            EngineKind::Tract => String::new(),
+        };
+        let serve = if package.signature.is_batched() {
+            format!("    max_batch = {batch}\n")
+        } else {
+            String::new()
+        };
+        format!(
+            "\n    [models]\n    engine = \"{}\"\n{ort}    [models.serve.{}]\n    instances = {instances}\n{serve}",
+            self.kind.as_str(),
+            package.name,
+        )
+    }
 }
 
 /// Resident memory of this process in bytes; 0 where the system does not tell.

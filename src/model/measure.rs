@@ -1,5 +1,6 @@
 //! How long a session takes on this device.
 
+use std::thread;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -33,14 +34,54 @@ pub struct Timing {
     pub total: Duration,
 }
 
-/// Runs a session at least three times, until `budget` has passed; a first run that warms up is not
-/// counted.
+/// How a model is run to be timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trial {
+    /// Threads that work on one run (ONNX Runtime).
+    pub threads: usize,
+    /// Sessions that run at the same time.
+    pub instances: usize,
+    /// Items that share a run.
+    pub batch: usize,
+}
+
+/// Runs each session at least three times, until `budget` has passed, all at the same time; a first run that warms up is
+/// not counted.
 pub fn measure(
-    session: &mut dyn Session,
+    sessions: &mut [Box<dyn Session>],
     inputs: &[Tensor],
     budget: Duration,
     clock: &dyn Clock,
 ) -> Result<Timing, EngineError> {
+    let mut total = Duration::ZERO;
+    let mut times = Vec::new();
+    thread::scope(|scope| {
+        let runs: Vec<_> = sessions
+            .iter_mut()
+            .map(|session| scope.spawn(|| run(&mut **session, inputs, budget, clock)))
+            .collect();
+        for run in runs {
+            let (took, of) = run.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            total = total.max(took);
+            times.extend(of);
+        }
+        Ok::<_, EngineError>(())
+    })?;
+    times.sort_unstable();
+    let at = |share: usize| {
+        times.get((times.len() * share / 100).min(times.len().saturating_sub(1))).copied()
+    };
+    let [least, p50, p99] = [0, 50, 99].map(|share| at(share).unwrap_or_default());
+    Ok(Timing { runs: times.len(), least, p50, p99, total })
+}
+
+/// How long all runs took, and each.
+fn run(
+    session: &mut dyn Session,
+    inputs: &[Tensor],
+    budget: Duration,
+    clock: &dyn Clock,
+) -> Result<(Duration, Vec<Duration>), EngineError> {
     let mut outputs = Vec::new();
     session.run(inputs, &mut outputs)?;
     let mut times = Vec::new();
@@ -52,9 +93,7 @@ pub fn measure(
         times.push(now - last);
         last = now;
     }
-    times.sort_unstable();
-    let at = |share: usize| times[(times.len() * share / 100).min(times.len() - 1)];
-    Ok(Timing { runs: times.len(), least: times[0], p50: at(50), p99: at(99), total: last - start })
+    Ok((last - start, times))
 }
 
 /// The fastest run of each of two sessions that run by turns. What else the device does hits both alike,

@@ -29,7 +29,7 @@ pub use error::{ModelError, PredictError, Refusal};
 pub use golden::GoldenResult;
 pub use intake::{Intake, IntakeError, MAX_VALUES, files_in, is_picture, samples};
 pub(crate) use intake::{PICTURES, is_called};
-pub use measure::{Timing, measure};
+pub use measure::{Timing, Trial, measure};
 pub use models::Models;
 pub use second::{Prepared, Reader};
 pub use served::Model;

@@ -10,7 +10,8 @@ use super::choose::Engines;
 use super::translate::Translator;
 use super::verdict::Verdicts;
 use super::{
-    GoldenResult, Model, ModelError, ModelsConfig, Refusal, ServeConfig, Timing, golden, measure,
+    GoldenResult, Model, ModelError, ModelsConfig, Refusal, ServeConfig, Timing, Trial, golden,
+    measure,
 };
 use crate::engine::{Engine, EngineKind, Form, SessionOptions, Tract};
 use crate::event::{ModelName, Tensor};
@@ -123,23 +124,24 @@ impl Models {
         Ok(golden::verify(&mut *session, &mut Translator::new(package)?, package))
     }
 
-    /// Times bare runs of one engine. Where the model leaves its batch open, `batch` items share one.
+    /// Times bare runs of one engine. Where the model fixes its batch, that is what it is run with.
     pub fn bench(
         &self,
         package: &Package,
         (kind, form): (EngineKind, Form),
-        options: SessionOptions,
-        batch: usize,
+        trial: Trial,
         budget: Duration,
     ) -> Result<Timing, ModelError> {
         let refused = |reason: String| refused(package, kind, reason);
         let engine = self.engine(kind, form).map_err(|refusal| refused(refusal.reason))?;
-        let mut session =
-            engine.load(package, options).map_err(|error| refused(error.to_string()))?;
-        let inputs = inputs(package, batch).ok_or_else(|| {
+        let options = SessionOptions { intra_threads: trial.threads };
+        let sessions = (0..trial.instances).map(|_| engine.load(package, options));
+        let sessions: Result<Vec<_>, _> = sessions.collect();
+        let mut sessions = sessions.map_err(|error| refused(error.to_string()))?;
+        let inputs = inputs(package, trial.batch).ok_or_else(|| {
             refused("its open dimensions need a golden sample to be timed".into())
         })?;
-        measure(&mut *session, &inputs, budget, &SystemClock).map_err(|e| refused(e.to_string()))
+        measure(&mut sessions, &inputs, budget, &SystemClock).map_err(|e| refused(e.to_string()))
     }
 }
 

@@ -232,6 +232,7 @@ fn a_measurement_of_nothing_is_refused() {
         ["--batch", "1000000"],
         ["--threads", "0"],
         ["--threads", "1000000"],
+        ["--instances", "0"],
         ["--time", "0s"],
         ["--time", "2days"],
         ["--time", "soon"],
@@ -240,10 +241,27 @@ fn a_measurement_of_nothing_is_refused() {
         assert_eq!(code, 64, "{wrong:?}: {said}");
         assert!(error.contains(wrong[0]), "{wrong:?}: {error}");
     }
-    let (code, said, error) =
-        run(tract("bench", "bearing").args(["--time", "1ms", "--batch", "1", "--threads", "1"]));
+}
+
+#[test]
+fn a_measurement_ends_in_lines_that_the_configuration_takes() {
+    let (code, said, error) = run(tract("bench", "bearing").args([
+        "--time",
+        "1ms",
+        "--batch",
+        "4",
+        "--threads",
+        "1",
+        "--instances",
+        "2",
+    ]));
     assert_eq!(code, 0, "{error}");
     assert!(said.lines().all(|line| line.chars().count() <= 100), "{said}");
+    let lines: Vec<_> = said.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    let config: toml::Table = toml::from_str(&lines.join("\n")).expect("TOML");
+    let models: eir::model::ModelsConfig = config["models"].clone().try_into().expect("known keys");
+    let serve = &models.serve.get("bearing").expect("its table");
+    assert_eq!((serve.instances, serve.max_batch), (2, Some(4)));
 }
 
 #[test]
