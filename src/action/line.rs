@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
@@ -154,6 +155,13 @@ impl<O> Line<O> {
         self.filled.notify_one();
     }
 
+    /// The oldest, at most so many.
+    fn take(&self, most: usize) -> Vec<(Instant, O)> {
+        let mut orders = self.lock();
+        let count = orders.len().min(most);
+        orders.drain(..count).collect()
+    }
+
     // No code that can panic runs under this lock, so what it guards is still whole.
     fn lock(&self) -> MutexGuard<'_, VecDeque<(Instant, O)>> {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner)
@@ -168,10 +176,17 @@ async fn carry<A: Actuator>(
     mut stop: Stop,
 ) {
     loop {
-        let next = line.lock().pop_front();
-        if let Some((since, order)) = next {
-            deliver(&actuator, &order, since, patience, &line.meter).await;
-            line.meter.waiting.fetch_sub(1, Ordering::Relaxed);
+        let next = line.take(A::TOGETHER);
+        if !next.is_empty() {
+            let outcomes = join_all(next.iter().map(|(since, order)| async {
+                let in_time = since.elapsed() <= patience.age;
+                if in_time { Some(actuator.carry_out(order).await) } else { None }
+            }));
+            let outcomes = outcomes.await;
+            for ((since, order), outcome) in next.iter().zip(outcomes) {
+                finish(&actuator, (*since, order), outcome, patience, &line.meter).await;
+                line.meter.waiting.fetch_sub(1, Ordering::Relaxed);
+            }
         } else if stop.is_stopped() {
             return;
         } else {
@@ -183,22 +198,19 @@ async fn carry<A: Actuator>(
     }
 }
 
-async fn deliver<A: Actuator>(
+/// Tries again what its first try did not do. None: it was too old for one.
+async fn finish<A: Actuator>(
     actuator: &A,
-    order: &A::Order,
-    since: Instant,
+    (since, order): (Instant, &A::Order),
+    first: Option<Result<(), Failure>>,
     patience: Patience,
     meter: &Meter,
 ) {
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+    let mut next = first;
     for tries in 0..=patience.retries {
-        if since.elapsed() > patience.age {
-            break;
-        }
-        if tries > 0 {
-            add(&meter.retried);
-        }
-        let after = match actuator.carry_out(order).await {
+        let Some(outcome) = next.take() else { break };
+        let after = match outcome {
             Ok(()) => return meter.worked(),
             Err(failure) => {
                 meter.went_wrong(&failure);
@@ -213,6 +225,8 @@ async fn deliver<A: Actuator>(
             break;
         }
         sleep(wait).await;
+        add(&meter.retried);
+        next = Some(actuator.carry_out(order).await);
     }
     add(&meter.failed);
 }
@@ -276,120 +290,4 @@ impl Running {
 }
 
 #[cfg(test)]
-mod tests {
-    //! A scripted actuator on tokio's clock.
-
-    use tokio::sync::mpsc;
-
-    use super::*;
-
-    /// Answers with the script, then with success, and tells what it was asked to do.
-    struct Scripted {
-        answers: Mutex<VecDeque<Result<(), Failure>>>,
-        asked: mpsc::Sender<u32>,
-    }
-
-    impl Actuator for Scripted {
-        type Order = u32;
-
-        async fn carry_out(&self, order: &u32) -> Result<(), Failure> {
-            self.asked.send(*order).await.expect("the test listens");
-            let next = self.answers.lock().expect("lock").pop_front();
-            next.unwrap_or(Ok(()))
-        }
-    }
-
-    fn later() -> Result<(), Failure> {
-        Err(Failure::Later { why: "busy".to_owned(), after: None })
-    }
-
-    fn refused() -> Result<(), Failure> {
-        Err(Failure::Refused("no".to_owned()))
-    }
-
-    const PATIENCE: Patience = Patience { retries: 2, age: Duration::from_mins(1) };
-
-    fn scripted(
-        capacity: usize,
-        patience: Patience,
-        answers: Vec<Result<(), Failure>>,
-    ) -> (Arc<Line<u32>>, Couriers, mpsc::Receiver<u32>) {
-        let (asked, hears) = mpsc::channel(100);
-        let line = Line::new("test".to_owned(), capacity);
-        let mut couriers = Couriers::default();
-        couriers.add(Scripted { answers: Mutex::new(answers.into()), asked }, &line, patience);
-        (line, couriers, hears)
-    }
-
-    async fn all(mut hears: mpsc::Receiver<u32>) -> Vec<u32> {
-        let mut asked = Vec::new();
-        while let Some(order) = hears.recv().await {
-            asked.push(order);
-        }
-        asked
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn orders_are_tried_again_in_order_and_within_bounds() {
-        let answers = vec![later(), later(), Ok(()), refused(), later(), later(), later()];
-        let (line, couriers, hears) = scripted(10, PATIENCE, answers);
-        for order in 1..=4 {
-            line.push(order);
-        }
-        assert_eq!(couriers.start().drain(Duration::from_secs(100)).await, 0);
-        // 1 works at the third try, 2 is refused, 3 is given up after its third, 4 works.
-        assert_eq!(all(hears).await, [1, 1, 1, 2, 3, 3, 3, 4]);
-        let counts = line.meter().snapshot();
-        assert_eq!((counts.sent, counts.failed, counts.retried), (2, 2, 4));
-        assert_eq!((counts.waiting, counts.healthy), (0, true));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_full_queue_drops_its_oldest_and_counts_it() {
-        let (line, couriers, hears) = scripted(2, PATIENCE, vec![]);
-        for order in 1..=5 {
-            line.push(order);
-        }
-        assert_eq!(line.meter().snapshot().dropped, 3);
-        assert_eq!(line.meter().snapshot().waiting, 2);
-        assert_eq!(couriers.start().drain(Duration::from_secs(1)).await, 0);
-        assert_eq!(all(hears).await, [4, 5]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_drain_ends_by_its_deadline_and_counts_what_is_left() {
-        let wait = Duration::from_secs(20);
-        let busy = Err(Failure::Later { why: "busy".to_owned(), after: Some(wait) });
-        let (line, couriers, hears) = scripted(10, PATIENCE, vec![Ok(()), busy]);
-        for order in 1..=3 {
-            line.push(order);
-        }
-        assert_eq!(couriers.start().drain(Duration::from_secs(5)).await, 2);
-        assert_eq!(all(hears).await, [1, 2]);
-        assert_eq!(line.meter().snapshot().sent, 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_order_that_is_too_old_is_given_up() {
-        let patience = Patience { retries: 1000, age: Duration::from_secs(30) };
-        let (line, couriers, _hears) = scripted(10, patience, (0..1000).map(|_| later()).collect());
-        line.push(1);
-        line.push(2);
-        let start = Instant::now();
-        // The channel holds what is asked; both orders end within the age of the first.
-        assert_eq!(couriers.start().drain(Duration::from_secs(100)).await, 0);
-        assert!(start.elapsed() <= Duration::from_secs(30));
-        assert_eq!(line.meter().snapshot().failed, 2);
-    }
-
-    #[tokio::test]
-    async fn a_task_that_waits_is_woken_from_a_thread() {
-        let (line, couriers, mut hears) = scripted(10, PATIENCE, vec![]);
-        let running = couriers.start();
-        let pushed = Arc::clone(&line);
-        let thread = std::thread::spawn(move || pushed.push(7));
-        assert_eq!(hears.recv().await, Some(7));
-        thread.join().expect("thread");
-        assert_eq!(running.drain(Duration::from_secs(5)).await, 0);
-    }
-}
+mod tests;

@@ -71,6 +71,9 @@ pub trait Actuator: Send + Sync + 'static {
     /// What is to be done, complete in itself.
     type Order: Send + Sync + 'static;
 
+    /// Orders that are carried out at the same time, begun in the order in which they came.
+    const TOGETHER: usize = 1;
+
     /// Does it once. Called again with the same order after [`Failure::Later`].
     fn carry_out(&self, order: &Self::Order) -> impl Future<Output = Result<(), Failure>> + Send;
 }

@@ -73,6 +73,9 @@ pub(super) struct PublishActuator<P>(pub(super) P);
 impl<P: Publisher> Actuator for PublishActuator<P> {
     type Order = PublishOrder;
 
+    /// The link sends them in this order. One that must be tried again comes behind those that went with it.
+    const TOGETHER: usize = 32;
+
     async fn carry_out(&self, order: &PublishOrder) -> Result<(), Failure> {
         let payload = order.payload.bytes()?;
         self.0.publish(Publish { payload, ..order.message.clone() }).await

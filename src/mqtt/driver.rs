@@ -2,6 +2,7 @@
 
 mod ended;
 mod greeting;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use super::transport::Stream;
 use super::wire::{Codec, ConnAck, Delivery, Incoming, Outgoing};
 use super::{AckHandle, ConnectionConfig, LinkState, QoS, TopicFilter};
 use ended::{EarlyEnds, Ended, taken_over};
+use waiting::answer;
 
 /// A connection that held for this long was a good one: the next wait is a short one again.
 const STABLE: Duration = Duration::from_secs(10);
@@ -144,42 +146,6 @@ impl Driver {
         ended
     }
 
-    /// Waits for something without a connection: publishes are turned away. None: told to stop.
-    async fn meanwhile<T>(&mut self, stop: &mut Stop, wait: impl Future<Output = T>) -> Option<T> {
-        tokio::pin!(wait);
-        loop {
-            tokio::select! {
-                () = stop.stopped() => return None,
-                done = &mut wait => return Some(done),
-                Some(command) = self.commands.recv() => command.turn_away(),
-                Some(question) = self.questions.recv() => answer(question),
-            }
-        }
-    }
-
-    fn down(&mut self, error: &str) {
-        tracing::debug!(link = self.name, error, "not connected");
-        while let Ok(command) = self.commands.try_recv() {
-            command.turn_away();
-        }
-        let now = SystemClock.now();
-        self.report.send_modify(|state| {
-            let since = match state {
-                LinkState::Connecting { since, last_error } => {
-                    if last_error.is_none() {
-                        tracing::warn!(link = self.name, error, "cannot connect");
-                    }
-                    *since
-                }
-                LinkState::Up { .. } | LinkState::Stopped => {
-                    tracing::warn!(link = self.name, error, "connection lost");
-                    now
-                }
-            };
-            *state = LinkState::Connecting { since, last_error: Some(error.into()) };
-        });
-    }
-
     /// Everything that a new connection begins with.
     fn accept(&mut self, stream: Box<dyn Stream>, ack: ConnAck, incoming: BytesMut) -> Connection {
         Tally::add(&self.tally.connects);
@@ -256,7 +222,7 @@ impl Driver {
                     connection.alive_by = None;
                 }
                 Some(command) = self.commands.recv(), if room => {
-                    self.session.publish(command, self.codec, &connection.limits, outgoing);
+                    self.publish(command, connection);
                 }
                 () = &mut alarm => {
                     self.overdue(connection)?;
@@ -264,6 +230,17 @@ impl Driver {
                     alarm.as_mut().reset(connection.next_deadline());
                 }
             }
+        }
+    }
+
+    /// Takes this publish and those that wait behind it, while there is room.
+    fn publish(&mut self, first: Command, connection: &mut Connection) {
+        let Connection { limits, outgoing, .. } = connection;
+        let mut next = Some(first);
+        while let Some(command) = next {
+            self.session.publish(command, self.codec, limits, outgoing);
+            let room = outgoing.len() < HIGH_WATER && self.session.has_room(limits);
+            next = if room { self.commands.try_recv().ok() } else { None };
         }
     }
 
@@ -388,9 +365,4 @@ impl Driver {
         }
         (self.handler)(message(delivery, ack, &mut self.topics));
     }
-}
-
-fn answer(question: Question) {
-    // Who asked may have given up waiting.
-    let _unheard = question.send(());
 }
