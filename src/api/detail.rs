@@ -58,6 +58,8 @@ struct Pipeline<'a> {
     model: &'a str,
     engine: &'a str,
     messages: u64,
+    /// Pictures in which too little had changed to run the model.
+    gated: u64,
     inferences: u64,
     decisions: u64,
     dropped: u64,
@@ -142,6 +144,7 @@ fn pipeline(status: &PipelineStatus) -> Pipeline<'_> {
         model: &status.model,
         engine: &status.engine,
         messages: counts.messages,
+        gated: counts.gated,
         inferences: counts.inferences,
         decisions: counts.decisions,
         dropped: counts.dropped,

@@ -90,6 +90,8 @@ pub struct Counts {
     pub messages: u64,
     /// Their payloads.
     pub bytes: u64,
+    /// Those of them in which too little had changed to run the model.
+    pub gated: u64,
     /// Model inputs that were run.
     pub inferences: u64,
     /// Times that a rule fired.

@@ -30,6 +30,7 @@ pub(super) struct Counters {
     pipeline: Name,
     messages: AtomicU64,
     bytes: AtomicU64,
+    gated: AtomicU64,
     inferences: AtomicU64,
     decisions: AtomicU64,
     latency: Histogram,
@@ -72,6 +73,7 @@ impl Counters {
         Self {
             messages: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            gated: AtomicU64::new(0),
             inferences: AtomicU64::new(0),
             decisions: AtomicU64::new(0),
             stages: Stages::new(&pipeline),
@@ -104,6 +106,10 @@ impl Counters {
     pub(super) fn message(&self, bytes: usize) {
         self.messages.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn gated(&self) {
+        self.gated.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn inferences(&self, count: usize) {
@@ -151,6 +157,7 @@ impl Counters {
         Counts {
             messages: self.messages.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
+            gated: self.gated.load(Ordering::Relaxed),
             inferences: self.inferences.load(Ordering::Relaxed),
             decisions: self.decisions.load(Ordering::Relaxed),
             dropped: 0,

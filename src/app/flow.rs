@@ -25,6 +25,7 @@ use crate::event::{Device, Envelope, Input, Name, Prediction, StreamKey};
 use crate::model::{Caller, PredictError, Prepared, Spent};
 use crate::outbox::Outbox;
 use crate::pipeline::decode::Decoder;
+use crate::pipeline::gate::{Gate, Passage, Seen};
 use crate::pipeline::rules::StreamRules;
 use crate::pipeline::window::{Streams, Window, WindowConfig};
 use crate::task::{Clock, Queue};
@@ -42,6 +43,8 @@ pub(super) struct Flow {
     /// JSON Pointer to the publisher's id.
     pub id: Option<String>,
     pub window: Option<WindowConfig>,
+    /// Which pictures are not worth a run, where that is asked.
+    pub gate: Option<Gate>,
     pub streams: Streams<StreamState>,
     /// What of them was there before the start.
     pub resumed: Option<Resumed>,
@@ -82,6 +85,8 @@ pub(super) struct Progress {
 pub(super) struct StreamState {
     pub window: Option<Window>,
     pub rules: StreamRules,
+    /// What the gate goes by.
+    pub seen: Seen,
 }
 
 impl std::fmt::Debug for Flow {
@@ -94,7 +99,7 @@ impl StreamState {
     pub(super) fn new(window: Option<&WindowConfig>) -> Self {
         // The configuration was checked when the pipeline was built.
         let window = window.and_then(|config| Window::new(config).ok());
-        Self { window, rules: StreamRules::default() }
+        Self { window, rules: StreamRules::default(), seen: Seen::default() }
     }
 }
 
@@ -229,12 +234,10 @@ impl Flow {
         rules: &Rules,
     ) -> Result<(), (&'static str, String)> {
         let envelope = arrivals[index].envelope;
-        let decode = || self.decoder.decode(&envelope.payload);
-        let input = arrivals[index].timed("decode", &*self.clock, decode);
-        let input = input.map_err(|error| (error.kind(), error.to_string()))?;
         let key = self.keyer.key(&envelope.topic, &self.device);
         let key = key.map_err(|error| ("key", error.to_string()))?;
         arrivals[index].tell(|open| open.note("eir.stream", key.as_str()));
+        let Some(input) = self.decode(&key, &arrivals[index])? else { return Ok(()) };
         let (Some(_), Input::Samples(samples)) = (&self.window, &input) else {
             self.add(index, key, input, arrivals, rules);
             return Ok(());
@@ -252,6 +255,41 @@ impl Flow {
             }
         }
         Ok(())
+    }
+
+    /// `None`: the gate is closed to it.
+    fn decode(
+        &mut self,
+        key: &StreamKey,
+        arrival: &Arrival<'_>,
+    ) -> Result<Option<Input>, (&'static str, String)> {
+        let payload = &arrival.envelope.payload;
+        if let Some(gate) = &self.gate {
+            let (now, window) = (self.clock.now(), self.window.as_ref());
+            let state = self.streams.get_or_insert_with(key, now, || StreamState::new(window));
+            let judge = || gate.judge(&mut state.seen, &self.decoder, payload, now);
+            match arrival.timed("gate", &*self.clock, judge) {
+                Passage::Still => {
+                    self.counters.gated();
+                    arrival.tell(|open| open.note("eir.gated", true));
+                    return Ok(None);
+                }
+                Passage::Open(Some(frame)) => return Ok(Some(Input::Frame(frame))),
+                Passage::Open(None) => {}
+            }
+        }
+        let input = arrival.timed("decode", &*self.clock, || self.decoder.decode(payload));
+        input.map(Some).map_err(|error| {
+            self.reopen(key);
+            (error.kind(), error.to_string())
+        })
+    }
+
+    /// The model did not see what the gate let through.
+    fn reopen(&mut self, key: &StreamKey) {
+        if self.gate.is_some() {
+            self.stream(key).seen.forget();
+        }
     }
 
     fn add(
@@ -307,6 +345,7 @@ impl Flow {
                 Err(error) => {
                     self.counters.error(error.kind(), &error, self.clock.now());
                     arrivals[*index].tell(|open| open.fail(error.kind(), error.to_string()));
+                    self.reopen(stream);
                 }
             }
         }

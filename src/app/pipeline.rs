@@ -26,6 +26,7 @@ use crate::ingest::{Route, RouteCounters, hold_capacity};
 use crate::model::Model;
 use crate::mqtt::{ConnectionConfig, QoS};
 use crate::outbox::Outbox;
+use crate::pipeline::gate::Gate;
 use crate::pipeline::window::Streams;
 use crate::summary::Gatherer;
 use crate::task::{Clock, Queue, SystemClock, WhenFull};
@@ -146,6 +147,7 @@ impl Pipeline {
             keyer: Keyer::new(self.config.key.as_ref(), input.topic.pattern()),
             id: input.id.clone(),
             window: self.config.window.clone(),
+            gate: self.config.gate.as_ref().map(Gate::new),
             streams,
             resumed,
             caller: parts.caller,

@@ -54,6 +54,7 @@ pub(super) fn log_counts(name: &Name, counts: &Counts) {
     tracing::info!(
         pipeline = %name,
         messages = counts.messages,
+        gated = counts.gated,
         inferences = counts.inferences,
         decisions = counts.decisions,
         dropped = counts.dropped,

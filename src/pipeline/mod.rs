@@ -2,11 +2,12 @@
 //!
 //! [`decode`] makes numbers or pixels of a payload, [`window`] gathers numbers of one stream,
 //! [`preprocess`] makes the tensor that a model wants, [`postprocess`] says what its answer means,
-//! [`rules`] decide.
+//! [`rules`] decide; [`gate`] spares all that to pictures in which nothing has changed.
 //! Nothing here knows of time, threads, files or the network; what these stages need of them is
 //! handed in.
 
 pub mod decode;
+pub mod gate;
 pub mod postprocess;
 pub mod preprocess;
 pub mod rules;

@@ -109,6 +109,7 @@ async fn metrics_tell_what_a_pipeline_did() {
     for line in [
         "# TYPE eir_messages_total counter",
         "eir_messages_total{pipeline=\"bearing\"} 2",
+        "eir_gated_total{pipeline=\"bearing\"} 0",
         "eir_inferences_total{pipeline=\"bearing\"} 1",
         "eir_decisions_total{pipeline=\"bearing\"} 1",
         "eir_errors_total{kind=\"syntax\",pipeline=\"bearing\"} 1",

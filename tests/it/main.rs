@@ -6,6 +6,7 @@ mod cli;
 mod demo;
 mod device;
 mod escalation;
+mod gate;
 mod jumps;
 mod models;
 mod mqtt;

@@ -183,10 +183,11 @@ impl Page {
                 .filter(whole)
                 .map(|p| ([p.name.as_str(), p.model.as_str(), p.engine.as_str()], 1.0)),
         )?;
-        let counters: [(&str, &str, Count<Counts>); 5] = [
+        let counters: [(&str, &str, Count<Counts>); 6] = [
             ("messages", "Messages taken from the queue.", |c| c.messages),
             ("message_bytes", "Payloads of the messages taken from the queue.", |c| c.bytes),
             ("messages_dropped", "Messages dropped by the policy of the queue.", |c| c.dropped),
+            ("gated", "Pictures in which too little had changed to run the model.", |c| c.gated),
             ("inferences", "Model inputs that were run.", |c| c.inferences),
             ("decisions", "Times that a rule fired.", |c| c.decisions),
         ];

@@ -160,6 +160,16 @@ impl Site<'_> {
                            remove it";
             mistakes.add(&format!("{key}.window"), message);
         }
+        if let Some(Some(gate)) = &pipeline.gate {
+            if !matches!(pipeline.decode, Some(DecodeConfig::Image(_)) | None) {
+                let message = "a gate compares pictures, and this decode makes numbers; remove it, or \
+                               use decode = { image = {} }";
+                mistakes.add(&format!("{key}.gate"), message);
+            }
+            if let Some((part, message)) = gate.check() {
+                mistakes.add(&format!("{key}.gate.{part}"), message);
+            }
+        }
         if let Some(model) = &pipeline.model
             && let Err(error) = model.parse::<crate::package::ModelRef>()
         {

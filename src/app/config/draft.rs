@@ -20,6 +20,7 @@ use crate::model::ModelsConfig;
 use crate::mqtt::ConnectionConfig;
 use crate::outbox::OutboxConfig;
 use crate::pipeline::decode::DecodeConfig;
+use crate::pipeline::gate::GateConfig;
 use crate::pipeline::rules::Condition;
 use crate::pipeline::window::{StreamLimits, WindowConfig};
 use crate::summary::{GroupConfig, SampleConfig, SummaryConfig};
@@ -51,6 +52,7 @@ pub(super) struct PipelineDraft {
     pub decode: Option<DecodeConfig>,
     pub key: Option<Option<KeyTemplate>>,
     pub window: Option<Option<WindowConfig>>,
+    pub gate: Option<Option<GateConfig>>,
     pub streams: Option<StreamLimits>,
     pub model: Option<String>,
     pub queue: Option<QueueConfig>,
@@ -141,6 +143,7 @@ impl PipelineDraft {
             decode: table.value("decode"),
             key: table.or_default("key"),
             window: table.or_default("window"),
+            gate: table.or_default("gate"),
             streams: table.or_default("streams"),
             model: table.value("model"),
             queue: table.or_default("queue"),
@@ -159,6 +162,7 @@ impl PipelineDraft {
             decode: self.decode?,
             key: self.key?,
             window: self.window?,
+            gate: self.gate?,
             streams: self.streams?,
             model: self.model?,
             queue: self.queue?,

@@ -33,6 +33,7 @@ use crate::model::ModelsConfig;
 use crate::mqtt::ConnectionConfig;
 use crate::outbox::OutboxConfig;
 use crate::pipeline::decode::DecodeConfig;
+use crate::pipeline::gate::GateConfig;
 use crate::pipeline::rules::{Condition, Hits};
 use crate::pipeline::window::{StreamLimits, WindowConfig};
 use crate::summary::{GroupConfig, SampleConfig, SummaryConfig};
@@ -127,6 +128,10 @@ pub struct PipelineConfig {
     /// Gathers samples into windows; without it one message is one model input.
     #[serde(default)]
     pub window: Option<WindowConfig>,
+    /// Spares pictures in which nothing has changed a run of the model: they are counted, and rules are not
+    /// evaluated on them. Without it every picture is run.
+    #[serde(default)]
+    pub gate: Option<GateConfig>,
     /// How many streams are kept, and for how long.
     #[serde(default)]
     pub streams: StreamLimits,

@@ -4,7 +4,7 @@
 //! anything decompressed. Orientation (EXIF), colour profiles and gamma are not applied; an alpha
 //! channel is dropped, 16 bits are rounded to 8. So does Pillow with `convert("RGB")`.
 
-use std::io::{BufRead, Cursor};
+use std::io::Cursor;
 
 use image::codecs::png::PngDecoder;
 use image::{ColorType, ImageDecoder, ImageError, Limits};
@@ -14,6 +14,8 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
+use super::jpeg::{self, Segments};
+use super::thumbnail::Thumbnail;
 use super::{DecodeError, ImageConfig};
 use crate::event::{Frame, Pixels};
 
@@ -28,13 +30,27 @@ pub(super) fn decode(config: &ImageConfig, payload: &[u8]) -> Result<Frame, Deco
         return Err(DecodeError::TooLarge { found: payload.len(), limit: config.max_bytes });
     }
     if payload.starts_with(&[0xFF, 0xD8, 0xFF]) {
-        jpeg(config, payload)
+        whole_jpeg(config, payload)
     } else if payload.starts_with(b"\x89PNG\r\n\x1A\n") {
         png(config, payload)
     } else {
         let start: Vec<_> = payload.iter().take(4).map(|b| format!("{b:02x}")).collect();
         Err(DecodeError::Unsupported { what: format!("a picture that starts {}", start.join(" ")) })
     }
+}
+
+/// What a picture shows in a few cells; and the picture itself, where it had to be decoded for that. `None`: it
+/// cannot be decoded.
+pub(super) fn glance(config: &ImageConfig, payload: &[u8]) -> Option<(Thumbnail, Option<Frame>)> {
+    if payload.len() <= config.max_bytes.0
+        && let Ok([width, height]) = jpeg_size(payload)
+        && check_pixels(config, width, height).is_ok()
+        && let Some(thumbnail) = jpeg::thumbnail(payload)
+    {
+        return Some((thumbnail, None));
+    }
+    let frame = decode(config, payload).ok()?;
+    Some((Thumbnail::of(&frame), Some(frame)))
 }
 
 fn check_pixels(config: &ImageConfig, width: u32, height: u32) -> Result<(), DecodeError> {
@@ -50,7 +66,7 @@ fn corrupt(format: &'static str, reason: &str) -> DecodeError {
     DecodeError::Corrupt { format, reason }
 }
 
-fn jpeg(config: &ImageConfig, payload: &[u8]) -> Result<Frame, DecodeError> {
+fn whole_jpeg(config: &ImageConfig, payload: &[u8]) -> Result<Frame, DecodeError> {
     let [width, height] = jpeg_size(payload)?;
     check_pixels(config, width, height)?;
     if !jpeg_is_whole(payload) {
@@ -89,37 +105,9 @@ fn jpeg_error(error: &DecodeErrors) -> DecodeError {
     }
 }
 
-/// The segments of a JPEG (ITU-T T.81, annex B): the marker's second byte and what belongs to it.
-/// Compressed data between them is skipped.
-struct Segments<'a>(&'a [u8]);
-
-impl<'a> Iterator for Segments<'a> {
-    type Item = (u8, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            self.0.skip_until(0xFF).ok()?;
-            let fill = self.0.iter().take_while(|b| **b == 0xFF).count();
-            let (marker, rest) = self.0.get(fill..)?.split_first()?;
-            self.0 = rest;
-            match marker {
-                // A stuffed 0xFF, TEM, restarts, the start of the image.
-                0x00 | 0x01 | 0xD0..=0xD8 => {}
-                0xD9 => return Some((0xD9, &[])),
-                marker => {
-                    let (length, _) = rest.split_first_chunk::<2>()?;
-                    let body = rest.get(2..usize::from(u16::from_be_bytes(*length)))?;
-                    self.0 = rest.get(2 + body.len()..)?;
-                    return Some((*marker, body));
-                }
-            }
-        }
-    }
-}
-
 /// Width and height, from the first start of a frame (SOF).
 fn jpeg_size(payload: &[u8]) -> Result<[u32; 2], DecodeError> {
-    let frame = Segments(payload)
+    let frame = Segments::new(payload)
         .find(|(marker, _)| matches!(marker, 0xC0..=0xCF) && !matches!(marker, 0xC4 | 0xC8 | 0xCC));
     match frame.map(|(_, body)| body) {
         Some([_, h1, h0, w1, w0, ..]) => {
@@ -136,7 +124,9 @@ fn jpeg_size(payload: &[u8]) -> Result<[u32; 2], DecodeError> {
 
 /// There is an end of the image behind a scan. A thumbnail inside a segment does not count.
 fn jpeg_is_whole(payload: &[u8]) -> bool {
-    Segments(payload).skip_while(|(marker, _)| *marker != 0xDA).any(|(marker, _)| marker == 0xD9)
+    Segments::new(payload)
+        .skip_while(|(marker, _)| *marker != 0xDA)
+        .any(|(marker, _)| marker == 0xD9)
 }
 
 fn png(config: &ImageConfig, payload: &[u8]) -> Result<Frame, DecodeError> {

@@ -8,19 +8,22 @@ mod config;
 mod cursor;
 mod error;
 mod image;
+mod jpeg;
 mod json;
 mod number;
 mod pointer;
 mod raw;
 mod text;
+mod thumbnail;
 
 pub use config::{
     DecodeConfig, Endian, ImageConfig, JsonConfig, RawConfig, RawOrder, Separator, TextConfig,
 };
 pub use error::DecodeError;
 pub use pointer::{check_pointer, pointer_text};
+pub use thumbnail::Thumbnail;
 
-use crate::event::Input;
+use crate::event::{Frame, Input};
 
 /// No message gives more numbers than this (16 MiB of them).
 pub const MAX_VALUES: usize = 1 << 22;
@@ -64,6 +67,15 @@ impl Decoder {
             Kind::Raw(decoder) => decoder.decode(payload).map(Input::Samples),
             Kind::Text(config) => text::decode(config, payload).map(Input::Samples),
             Kind::Image(config) => image::decode(config, payload).map(Input::Frame),
+        }
+    }
+
+    /// What a picture shows in a few cells, at a fraction of the cost of decoding it wherever that can be; and
+    /// the picture, where it cannot. `None`: it is no picture.
+    pub fn glance(&self, payload: &[u8]) -> Option<(Thumbnail, Option<Frame>)> {
+        match &self.0 {
+            Kind::Image(config) => image::glance(config, payload),
+            Kind::Json(_) | Kind::Raw(_) | Kind::Text(_) => None,
         }
     }
 }

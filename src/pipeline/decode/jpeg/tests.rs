@@ -1,0 +1,86 @@
+use image::ExtendedColorType;
+use image::codecs::jpeg::JpegEncoder;
+use proptest::prelude::*;
+
+use super::super::image::decode;
+use super::super::{ImageConfig, Thumbnail};
+use super::*;
+
+const BASELINE: &[u8] = include_bytes!("../../../../tests/data/images/baseline.jpg");
+const PROGRESSIVE: &[u8] = include_bytes!("../../../../tests/data/images/progressive.jpg");
+const RESTART: &[u8] = include_bytes!("../../../../tests/data/images/restart.jpg");
+const GRAY: &[u8] = include_bytes!("../../../../tests/data/images/gray.jpg");
+const CMYK: &[u8] = include_bytes!("../../../../tests/data/images/cmyk.jpg");
+
+fn whole(payload: &[u8]) -> Thumbnail {
+    Thumbnail::of(&decode(&ImageConfig::default(), payload).expect("a JPEG"))
+}
+
+#[test]
+fn it_shows_what_the_whole_picture_shows() {
+    for (name, payload) in [("baseline", BASELINE), ("restart", RESTART), ("gray", GRAY)] {
+        let small = thumbnail(payload).expect(name);
+        let off = small.farthest(&whole(payload));
+        // The blocks at the edges hold more than the picture does.
+        assert!(off <= 12, "{name}: off by {off}");
+    }
+}
+
+#[test]
+fn what_it_does_not_read_is_left_to_others() {
+    assert_eq!(thumbnail(PROGRESSIVE), None);
+    assert_eq!(thumbnail(CMYK), None);
+    assert_eq!(thumbnail(b"\xFF\xD8\xFF"), None);
+}
+
+#[test]
+fn a_jpeg_that_was_cut_anywhere_has_no_thumbnail() {
+    for payload in [BASELINE, RESTART, GRAY] {
+        let end = payload.windows(2).rposition(|two| two == [0xFF, 0xD9]).expect("an end");
+        for length in 0..=end + 1 {
+            assert_eq!(thumbnail(&payload[..length]), None, "{length}");
+        }
+        assert!(thumbnail(&payload[..end + 2]).is_some());
+    }
+}
+
+proptest! {
+    /// Whatever the size, the means are those of the whole picture, within what rounding costs.
+    #[test]
+    fn means_are_means(
+        width in 1_u16..90, height in 1_u16..70, gray: bool, quality in 30_u8..=100, seed: u8,
+    ) {
+        let level = |x: u16, y: u16, c: u16| {
+            u8::try_from(60 + (x * 3 + y * 5 + c * 60 + u16::from(seed)) % 135).expect("a level")
+        };
+        let channels = if gray { 1 } else { 3 };
+        let data: Vec<u8> = (0..height)
+            .flat_map(|y| (0..width).flat_map(move |x| (0..channels).map(move |c| level(x, y, c))))
+            .collect();
+        let color = if gray { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
+        let mut file = Vec::new();
+        JpegEncoder::new_with_quality(&mut file, quality)
+            .encode(&data, width.into(), height.into(), color)
+            .expect("a JPEG");
+        let small = thumbnail(&file).expect("a thumbnail");
+        let whole = whole(&file);
+        let off = small.farthest_inside(&whole, usize::from(width) / 8, usize::from(height) / 8);
+        prop_assert!(off <= 3, "off by {off}");
+    }
+
+    /// Damage is told, or makes a picture that is none the less one; it never panics.
+    #[test]
+    fn damage_never_panics(
+        which in 0_usize..3,
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
+    ) {
+        let mut payload = [BASELINE, RESTART, GRAY][which].to_vec();
+        for (place, byte) in damage {
+            let place = place.index(payload.len());
+            payload[place] = byte;
+        }
+        if let Some(small) = thumbnail(&payload) {
+            prop_assert!(small.changed_since(&small) == 0.0);
+        }
+    }
+}
