@@ -53,6 +53,8 @@ fn decode(c: &mut Criterion) {
         .expect("a JPEG");
     let image = Decoder::new(&DecodeConfig::Image(ImageConfig::default())).expect("limits");
     c.bench_function("decode jpeg 640x480", |b| b.iter(|| image.decode(black_box(&jpeg))));
+    // What a frame costs that a gate keeps out.
+    c.bench_function("glance jpeg 640x480", |b| b.iter(|| image.glance(black_box(&jpeg))));
 }
 
 fn window(c: &mut Criterion) {

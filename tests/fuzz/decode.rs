@@ -21,6 +21,9 @@ fn check(decoder: &Decoder, payload: &[u8]) {
         }
         Err(error) => assert!(error.to_string().len() < 400, "{error}"),
     }
+    if let Some((thumbnail, _)) = decoder.glance(payload) {
+        assert!(thumbnail.changed_since(&thumbnail) < f32::EPSILON);
+    }
 }
 
 fn decoder(config: &DecodeConfig) -> Decoder {

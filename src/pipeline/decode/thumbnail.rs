@@ -23,19 +23,36 @@ pub struct Thumbnail {
 
 impl Thumbnail {
     pub(super) fn of(frame: &Frame) -> Self {
-        let [width, height] = [frame.width, frame.height].map(|side| side as usize);
-        let mut cells = Cells::new([width, height], 1);
-        let channels = frame.pixels.channels();
-        for (place, pixel) in frame.data.chunks_exact(channels).enumerate() {
-            let level = match (frame.pixels, pixel) {
-                (Pixels::Rgb, [r, g, b]) => {
-                    (u32::from(*r) * 77 + u32::from(*g) * 150 + u32::from(*b) * 29) >> 8
-                }
-                (_, pixel) => u32::from(pixel[0]),
-            };
-            cells.add(place % width, place / width, level);
+        let size = [frame.width, frame.height].map(|side| side as usize);
+        match frame.pixels {
+            Pixels::Gray => Self::new(size, &frame.data, 1),
+            Pixels::Rgb => {
+                let levels = frame.data.as_chunks().0.iter().map(|[r, g, b]| {
+                    let sum = u32::from(*r) * 77 + u32::from(*g) * 150 + u32::from(*b) * 29;
+                    u8::try_from(sum >> 8).unwrap_or(u8::MAX)
+                });
+                Self::new(size, &levels.collect::<Vec<_>>(), 1)
+            }
         }
-        cells.finish()
+    }
+
+    /// Of a picture of `size` pixels, whose brightness is known in squares of `unit` pixels, 1 or 8: rows from the
+    /// top, those at the edges may be smaller.
+    pub(super) fn new(size: [usize; 2], levels: &[u8], unit: usize) -> Self {
+        let longest = size[0].max(size[1]);
+        let cell = LEAST * longest.div_ceil(LEAST * SIDE) / unit;
+        let width = size[0].div_ceil(unit);
+        let mut means = Vec::new();
+        for rows in levels.chunks(width * cell) {
+            for left in (0..width).step_by(cell) {
+                let right = width.min(left + cell);
+                let cells = rows.chunks_exact(width).flat_map(|row| &row[left..right]);
+                let sum: usize = cells.map(|level| usize::from(*level)).sum();
+                let count = (right - left) * (rows.len() / width);
+                means.push(u8::try_from(sum / count).unwrap_or(u8::MAX));
+            }
+        }
+        Self { across: width.div_ceil(cell), levels: means }
     }
 
     /// The share of the cells whose brightness differs by more than noise does, 0 to 1; 1 where the pictures are
@@ -47,48 +64,6 @@ impl Thumbnail {
         let pairs = self.levels.iter().zip(&before.levels);
         let changed = pairs.filter(|(now, before)| now.abs_diff(**before) > NOISE).count();
         changed as f32 / self.levels.len() as f32
-    }
-}
-
-/// A thumbnail that is being made.
-#[derive(Debug)]
-pub(super) struct Cells {
-    /// Values that are added, across and down.
-    values: [usize; 2],
-    /// Those of them that make a cell, either way.
-    cell: usize,
-    across: usize,
-    sums: Vec<u32>,
-}
-
-impl Cells {
-    /// `size`: of the picture in pixels. `unit`: how many of them, either way, each value stands for that will be
-    /// added; 1 or 8.
-    pub(super) fn new(size: [usize; 2], unit: usize) -> Self {
-        let [width, height] = size;
-        let cell = LEAST * width.max(height).div_ceil(LEAST * SIDE).max(1);
-        let [across, down] = [width, height].map(|side| side.div_ceil(cell));
-        let values = [width, height].map(|side| side.div_ceil(unit));
-        Self { values, cell: cell / unit, across, sums: vec![0; across * down] }
-    }
-
-    /// Adds the brightness at a place; places behind the edges do not count.
-    #[inline]
-    pub(super) fn add(&mut self, x: usize, y: usize, level: u32) {
-        if x < self.values[0] && y < self.values[1] {
-            self.sums[y / self.cell * self.across + x / self.cell] += level;
-        }
-    }
-
-    pub(super) fn finish(self) -> Thumbnail {
-        let Self { values, cell, across, sums } = self;
-        // Those at the edges may be smaller.
-        let side = |place: usize, values: usize| cell.min(values - place * cell);
-        let levels = sums.iter().enumerate().map(|(place, sum)| {
-            let count = side(place % across, values[0]) * side(place / across, values[1]);
-            u8::try_from(*sum as usize / count.max(1)).unwrap_or(u8::MAX)
-        });
-        Thumbnail { across, levels: levels.collect() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What comes before the compressed data.
 
 use super::BLOCK;
-use super::huffman::Codes;
+use super::huffman::{Codes, Waves};
 use super::segments::Segments;
 
 /// A JPEG up to its compressed data.
@@ -15,8 +15,14 @@ pub(super) struct Header<'a> {
     pub(super) restart: usize,
     /// Everything behind the header.
     pub(super) data: &'a [u8],
-    /// Huffman tables: of means, then of waves, each by its number.
-    codes: [[Option<Codes>; 4]; 2],
+    tables: Tables,
+}
+
+/// Huffman tables, by their numbers.
+#[derive(Debug, Default)]
+struct Tables {
+    means: [Option<Codes>; 4],
+    waves: [Option<Waves>; 4],
 }
 
 /// Luma, or one of the two planes of colour.
@@ -30,6 +36,18 @@ pub(super) struct Part {
     tables: [usize; 2],
 }
 
+/// What the blocks of a part are read with.
+#[derive(Debug)]
+pub(super) struct Coded<'h> {
+    pub(super) is_luma: bool,
+    /// In a unit, across and down.
+    pub(super) blocks: [usize; 2],
+    /// The codes of their means.
+    pub(super) means: &'h Codes,
+    /// The codes of everything else.
+    pub(super) waves: &'h Waves,
+}
+
 /// A component as the start of the frame tells of it.
 struct Component {
     id: u8,
@@ -41,13 +59,13 @@ impl<'a> Header<'a> {
     pub(super) fn read(payload: &'a [u8]) -> Option<Self> {
         let mut segments = Segments::new(payload);
         let mut quantizers = [None; 4];
-        let mut codes = [[const { None }; 4], [const { None }; 4]];
+        let mut tables = Tables::default();
         let mut frame = None;
         let mut restart = 0;
         loop {
             match segments.next()? {
                 (0xC0 | 0xC1, body) if frame.is_none() => frame = Some(read_frame(body)?),
-                (0xC4, body) => read_codes(body, &mut codes)?,
+                (0xC4, body) => read_codes(body, &mut tables)?,
                 (0xDB, body) => read_quantizers(body, &mut quantizers)?,
                 (0xDD, [high, low]) => restart = usize::from(u16::from_be_bytes([*high, *low])),
                 // Adobe says which colours there are; only the usual ones are made smaller here.
@@ -57,7 +75,7 @@ impl<'a> Header<'a> {
                 (0xDA, body) => {
                     let (size, components) = frame?;
                     let parts = read_parts(body, &components, &quantizers)?;
-                    return Some(Self { size, parts, restart, data: segments.0, codes });
+                    return Some(Self { size, parts, restart, data: segments.0, tables });
                 }
                 // Comments and what applications put.
                 (0xE0..=0xEF | 0xFE, _) => {}
@@ -66,16 +84,18 @@ impl<'a> Header<'a> {
         }
     }
 
-    /// The codes of the means of a part.
-    #[inline]
-    pub(super) fn means(&self, part: usize) -> Option<&Codes> {
-        self.codes[0].get(self.parts[part].tables[0])?.as_ref()
-    }
-
-    /// The codes of everything else of a part.
-    #[inline]
-    pub(super) fn waves(&self, part: usize) -> Option<&Codes> {
-        self.codes[1].get(self.parts[part].tables[1])?.as_ref()
+    /// What each part is read with; `None`: a table is missing.
+    pub(super) fn coded(&self) -> Option<Vec<Coded<'_>>> {
+        let parts = self.parts.iter().enumerate().map(|(index, part)| {
+            let [means, waves] = part.tables;
+            Some(Coded {
+                is_luma: index == 0,
+                blocks: part.blocks,
+                means: self.tables.means.get(means)?.as_ref()?,
+                waves: self.tables.waves.get(waves)?.as_ref()?,
+            })
+        });
+        parts.collect()
     }
 
     /// How many units there are across and down: the blocks of each part that lie together.
@@ -138,13 +158,17 @@ fn read_parts(
 }
 
 /// B.2.4.2.
-fn read_codes(mut body: &[u8], codes: &mut [[Option<Codes>; 4]; 2]) -> Option<()> {
+fn read_codes(mut body: &[u8], tables: &mut Tables) -> Option<()> {
     while let Some((head, rest)) = body.split_first() {
         let (counts, rest) = rest.split_first_chunk::<16>()?;
         let total = counts.iter().map(|count| usize::from(*count)).sum();
         let (symbols, rest) = rest.split_at_checked(total)?;
-        let place = codes.get_mut(usize::from(head >> 4))?.get_mut(usize::from(head & 15))?;
-        *place = Some(Codes::new(counts, symbols)?);
+        let (codes, number) = (Codes::new(counts, symbols)?, usize::from(head & 15));
+        match head >> 4 {
+            0 => *tables.means.get_mut(number)? = Some(codes),
+            1 => *tables.waves.get_mut(number)? = Some(Waves::new(codes)),
+            _ => return None,
+        }
         body = rest;
     }
     Some(())

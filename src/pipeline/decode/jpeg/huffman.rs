@@ -3,6 +3,9 @@
 /// Codes of up to so many bits are found in one look.
 const FAST: u32 = 10;
 
+/// The symbol behind which a block holds nothing but zeros.
+const END: u8 = 0;
+
 /// Zeros behind the data: reading may run into them, and is told so afterwards.
 const PADDING: usize = 16;
 
@@ -49,10 +52,13 @@ impl Codes {
     /// The length of the code that 64 bits begin with, and its symbol.
     #[inline]
     fn find(&self, bits: u64) -> Option<(u32, u8)> {
-        match self.fast[(bits >> (64 - FAST)) as usize].to_be_bytes() {
-            [0, _] => self.find_long(bits),
-            [length, symbol] => Some((u32::from(length), symbol)),
-        }
+        self.find_short(bits).or_else(|| self.find_long(bits))
+    }
+
+    #[inline]
+    fn find_short(&self, bits: u64) -> Option<(u32, u8)> {
+        let [length, symbol] = self.fast[(bits >> (64 - FAST)) as usize].to_be_bytes();
+        (length > 0).then_some((u32::from(length), symbol))
     }
 
     #[cold]
@@ -62,6 +68,45 @@ impl Codes {
         let code = i32::try_from(start >> (16 - length)).ok()?;
         let place = usize::try_from(code + self.offsets[length as usize]).ok()?;
         Some((length, *self.symbols.get(place)?))
+    }
+}
+
+/// The codes of what a block holds besides its mean: each tells how many zeros come first, and how many bits the
+/// number behind it has.
+#[derive(Debug)]
+pub(super) struct Waves {
+    codes: Codes,
+    /// By the next [`FAST`] bits.
+    jumps: Box<[Jump; 1 << FAST]>,
+}
+
+/// All numbers that lie whole in a few bits, to be passed over at once.
+#[derive(Debug, Clone, Copy, Default)]
+struct Jump {
+    /// How long they are; 0: the first is longer.
+    bits: u8,
+    /// How many they are with their zeros, 160 at most.
+    numbers: u8,
+    /// Behind them the block ends.
+    ends: bool,
+}
+
+impl Waves {
+    pub(super) fn new(codes: Codes) -> Self {
+        let mut jumps = Box::new([Jump::default(); 1 << FAST]);
+        for (start, jump) in (0_u64..).zip(jumps.iter_mut()) {
+            let all = start << (64 - FAST);
+            while let Some((length, symbol)) = codes.find_short(all << jump.bits) {
+                let bits = u32::from(jump.bits) + length + u32::from(symbol & 15);
+                if jump.ends || bits > FAST {
+                    break;
+                }
+                jump.bits = u8::try_from(bits).unwrap_or(0);
+                jump.ends = symbol == END;
+                jump.numbers += if jump.ends { 0 } else { (symbol >> 4) + 1 };
+            }
+        }
+        Self { codes, jumps }
     }
 }
 
@@ -103,10 +148,12 @@ impl<'a> Bits<'a> {
         self.count -= count;
     }
 
-    /// A symbol; there are at least 40 bits left then.
+    /// A symbol; the 15 bits that may belong to it are there then.
     #[inline]
     fn symbol(&mut self, codes: &Codes) -> Option<u8> {
-        self.refill()?;
+        if self.count < 32 {
+            self.refill()?;
+        }
         let (length, symbol) = codes.find(self.next)?;
         self.skip(length);
         Some(symbol)
@@ -131,11 +178,25 @@ impl<'a> Bits<'a> {
 
     /// Passes over all of a block but its mean.
     #[inline]
-    pub(super) fn skip_waves(&mut self, codes: &Codes) -> Option<()> {
+    pub(super) fn skip_waves(&mut self, waves: &Waves) -> Option<()> {
         let mut place = 1;
         while place < 64 {
-            let symbol = self.symbol(codes)?;
-            if symbol == 0 {
+            if self.count < 32 {
+                self.refill()?;
+            }
+            let jump = waves.jumps[(self.next >> (64 - FAST)) as usize];
+            let to = place + jump.numbers;
+            if jump.bits > 0 && to + u8::from(jump.ends) <= 64 {
+                self.skip(u32::from(jump.bits));
+                if jump.ends {
+                    return Some(());
+                }
+                place = to;
+                continue;
+            }
+            // Too long for a jump, or the last of the block.
+            let symbol = self.symbol(&waves.codes)?;
+            if symbol == END {
                 return Some(());
             }
             self.skip(u32::from(symbol & 15));

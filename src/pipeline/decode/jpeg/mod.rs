@@ -9,42 +9,48 @@ mod header;
 mod huffman;
 mod segments;
 
-use self::header::Header;
+use self::header::{Coded, Header};
 use self::huffman::{Bits, pad};
 pub(super) use self::segments::Segments;
 use self::segments::take_compressed;
-use super::thumbnail::{Cells, Thumbnail};
+use super::thumbnail::Thumbnail;
 
 /// Pixels of a block, either way.
 const BLOCK: usize = 8;
 
+/// No mean is farther from the middle, in steps of its quantizer.
+const FARTHEST: i32 = 1 << 14;
+
 /// The brightness of a JPEG, from the means of its blocks.
 pub(super) fn thumbnail(payload: &[u8]) -> Option<Thumbnail> {
     let header = Header::read(payload)?;
-    let mut cells = Cells::new(header.size, BLOCK);
+    let [width, height] = header.size.map(|side| side.div_ceil(BLOCK));
+    let mut levels = vec![0; width * height];
     // A mean counts eight times in its block, and is measured from the middle.
     let step = i32::from(header.parts[0].quantizer[0]);
     walk(&header, |bits, part, [x, y], mean| {
-        *mean += bits.difference(header.means(part)?)?;
-        bits.skip_waves(header.waves(part)?)?;
-        if part == 0 {
-            cells.add(x, y, (*mean * step / 8 + 128).clamp(0, 255).unsigned_abs());
+        *mean += bits.difference(part.means)?;
+        bits.skip_waves(part.waves)?;
+        if part.is_luma && x < width && y < height {
+            levels[y * width + x] = u8::try_from((*mean * step / 8 + 128).clamp(0, 255)).ok()?;
         }
-        Some(())
+        (-FARTHEST..=FARTHEST).contains(mean).then_some(())
     })?;
-    Some(cells.finish())
+    Some(Thumbnail::new(header.size, &levels, BLOCK))
 }
 
 /// Gives each block of the scan in turn to `block`: its part, its place in blocks, and the mean of the block
 /// before.
 fn walk(
     header: &Header<'_>,
-    mut block: impl FnMut(&mut Bits<'_>, usize, [usize; 2], &mut i32) -> Option<()>,
+    mut block: impl FnMut(&mut Bits<'_>, &Coded<'_>, [usize; 2], &mut i32) -> Option<()>,
 ) -> Option<()> {
+    let parts = header.coded()?;
     let [across, down] = header.units();
     let (total, mut done) = (across * down, 0);
     let interval = if header.restart == 0 { total } else { header.restart };
     let (mut data, mut clean) = (header.data, Vec::new());
+    let (mut left, mut top) = (0, 0);
     for number in (0_u8..8).cycle() {
         clean.clear();
         let marker = take_compressed(&mut data, &mut clean)?;
@@ -52,14 +58,18 @@ fn walk(
         let mut bits = Bits::new(&clean);
         let mut means = [0; 3];
         let end = total.min(done + interval);
-        for unit in done..end {
-            let [left, top] = [unit % across, unit / across];
-            for (index, part) in header.parts.iter().enumerate() {
+        for _ in done..end {
+            for (part, mean) in parts.iter().zip(&mut means) {
                 let [wide, high] = part.blocks;
-                for place in 0..wide * high {
-                    let place = [left * wide + place % wide, top * high + place / wide];
-                    block(&mut bits, index, place, &mut means[index])?;
+                for y in top * high..(top + 1) * high {
+                    for x in left * wide..(left + 1) * wide {
+                        block(&mut bits, part, [x, y], mean)?;
+                    }
                 }
+            }
+            left += 1;
+            if left == across {
+                (left, top) = (0, top + 1);
             }
         }
         done = end;

@@ -44,6 +44,38 @@ fn a_jpeg_that_was_cut_anywhere_has_no_thumbnail() {
     }
 }
 
+/// A gray picture of so many blocks in a row, each as much brighter than the one before as can be said.
+fn steep(blocks: u16) -> Vec<u8> {
+    let mut bits = "0111111111110".repeat(blocks.into());
+    bits.push_str(&"1".repeat((8 - bits.len() % 8) % 8));
+    let mut file = vec![0xFF, 0xD8, 0xFF, 0xDB, 0, 67, 0];
+    file.extend([1; 64]);
+    let [high, low] = (blocks * 8).to_be_bytes();
+    file.extend([0xFF, 0xC0, 0, 11, 8, 0, 8, high, low, 1, 1, 0x11, 0]);
+    // Each table has one code, a 0: of 11 bits that follow, and of the end of a block.
+    for (table, symbol) in [(0, 11), (0x10, 0)] {
+        file.extend([0xFF, 0xC4, 0, 20, table, 1]);
+        file.extend([0; 15]);
+        file.push(symbol);
+    }
+    file.extend([0xFF, 0xDA, 0, 8, 1, 1, 0, 0, 63, 0]);
+    for byte in bits.as_bytes().chunks(8) {
+        let byte = byte.iter().fold(0, |byte, bit| byte << 1 | (bit - b'0'));
+        file.push(byte);
+        file.extend((byte == 0xFF).then_some(0));
+    }
+    file.extend([0xFF, 0xD9]);
+    file
+}
+
+#[test]
+fn means_that_cannot_be_are_damage_and_no_overflow() {
+    let clipped = thumbnail(&steep(8)).expect("a thumbnail");
+    assert_eq!(clipped.farthest(&whole(&steep(8))), 0);
+    assert_eq!(thumbnail(&steep(9)), None);
+    assert_eq!(thumbnail(&steep(8000)), None);
+}
+
 proptest! {
     /// Whatever the size, the means are those of the whole picture, within what rounding costs.
     #[test]
