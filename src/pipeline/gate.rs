@@ -2,7 +2,7 @@
 //!
 //! A camera sends the same empty scene for hours. What differs from the picture that the model was given last by
 //! noise alone is not given to it again: a glance at a JPEG ([`Decoder::glance`]) costs a tenth of decoding and
-//! running it, and bytes that came before cost nothing.
+//! running it, and bytes that came before cost next to nothing.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;

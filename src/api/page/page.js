@@ -274,6 +274,7 @@ class Card {
     put(f.p50, latency(status.latency_seconds?.p50));
     put(f.p99, latency(status.latency_seconds?.p99));
     for (const name of ['messages', 'decisions', 'dropped']) put(f[name], count(status[name]));
+    f.messages.title = status.gated ? `${count(status.gated)} of them gated: nothing new for the model` : '';
     const errors = Object.entries(status.errors ?? {}).filter(([, n]) => n > 0);
     put(f.errors, count(errors.reduce((sum, [, n]) => sum + n, 0)));
     f.errors.title = errors.map(([kind, n]) => `${kind} ${count(n)}`).join(', ');
