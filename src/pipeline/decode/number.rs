@@ -31,25 +31,31 @@ pub(super) fn digits(document: &[u8], mut at: usize, mut value: u64) -> (u64, us
 /// Read Floating Point Numbers Accurately", 1990).
 #[inline]
 pub(super) fn short_number(document: &[u8], start: usize) -> Option<(f64, usize)> {
-    let negative = document.get(start) == Some(&b'-');
-    let start = start + usize::from(negative);
-    let (mut value, mut end) = digits(document, start, 0);
-    let whole = end - start;
-    if whole == 0 || (whole > 1 && document[start] == b'0') {
+    let rest = document.get(start..)?;
+    let (negative, rest) = rest.strip_prefix(b"-").map_or((false, rest), |rest| (true, rest));
+    let (mut value, mut length, mut point) = (0_u64, 0, None);
+    for byte in rest {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+        } else if *byte == b'.' && point.is_none() {
+            point = Some(length);
+        } else {
+            break;
+        }
+        length += 1;
+    }
+    let whole = point.unwrap_or(length);
+    let behind_point = length - point.map_or(length, |point| point + 1);
+    if whole == 0 || (whole > 1 && rest.first() == Some(&b'0')) {
         return None;
     }
-    let mut behind_point = 0;
-    if document.get(end) == Some(&b'.') {
-        let point = end + 1;
-        (value, end) = digits(document, point, value);
-        behind_point = end - point;
-        if behind_point == 0 {
-            return None;
-        }
+    if (point.is_some() && behind_point == 0) || whole + behind_point > 15 {
+        return None;
     }
-    if whole + behind_point > 15 || matches!(document.get(end), Some(b'e' | b'E')) {
+    if let Some(b'e' | b'E') = rest.get(length) {
         return None;
     }
     let value = value as f64 / POWERS[behind_point];
-    Some((if negative { -value } else { value }, end))
+    Some((if negative { -value } else { value }, start + usize::from(negative) + length))
 }
