@@ -4,7 +4,7 @@
 //! model. The quantizer left everything that is needed to take its work back: constant weights behind
 //! a `DequantizeLinear` become float weights, and an activation's pair becomes the range that its
 //! integers could hold. That range matters where the zero point is the smallest integer: there the
-//! quantizer folded a `Relu` or `Relu6` into the saturation.
+//! quantizer folded a `Relu` or `Relu6` into the saturation, unless what comes is never negative anyway.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,6 +12,10 @@ use tract_onnx::pb::{
     AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, attribute_proto::AttributeType,
     tensor_proto::DataType,
 };
+
+/// Operators after which a quantizer had nothing to fold: the smallest integer is the zero point because
+/// what they give is never negative. A limit behind a `Sigmoid` would hide the SiLU that it is a part of.
+const NEVER_NEGATIVE: [&str; 5] = ["Exp", "HardSigmoid", "Relu", "Sigmoid", "Softmax"];
 
 /// Folds what can be folded in the outermost graph and says how many `DequantizeLinear` that were.
 pub(super) fn fold(model: &mut ModelProto) -> usize {
@@ -48,6 +52,12 @@ impl Plan {
             .filter(|node| node.op_type == "QuantizeLinear")
             .filter_map(|node| Some((node.output.first()?.as_str(), node)))
             .collect();
+        let never_negative: HashSet<&str> = graph
+            .node
+            .iter()
+            .filter(|node| NEVER_NEGATIVE.contains(&node.op_type.as_str()))
+            .flat_map(|node| node.output.iter().map(String::as_str))
+            .collect();
         let mut plan = Self { weights: HashMap::new(), ranges: HashMap::new() };
         for (index, node) in graph.node.iter().enumerate() {
             if node.op_type != "DequantizeLinear" || attribute(node, "block_size", 0) != 0 {
@@ -59,8 +69,9 @@ impl Plan {
                     plan.weights.insert(index, weights);
                 }
             } else if let Some(quantizer) = quantizers.get(input.as_str())
-                && let Some(range) = range(quantizer, node, &constants)
+                && let Some(mut range) = range(quantizer, node, &constants)
             {
+                range.limits = range.limits.filter(|_| !never_negative.contains(&*range.source));
                 plan.ranges.insert(index, range);
             }
         }
@@ -323,6 +334,25 @@ mod tests {
         fold(&mut model);
         let graph = model.graph.expect("graph");
         assert_eq!(graph.node.last().expect("node").op_type, "Identity");
+    }
+
+    #[test]
+    fn what_is_never_negative_needs_no_limit() {
+        let graph = |operator: &str| {
+            let mut model = Graph::new()
+                .input("x", DType::F32, &[Some(2)])
+                .constant("s", f32s(&[], &[0.1]))
+                .constant("z", u8s(&[], &[0]))
+                .node(operator, &["x"], &["a"], &[])
+                .node("QuantizeLinear", &["a", "s", "z"], &["q"], &[])
+                .node("DequantizeLinear", &["q", "s", "z"], &["y"], &[])
+                .output("y", DType::F32, &[Some(2)])
+                .model();
+            fold(&mut model);
+            model.graph.expect("graph").node.last().expect("node").op_type.clone()
+        };
+        assert_eq!(graph("Sigmoid"), "Identity");
+        assert_eq!(graph("Tanh"), "Clip", "a Relu may have been folded in behind it");
     }
 
     #[test]
