@@ -218,6 +218,36 @@ fn the_float_form_agrees_with_the_stored_one() {
     assert!(matches!(error, EngineError::NothingToFold));
 }
 
+#[test]
+fn a_convolution_its_limits_and_a_softmax_over_channels_are_the_same_on_both() {
+    let wave = |count: u16, step: f32| -> Vec<f32> {
+        (0..count).map(|i| (f32::from(i) * step).sin()).collect()
+    };
+    let graph = Graph::new()
+        .input("x", DType::F32, &[None, Some(3), Some(9), Some(8)])
+        .constant("w", f32s(&[6, 3, 3, 3], &wave(162, 0.7)))
+        .constant("b", f32s(&[6], &wave(6, 1.3)))
+        .constant("low", f32s(&[], &[0.0]))
+        .constant("high", f32s(&[], &[1.5]))
+        .node("Conv", &["x", "w", "b"], &["c"], &[])
+        .node("Clip", &["c", "low", "high"], &["l"], &[])
+        .node("Softmax", &["l"], &["y"], &[("axis", 1)])
+        .output("y", DType::F32, &[None, Some(6), Some(7), Some(6)]);
+    for batch in [1_u16, 3] {
+        let shape = vec![usize::from(batch), 3, 9, 8];
+        let x = Tensor::new(shape, wave(batch * 216, 0.37)).expect("tensor");
+        let answers: Vec<_> = engines()
+            .iter()
+            .map(|engine| run(&**engine, graph.clone(), std::slice::from_ref(&x)).expect("run"))
+            .collect();
+        for answer in &answers {
+            let pairs = answer[0].as_f32().expect("f32").iter();
+            let mut pairs = pairs.zip(answers[0][0].as_f32().expect("f32"));
+            assert!(pairs.all(|(a, b)| (a - b).abs() < 1e-5), "{answer:?} and {:?}", answers[0]);
+        }
+    }
+}
+
 #[cfg(feature = "ort-dynamic")]
 #[test]
 fn what_is_no_library_is_a_reason_and_no_crash() {

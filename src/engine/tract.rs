@@ -1,5 +1,7 @@
 //! tract: the engine that is always there.
 
+mod passes;
+
 use std::fmt;
 
 use half::f16;
@@ -232,7 +234,8 @@ impl Running {
             model.set_input_fact(index, fact).map_err(|error| short(&error))?;
         }
         let state = model
-            .into_optimized()
+            .into_typed()
+            .and_then(passes::optimized)
             .and_then(IntoRunnable::into_runnable)
             .and_then(|plan| plan.spawn())
             .map_err(|error| short(&error))?;
