@@ -14,7 +14,7 @@ use tract_onnx::pb::{
 };
 
 /// Operators after which a quantizer had nothing to fold: the smallest integer is the zero point because
-/// what they give is never negative. A limit behind a `Sigmoid` would hide the SiLU that it is a part of.
+/// what they give is never negative. A limit behind a `Sigmoid` would hide the `SiLU` that it is a part of.
 const NEVER_NEGATIVE: [&str; 5] = ["Exp", "HardSigmoid", "Relu", "Sigmoid", "Softmax"];
 
 /// Folds what can be folded in the outermost graph and says how many `DequantizeLinear` that were.

@@ -38,7 +38,7 @@ fn absorb(model: &TypedModel, node: &TypedNode, product: &OptMatMul) -> Patch {
     if let Some(shape) = next.filter(|next| next.op_is::<AxisOp>() || next.op_is::<IntoShape>()) {
         next = model.single_succ(shape.id)?;
     }
-    if next.is_some_and(|next| next.op_is::<TypedBinOp>()) {
+    if next.is_some_and(TypedNode::op_is::<TypedBinOp>) {
         product.fuse(model, node)
     } else {
         Ok(None)
@@ -122,7 +122,7 @@ mod tests {
                 assert_eq!(*softmax.axes, [rank - 1]);
             }
         }
-        assert!(ours.nodes.iter().any(|node| node.op_is::<Softmax>()));
+        assert!(ours.nodes.iter().any(TypedNode::op_is::<Softmax>));
         let theirs = model().and_then(TypedModel::into_optimized).expect("optimized");
         let (ours, theirs) = (run(ours).expect("run"), run(theirs).expect("run"));
         ours.close_enough(&theirs, Approximation::Close).expect("the same answer");
