@@ -15,7 +15,7 @@ help:
 	@echo "make bench    criterion benches, end to end included"
 	@echo "make bench-api the models over HTTP beside FastAPI and MLServer (ARGS=--quick: one short round)"
 	@echo "make bench-peers the whole service beside paho-mqtt and Node, each with ONNX Runtime (ARGS=--quick)"
-	@echo "make bench-guard the instructions of the hot paths against benches/guard.toml; 3 % more fails"
+	@echo "make bench-guard what the hot paths cost against benches/guard.toml; 3 % more fails"
 	@echo "make build    the release binary alone: target/release/eir"
 	@echo "make cross    the static program for aarch64; cross-test proves it under emulation"
 	@echo "make packages Debian packages, tarballs and images for arm64, jetson, armhf and amd64"
@@ -62,7 +62,7 @@ bench-peers:
 	@cross/peers.sh mqtt
 	$(CARGO) bench --bench peers -- $(ARGS)
 
-# No more instructions than are written down (benches/guard.rs).
+# No more instructions and allocations than are written down (benches/guard.rs).
 bench-guard:
 	@cross/setup.sh guard
 	$(CARGO) bench --bench guard -- $(ARGS)

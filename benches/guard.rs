@@ -1,8 +1,8 @@
-//! What the hot paths cost, counted in instructions, so that a machine's mood is not in the figures.
+//! What the hot paths cost, counted in instructions and allocations, so that a machine's mood is not in the figures.
 //!
-//! `make bench-guard` runs each path under valgrind's callgrind, so and twice as often: the difference is what it costs
-//! once. More than 3 % over `benches/guard.toml` fails. Who makes a path dearer, or cheaper for good, says so there, in a
-//! commit of its own:
+//! `make bench-guard` runs each path under valgrind, so and twice as often: the difference is what it costs once. More than
+//! 3 % over `benches/guard.toml` fails. Who makes a path dearer, or cheaper for good, says so there, in a commit of its
+//! own:
 //!
 //!     make bench-guard ARGS=--bless
 //!
@@ -49,47 +49,66 @@ fn file() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/guard.toml")
 }
 
+/// What is counted, by which tool of valgrind, and between which words it says how many there were.
+const COUNTS: [(&str, &str, [&str; 2]); 2] = [
+    ("instructions", "callgrind", ["Collected : ", "\n"]),
+    ("allocations", "memcheck", ["total heap usage: ", " allocs"]),
+];
+
+/// By what is counted and by path.
+type Counted = BTreeMap<String, BTreeMap<String, u64>>;
+
 /// Whether nothing became dearer; writes the counts down where that is asked for.
 fn guard(bless: bool) -> Result<bool, String> {
     let written = std::fs::read_to_string(file()).unwrap_or_default();
-    let written: BTreeMap<String, u64> =
+    let written: Counted =
         toml::from_str(&written).map_err(|error| format!("benches/guard.toml: {error}"))?;
-    let mut found = BTreeMap::new();
+    let mut found = Counted::new();
     let mut fine = true;
-    println!("{:<16}{:>16}{:>16}{:>10}", "instructions", "written down", "now", "");
-    for (name, times) in paths::ALL {
-        let once = (count(name, 2 * times)? - count(name, times)?) / times;
-        let change = written.get(name).map(|before| once as f64 / *before as f64 - 1.0);
-        let verdict = match change {
-            None => "is not written down",
-            Some(change) if change > TOLERANCE => "DEARER",
-            Some(change) if change < -TOLERANCE => "cheaper: bless it",
-            Some(_) => "",
-        };
-        fine &= change.is_some_and(|change| change <= TOLERANCE);
-        let (before, change) = (written.get(name).copied().unwrap_or(0), change.unwrap_or(0.0));
-        println!("{name:<16}{before:>16}{once:>16}{:>+9.1} % {verdict}", change * 100.0);
-        found.insert(name, once);
+    for (what, tool, between) in COUNTS {
+        println!("\n{what:<16}{:>16}{:>16}", "written down", "now");
+        for (name, times) in paths::ALL {
+            let once = (count(tool, between, name, 2 * times)?
+                - count(tool, between, name, times)?)
+                / times;
+            let before = written.get(what).and_then(|all| all.get(name)).copied();
+            let change = before.map(|before| once as f64 / before.max(1) as f64 - 1.0);
+            let verdict = match change {
+                None => "is not written down",
+                Some(_) if before == Some(once) => "",
+                Some(change) if change > TOLERANCE => "DEARER",
+                Some(change) if change < -TOLERANCE => "cheaper: bless it",
+                Some(_) => "",
+            };
+            fine &= change.is_some_and(|change| before == Some(once) || change <= TOLERANCE);
+            let percent = change.unwrap_or(0.0) * 100.0;
+            let before = before.map_or_else(|| "–".to_owned(), |before| before.to_string());
+            println!("{name:<16}{before:>16}{once:>16}{percent:>+9.1} % {verdict}");
+            found.entry(what.to_owned()).or_default().insert(name.to_owned(), once);
+        }
     }
     if bless {
         let text = toml::to_string(&found).map_err(|error| error.to_string())?;
-        let text = format!("# Instructions of one run of each path: benches/guard.rs.\n{text}");
+        let text = format!("# What one run of each path costs: benches/guard.rs.\n{text}");
         eir::disk::replace(&file(), text.as_bytes()).map_err(|error| error.to_string())?;
         return Ok(true);
     }
     Ok(fine)
 }
 
-/// The instructions of a process that runs a path so often.
-fn count(name: &str, times: u64) -> Result<u64, String> {
+/// What a tool counts in a process that runs a path so often.
+fn count(tool: &str, [before, behind]: [&str; 2], name: &str, times: u64) -> Result<u64, String> {
     let me = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new("valgrind");
-    command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(me);
-    command.args(["--path", name, &times.to_string()]);
+    command.arg(format!("--tool={tool}"));
+    if tool == "callgrind" {
+        command.arg("--callgrind-out-file=/dev/null");
+    }
+    command.arg(me).args(["--path", name, &times.to_string()]);
     let output = command.output().map_err(|error| format!("valgrind: {error}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
-    let counted = said.lines().find_map(|line| line.split_once("Collected : "));
-    match counted.map(|(_, count)| count.trim().parse()) {
+    let counted = said.split_once(before).and_then(|(_, rest)| rest.split_once(behind));
+    match counted.map(|(count, _)| count.trim().replace(',', "").parse()) {
         Some(Ok(count)) if output.status.success() => Ok(count),
         _ => Err(format!("{name} could not be counted: {said}")),
     }

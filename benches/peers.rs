@@ -3,7 +3,7 @@
 //!
 //! `make bench-peers` fetches these (`cross/peers.sh`) and runs it; one that is not here is left out, aloud.
 //!
-//!     cargo bench --bench peers                            about seven minutes
+//!     cargo bench --bench peers                            about a quarter of an hour
 //!     cargo bench --bench peers -- --quick                 one short round
 //!     cargo bench --bench peers -- sensor camera eir paho  these cases and programs alone
 //!

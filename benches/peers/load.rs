@@ -17,7 +17,7 @@ use super::workload::{Case, FIRST, Workload};
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// After the last message, decisions are waited for no longer.
-const GRACE: Duration = Duration::from_millis(1_500);
+const GRACE: Duration = Duration::from_millis(800);
 
 /// Sensor messages that are written with one call, as many as go through.
 const CHUNK: u64 = 40;

@@ -183,7 +183,14 @@ async fn carry<A: Actuator>(
                 if in_time { Some(actuator.carry_out(order).await) } else { None }
             }));
             let outcomes = outcomes.await;
-            for ((since, order), outcome) in next.iter().zip(outcomes) {
+            let mut behind = false;
+            for ((since, order), mut outcome) in next.iter().zip(outcomes) {
+                // What went out beside one that must be tried again goes out once more behind it: the last word on a
+                // topic is the last decision.
+                if behind && let Some(outcome) = &mut outcome {
+                    *outcome = actuator.carry_out(order).await;
+                }
+                behind |= matches!(outcome, Some(Err(Failure::Later { .. })));
                 finish(&actuator, (*since, order), outcome, patience, &line.meter).await;
                 line.meter.waiting.fetch_sub(1, Ordering::Relaxed);
             }

@@ -73,7 +73,7 @@ pub(super) struct PublishActuator<P>(pub(super) P);
 impl<P: Publisher> Actuator for PublishActuator<P> {
     type Order = PublishOrder;
 
-    /// The link sends them in this order. One that must be tried again comes behind those that went with it.
+    /// The link sends them in this order.
     const TOGETHER: usize = 32;
 
     async fn carry_out(&self, order: &PublishOrder) -> Result<(), Failure> {

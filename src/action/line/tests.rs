@@ -153,3 +153,41 @@ async fn as_many_as_are_allowed_are_under_way_and_begin_in_order() {
     assert_eq!(all(hears).await, [4, 5]);
     assert_eq!(line.meter().snapshot().sent, 5);
 }
+
+/// Fails each order the first time that it is asked for one of `fails`, and does three at a time.
+struct Fails {
+    fails: Mutex<Vec<u32>>,
+    asked: mpsc::Sender<u32>,
+}
+
+impl Actuator for Fails {
+    type Order = u32;
+    const TOGETHER: usize = 3;
+
+    async fn carry_out(&self, order: &u32) -> Result<(), Failure> {
+        self.asked.send(*order).await.expect("the test listens");
+        let mut fails = self.fails.lock().expect("lock");
+        match fails.iter().position(|of| of == order) {
+            Some(at) => {
+                fails.remove(at);
+                later()
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_one_that_is_tried_again_the_others_go_out_once_more_in_order() {
+    let (asked, hears) = mpsc::channel(100);
+    let line = Line::new("test".to_owned(), 10);
+    let mut couriers = Couriers::default();
+    couriers.add(Fails { fails: Mutex::new(vec![2, 2]), asked }, &line, PATIENCE);
+    for order in 1..=4 {
+        line.push(order);
+    }
+    assert_eq!(couriers.start().drain(Duration::from_secs(10)).await, 0);
+    assert_eq!(all(hears).await, [1, 2, 3, 2, 2, 3, 4]);
+    let counts = line.meter().snapshot();
+    assert_eq!((counts.sent, counts.failed, counts.retried), (4, 0, 2));
+}
