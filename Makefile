@@ -5,6 +5,7 @@ CARGO ?= cargo
 ARGS ?=
 SECONDS ?= 600
 SEED ?= 1
+PROFILE ?= release
 
 .PHONY: help demo test torture build bench bench-api bench-peers bench-guard fmt clean
 
@@ -65,7 +66,7 @@ bench-peers:
 # No more instructions and allocations than are written down (benches/guard.rs).
 bench-guard:
 	@cross/setup.sh guard
-	$(CARGO) bench --bench guard -- $(ARGS)
+	$(CARGO) bench --profile $(PROFILE) --bench guard -- $(ARGS)
 
 fmt:
 	$(CARGO) fmt

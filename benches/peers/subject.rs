@@ -147,6 +147,7 @@ level = "warn"
 [models]
 dir = {models:?}
 engine = "{engine}"
+ort = {{ intra_threads = 1 }}
 [mqtt.local]
 url = "mqtt://127.0.0.1:{port}"
 receive_maximum = 1000
