@@ -14,7 +14,7 @@ use crate::event::{HumanDuration, LogLevel};
 use crate::model::{Timing, Trial};
 use crate::package::Package;
 
-const BAR: usize = 24;
+const BAR: usize = 16;
 
 /// Threads and items of a batch that can be asked for.
 const MOST: usize = 1024;
@@ -208,20 +208,16 @@ impl Row {
     /// The lines of the configuration that make a model run so.
     fn lines(&self, package: &Package) -> String {
         let Trial { threads, instances, batch } = self.trial;
-        let ort = match self.kind {
-            EngineKind::Ort => format!("    ort = {{ intra_threads = {threads} }}\n"),
-            EngineKind::Tract => String::new(),
-        };
-        let serve = if package.signature.is_batched() {
-            format!("    max_batch = {batch}\n")
-        } else {
-            String::new()
-        };
-        format!(
-            "\n    [models]\n    engine = \"{}\"\n{ort}    [models.serve.{}]\n    instances = {instances}\n{serve}",
-            self.kind.as_str(),
-            package.name,
-        )
+        let mut lines = vec!["[models]".to_owned(), format!("engine = \"{}\"", self.kind.as_str())];
+        if self.kind == EngineKind::Ort {
+            lines.push(format!("ort = {{ intra_threads = {threads} }}"));
+        }
+        lines.push(format!("[models.serve.{}]", package.name));
+        lines.push(format!("instances = {instances}"));
+        if package.signature.is_batched() {
+            lines.push(format!("max_batch = {batch}"));
+        }
+        lines.iter().map(|line| format!("\n    {line}")).collect()
     }
 }
 
