@@ -5,7 +5,7 @@ CARGO ?= cargo
 ARGS ?=
 SECONDS ?= 600
 SEED ?= 1
-PROFILE ?= release
+PROFILE ?= dev
 
 .PHONY: help demo test torture build bench bench-api bench-peers bench-guard fmt clean
 

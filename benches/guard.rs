@@ -5,13 +5,16 @@
 //! own:
 //!
 //!     make bench-guard ARGS=--bless
-//!     make bench-guard ARGS=--bless PROFILE=dev
+//!     make bench-guard ARGS=--bless PROFILE=release
 //!
-//! The counts are those of `x86_64`; valgrind knows no AVX-512, so a machine that has it counts as one that has not. CI
-//! counts what the dev profile makes, which it has built anyway: eir without optimisation around optimised libraries. That
-//! shows what is done more often, and no loss that only the optimiser sees; the release profile is for people.
+//! The counts are those of `x86_64`; valgrind knows no AVX-512, so a machine that has it counts as one that has not. What
+//! the dev profile makes is eir without optimisation around optimised libraries: that shows what is done more often, and no
+//! loss that only the optimiser sees. It takes four minutes.
 #![expect(clippy::print_stdout, reason = "a bench prints")]
 
+#[expect(dead_code, reason = "here time stands still")]
+#[path = "../tests/it/support/clock.rs"]
+mod clock;
 #[path = "outbox/draft.rs"]
 mod draft;
 #[path = "guard/paths.rs"]
