@@ -217,7 +217,7 @@ impl Row {
         if package.signature.is_batched() {
             lines.push(format!("max_batch = {batch}"));
         }
-        lines.iter().map(|line| format!("\n    {line}")).collect()
+        format!("\n    {}", lines.join("\n    "))
     }
 }
 
