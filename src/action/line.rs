@@ -186,9 +186,10 @@ async fn carry<A: Actuator>(
             let mut behind = false;
             for ((since, order), mut outcome) in next.iter().zip(outcomes) {
                 // What went out beside one that must be tried again goes out once more behind it: the last word on a
-                // topic is the last decision.
-                if behind && let Some(outcome) = &mut outcome {
-                    *outcome = actuator.carry_out(order).await;
+                // topic is the last decision. What became too old meanwhile does not.
+                if behind && outcome.is_some() && since.elapsed() <= patience.age {
+                    add(&line.meter.retried);
+                    outcome = Some(actuator.carry_out(order).await);
                 }
                 behind |= matches!(outcome, Some(Err(Failure::Later { .. })));
                 finish(&actuator, (*since, order), outcome, patience, &line.meter).await;

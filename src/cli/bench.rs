@@ -19,6 +19,9 @@ const BAR: usize = 16;
 /// Threads and items of a batch that can be asked for.
 const MOST: usize = 1024;
 
+/// Sessions at the same time, as the configuration allows them.
+const MOST_INSTANCES: usize = 64;
+
 /// The longest that one row is measured.
 const LONGEST: Duration = Duration::from_hours(1);
 
@@ -34,7 +37,7 @@ pub(super) struct BenchArgs {
     threads: Vec<usize>,
     /// Numbers of sessions that run at the same time, each on threads of its own; by default 1, and as many
     /// as the cores carry
-    #[arg(long, value_delimiter = ',', value_parser = count)]
+    #[arg(long, value_delimiter = ',', value_parser = instances)]
     instances: Vec<usize>,
     /// Batches, where the model leaves the batch open
     #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32], value_parser = count)]
@@ -104,7 +107,7 @@ impl BenchArgs {
     fn trials(&self, kind: EngineKind, is_batched: bool, cores: usize) -> Vec<Trial> {
         let batches = || self.batch.iter().filter(|batch| **batch == 1 || is_batched);
         let instances = |threads: usize| match self.instances.as_slice() {
-            [] if cores >= 2 * threads => vec![1, cores / threads],
+            [] if cores >= 2 * threads => vec![1, (cores / threads).min(MOST_INSTANCES)],
             [] => vec![1],
             asked => asked.to_vec(),
         };
@@ -119,8 +122,16 @@ impl BenchArgs {
 }
 
 fn count(text: &str) -> Result<usize, String> {
-    let count = text.parse().ok().filter(|count| (1..=MOST).contains(count));
-    count.ok_or_else(|| format!("a whole number from 1 to {MOST} is wanted"))
+    at_most(MOST, text)
+}
+
+fn instances(text: &str) -> Result<usize, String> {
+    at_most(MOST_INSTANCES, text)
+}
+
+fn at_most(most: usize, text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=most).contains(count));
+    count.ok_or_else(|| format!("a whole number from 1 to {most} is wanted"))
 }
 
 fn time(text: &str) -> Result<HumanDuration, String> {

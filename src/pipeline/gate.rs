@@ -1,8 +1,8 @@
 //! Whether a picture shows anything that the model has not seen just now.
 //!
 //! A camera sends the same empty scene for hours. What differs from the picture that the model was given last by
-//! noise alone is not given to it again: a glance at a JPEG ([`Decoder::glance`]) costs a tenth of decoding and
-//! running it, and bytes that came before cost next to nothing.
+//! noise alone is not given to it again: a glance at a JPEG ([`Decoder::glance`]) costs less than a tenth of decoding
+//! and running it, and bytes that came before cost next to nothing.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;

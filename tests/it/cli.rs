@@ -233,6 +233,7 @@ fn a_measurement_of_nothing_is_refused() {
         ["--threads", "0"],
         ["--threads", "1000000"],
         ["--instances", "0"],
+        ["--instances", "65"],
         ["--time", "0s"],
         ["--time", "2days"],
         ["--time", "soon"],
@@ -260,7 +261,7 @@ fn a_measurement_ends_in_lines_that_the_configuration_takes() {
     let lines: Vec<_> = said.lines().filter_map(|line| line.strip_prefix("    ")).collect();
     let config: toml::Table = toml::from_str(&lines.join("\n")).expect("TOML");
     let models: eir::model::ModelsConfig = config["models"].clone().try_into().expect("known keys");
-    let serve = &models.serve.get("bearing").expect("its table");
+    let serve = models.serve.get("bearing").expect("its table");
     assert_eq!((serve.instances, serve.max_batch), (2, Some(4)));
 }
 

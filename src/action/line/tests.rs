@@ -189,5 +189,37 @@ async fn behind_one_that_is_tried_again_the_others_go_out_once_more_in_order() {
     assert_eq!(couriers.start().drain(Duration::from_secs(10)).await, 0);
     assert_eq!(all(hears).await, [1, 2, 3, 2, 2, 3, 4]);
     let counts = line.meter().snapshot();
-    assert_eq!((counts.sent, counts.failed, counts.retried), (4, 0, 2));
+    assert_eq!((counts.sent, counts.failed, counts.retried), (4, 0, 3));
+}
+
+/// Takes its time for 1, and fails whatever it is asked for.
+struct Slow(mpsc::Sender<u32>);
+
+impl Actuator for Slow {
+    type Order = u32;
+    const TOGETHER: usize = 3;
+
+    async fn carry_out(&self, order: &u32) -> Result<(), Failure> {
+        self.0.send(*order).await.expect("the test listens");
+        if *order == 1 {
+            sleep(Duration::from_secs(20)).await;
+        }
+        later()
+    }
+}
+
+/// An order went out once more behind a slow one, however old it had become.
+#[tokio::test(start_paused = true)]
+async fn what_became_too_old_behind_another_is_not_sent() {
+    let (asked, hears) = mpsc::channel(100);
+    let line = Line::new("test".to_owned(), 10);
+    let mut couriers = Couriers::default();
+    let patience = Patience { retries: 1000, age: Duration::from_secs(30) };
+    couriers.add(Slow(asked), &line, patience);
+    line.push(1);
+    line.push(2);
+    assert_eq!(couriers.start().drain(Duration::from_secs(100)).await, 0);
+    assert_eq!(all(hears).await, [1, 2, 1]);
+    let counts = line.meter().snapshot();
+    assert_eq!((counts.sent, counts.failed, counts.retried), (0, 2, 1));
 }
