@@ -208,7 +208,7 @@ fn print_lines(rows: &[Row], package: &Package) -> Result<(), Failure> {
         (Some(most), Some(soonest)) => {
             print::line("for most items a second on this device:")?;
             print::line(most.lines(package))?;
-            print::line("for the soonest answers:")?;
+            print::line("\nfor the soonest answers:")?;
             print::line(soonest.lines(package))
         }
         _ => Ok(()),
