@@ -220,8 +220,10 @@ impl Ends {
         let due = |number: u64| {
             start + Duration::from_secs(1) * u32::try_from(number).expect("few") / rate
         };
+        let is_numbered = self.case.is_numbered();
         let mut took = Vec::new();
         let mut note = |(number, at): Seen, place: usize| {
+            assert!(number.is_some() || !is_numbered, "a decision does not say of which message");
             // One of before the start is late, and none of these.
             let place = number.map_or(Some(place as u64), |it| it.checked_sub(FIRST + base));
             took.extend(place.map(|place| at.saturating_duration_since(due(place))));
@@ -293,7 +295,8 @@ fn read(mut reader: Reader, decided: &SyncSender<Seen>) {
 fn number(payload: &[u8]) -> Option<u64> {
     let behind = |name: &str| {
         let at = payload.windows(name.len()).position(|found| found == name.as_bytes())?;
-        payload.get(at + name.len()..)?.get(..DIGITS)
+        // Python writes a blank first.
+        payload.get(at + name.len()..)?.trim_ascii_start().get(..DIGITS)
     };
     let digits = behind(r#""seq":"#).or_else(|| behind(r#""origin":""#))?;
     std::str::from_utf8(digits).ok()?.parse().ok()
