@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::auth::Role;
-use super::view::{PipelineStatus, View};
+use super::view::{PipelineStatus, StepStatus, View};
 use crate::task::{Clock, SystemClock};
 
 /// The device at one moment.
@@ -60,11 +60,16 @@ struct Pipeline<'a> {
     messages: u64,
     /// Pictures in which too little had changed to run the model.
     gated: u64,
+    /// Messages that a lower rate left out, while there was too much.
+    thinned: u64,
     inferences: u64,
     decisions: u64,
     dropped: u64,
     errors: &'a BTreeMap<&'static str, u64>,
     latency_seconds: Latency,
+    /// How far it does with less while there is too much, where it may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    degrade: Option<&'a StepStatus>,
 }
 
 /// From the arrival of a message to its decision.
@@ -145,10 +150,12 @@ fn pipeline(status: &PipelineStatus) -> Pipeline<'_> {
         engine: &status.engine,
         messages: counts.messages,
         gated: counts.gated,
+        thinned: counts.thinned,
         inferences: counts.inferences,
         decisions: counts.decisions,
         dropped: counts.dropped,
         errors: &counts.errors,
         latency_seconds: Latency { p50: counts.p50, p99: counts.p99 },
+        degrade: status.step.as_ref(),
     }
 }

@@ -39,4 +39,4 @@ pub use grpc::read_request;
 pub use live::{Live, Scene};
 pub use prometheus::{Histogram, HistogramOpts, HistogramVec};
 pub use server::{Api, ApiError, Handles};
-pub use view::{Counts, PipelineStatus, Shown, View};
+pub use view::{Counts, PipelineStatus, Shown, StepStatus, View};

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use prometheus::{Histogram, HistogramVec};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::action::ActionCounts;
 use crate::action::escalate::EscalationStatus;
@@ -77,10 +79,28 @@ pub struct PipelineStatus {
     pub stages: HistogramVec,
     /// How far the last summary found it from what its model was trained on.
     pub drift: Option<Drift>,
+    /// How far it does with less, where it may.
+    pub step: Option<StepStatus>,
     /// What became of what it decided.
     pub actions: Vec<ActionCounts>,
     /// What became of its uncertain cases, where it escalates them.
     pub escalation: Option<EscalationStatus>,
+}
+
+/// What a pipeline does with less while there is too much.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct StepStatus {
+    /// Steps that are taken; 0: it does everything.
+    pub taken: usize,
+    /// Steps that there are.
+    pub of: usize,
+    /// Since when.
+    #[schemars(with = "Option<String>")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Why the last one was taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// The counters of one pipeline at one moment.
@@ -92,6 +112,8 @@ pub struct Counts {
     pub bytes: u64,
     /// Those of them in which too little had changed to run the model.
     pub gated: u64,
+    /// Those that a lower rate left out, while there was too much.
+    pub thinned: u64,
     /// Model inputs that were run.
     pub inferences: u64,
     /// Times that a rule fired.

@@ -11,8 +11,9 @@ use crate::api::Live;
 use crate::event::{Device, Name};
 use crate::model::{Caller, ModelError, Models};
 use crate::outbox::Outbox;
-use crate::package::{ModelRef, Task};
+use crate::package::{ModelRef, Package, Task};
 use crate::pipeline::decode::Decoder;
+use crate::pipeline::degrade::StepConfig;
 use crate::pipeline::rules::{Condition, RuleSet};
 use crate::task::Clock;
 use crate::trace::Traces;
@@ -40,6 +41,16 @@ pub(super) struct Parts {
     pub decoder: Decoder,
     pub caller: Caller,
     pub rules: Arc<RuleSet>,
+    /// What is done with less, in order.
+    pub steps: Vec<StepParts>,
+}
+
+/// A step of doing with less.
+#[derive(Debug)]
+pub(super) struct StepParts {
+    pub config: StepConfig,
+    /// Of the model that the step names, which may be broken: the step then only does what else it says.
+    pub caller: Option<Result<Caller, ModelError>>,
 }
 
 /// Why a pipeline cannot be built.
@@ -85,6 +96,15 @@ impl Workshop {
             let found = found.into_iter();
             problems.extend(found.map(|(part, what)| Problem::new(&format!("{key}.{part}"), what)));
         }
+        let mut steps = Vec::new();
+        for (index, step) in config.degrade.iter().flat_map(|d| &d.steps).enumerate() {
+            let other = step.model.as_ref().map(|model| self.other(model, config, package));
+            let caller = other.transpose().unwrap_or_else(|message| {
+                problems.push(wrong(&format!("degrade.steps.{index}.model"), message));
+                None
+            });
+            steps.push(StepParts { config: step.clone(), caller });
+        }
         if config.escalate.is_some() && !gives_scores(package.spec.task) {
             let what =
                 "asks for a score, and the model gives none; remove [pipeline.NAME.escalate]";
@@ -92,7 +112,7 @@ impl Workshop {
         }
         match rules {
             Ok(rules) if problems.is_empty() => {
-                return Ok(Parts { decoder, caller, rules: Arc::new(rules) });
+                return Ok(Parts { decoder, caller, rules: Arc::new(rules), steps });
             }
             Ok(_) => {}
             Err(errors) => problems.extend(errors.iter().map(|error| {
@@ -102,6 +122,40 @@ impl Workshop {
             })),
         }
         Err(BuildError::Config(Problems(problems)))
+    }
+
+    /// A model that is to serve in place of `first` now and then. The outer error says why it never can.
+    fn other(
+        &self,
+        reference: &str,
+        config: &PipelineConfig,
+        first: &Package,
+    ) -> Result<Result<Caller, ModelError>, String> {
+        let reference: ModelRef = reference.parse().map_err(|error| format!("{error}"))?;
+        let mut caller = match self.models.load(&reference).and_then(|model| model.caller()) {
+            Ok(caller) => caller,
+            Err(error) => return Ok(Err(error)),
+        };
+        let package = Arc::clone(caller.model());
+        let package = package.package();
+        if package.spec.task != first.spec.task {
+            let (found, wanted) = (package.spec.task, first.spec.task);
+            return Err(format!("its task is {found:?}, and that of {} is {wanted:?}", first.name));
+        }
+        let sorted = |package: &Package| {
+            let mut labels: Vec<_> = package.labels.iter().map(ToString::to_string).collect();
+            labels.sort_unstable();
+            labels
+        };
+        if sorted(package) != sorted(first) {
+            let (found, wanted) = (sorted(package).join(", "), sorted(first).join(", "));
+            return Err(format!(
+                "its labels are {found}, and those of {} are {wanted}",
+                first.name
+            ));
+        }
+        let fits = dry_run::dry_run(config, &mut caller);
+        fits.map_err(|misfit| misfit.reason).map(|()| Ok(caller))
     }
 }
 

@@ -36,6 +36,14 @@ pub fn check(config: &Config) -> Vec<Finding> {
         .map(|(name, pipeline)| {
             let what = join("pipeline", name.as_str());
             let outcome = match workshop.parts(name, pipeline) {
+                Ok(parts) if parts.steps.iter().any(|step| matches!(step.caller, Some(Err(_)))) => {
+                    let steps = parts.steps.iter().enumerate();
+                    let broken = steps.filter_map(|(index, step)| {
+                        let error = step.caller.as_ref()?.as_ref().err()?.to_string();
+                        Some(Problem::new(&format!("{what}.degrade.steps.{index}.model"), error))
+                    });
+                    Err(broken.collect())
+                }
                 Ok(parts) => {
                     let package = parts.caller.model().package();
                     let status = parts.caller.model().status();

@@ -31,6 +31,7 @@ pub(super) struct Counters {
     messages: AtomicU64,
     bytes: AtomicU64,
     gated: AtomicU64,
+    thinned: AtomicU64,
     inferences: AtomicU64,
     decisions: AtomicU64,
     latency: Histogram,
@@ -74,6 +75,7 @@ impl Counters {
             messages: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             gated: AtomicU64::new(0),
+            thinned: AtomicU64::new(0),
             inferences: AtomicU64::new(0),
             decisions: AtomicU64::new(0),
             stages: Stages::new(&pipeline),
@@ -110,6 +112,10 @@ impl Counters {
 
     pub(super) fn gated(&self) {
         self.gated.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn thinned(&self) {
+        self.thinned.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn inferences(&self, count: usize) {
@@ -158,6 +164,7 @@ impl Counters {
             messages: self.messages.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
             gated: self.gated.load(Ordering::Relaxed),
+            thinned: self.thinned.load(Ordering::Relaxed),
             inferences: self.inferences.load(Ordering::Relaxed),
             decisions: self.decisions.load(Ordering::Relaxed),
             dropped: 0,

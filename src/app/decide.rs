@@ -172,7 +172,7 @@ impl Flow {
         (prediction, at): (Arc<Prediction>, Timestamp),
         (fired, judged): (Vec<(u64, Uuid)>, u64),
     ) {
-        let escalation = self.escalation.as_ref();
+        let escalation = self.steps.own(self.escalation.as_ref());
         let Some(escalation) = escalation.filter(|escalation| escalation.wants(&prediction)) else {
             return;
         };

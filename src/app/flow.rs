@@ -14,6 +14,7 @@ use super::Observer;
 use super::arrival::Arrival;
 use super::counters::Counters;
 use super::decide::Item;
+use super::degrade::Steps;
 use super::escalation::Escalation;
 use super::key::Keyer;
 use super::recall::{Keeping, Resumed};
@@ -25,6 +26,7 @@ use crate::event::{Device, Envelope, Input, Name, Prediction, StreamKey};
 use crate::model::{Caller, PredictError, Prepared, Spent};
 use crate::outbox::Outbox;
 use crate::pipeline::decode::Decoder;
+use crate::pipeline::degrade::Pace;
 use crate::pipeline::gate::{Gate, Passage, Seen};
 use crate::pipeline::rules::StreamRules;
 use crate::pipeline::window::{Streams, Window, WindowConfig};
@@ -62,6 +64,8 @@ pub(super) struct Flow {
     pub sampling: Sampling,
     /// Where uncertain cases go for a second opinion, once it runs.
     pub escalation: Option<Escalation>,
+    /// What is done with less while there is too much.
+    pub steps: Steps,
     pub traces: Traces,
     pub clock: Arc<dyn Clock>,
     pub batch: Batch,
@@ -87,6 +91,8 @@ pub(super) struct StreamState {
     pub rules: StreamRules,
     /// What the gate goes by.
     pub seen: Seen,
+    /// What a lower rate goes by.
+    pub pace: Pace,
 }
 
 impl std::fmt::Debug for Flow {
@@ -99,7 +105,7 @@ impl StreamState {
     pub(super) fn new(window: Option<&WindowConfig>) -> Self {
         // The configuration was checked when the pipeline was built.
         let window = window.and_then(|config| Window::new(config).ok());
-        Self { window, rules: StreamRules::default(), seen: Seen::default() }
+        Self { window, rules: StreamRules::default(), seen: Seen::default(), pace: Pace::default() }
     }
 }
 
@@ -179,6 +185,7 @@ impl Flow {
             return;
         }
         self.keeping.changed();
+        self.steps.follow(&mut self.caller);
         let rules = self.rules.load_full();
         let arrivals = self.arrivals(envelopes);
         let taken = self.clock.now();
@@ -187,7 +194,9 @@ impl Flow {
         for (index, arrival) in arrivals.iter().enumerate() {
             self.counters.message(arrival.envelope.payload.len());
             let received = arrival.envelope.received_at;
-            self.counters.queued(taken.saturating_duration_since(received));
+            let waited = taken.saturating_duration_since(received);
+            self.counters.queued(waited);
+            self.steps.waited(waited);
             arrival.tell(|open| open.part("queue", received, taken));
             self.step();
             if let Err((kind, error)) = self.gather(index, &arrivals, &rules) {
@@ -237,15 +246,23 @@ impl Flow {
         let key = self.keyer.key(&envelope.topic, &self.device);
         let key = key.map_err(|error| ("key", error.to_string()))?;
         arrivals[index].tell(|open| open.note("eir.stream", key.as_str()));
+        if let Some(rate) = self.steps.rate()
+            && !self.stream(&key).pace.admits(rate, envelope.received_at)
+        {
+            self.counters.thinned();
+            arrivals[index].tell(|open| open.note("eir.thinned", true));
+            return Ok(());
+        }
         let Some(input) = self.decode(&key, &arrivals[index])? else { return Ok(()) };
         let (Some(_), Input::Samples(samples)) = (&self.window, &input) else {
             self.add(index, key, input, arrivals, rules);
             return Ok(());
         };
-        let mut position = 0;
+        let (stride, mut position) = (self.steps.stride(), 0);
         while !self.is_halted() {
             let window = &mut self.stream(&key).window;
             let Some(window) = window else { return Ok(()) };
+            window.set_stride(stride);
             let next = window.next(samples, &mut position);
             match next.map_err(|error| (error.kind(), error.to_string()))? {
                 Some(full) => {
@@ -323,7 +340,7 @@ impl Flow {
         }
         self.step();
         let mut batch = std::mem::take(&mut self.batch);
-        let escalation = self.escalation.as_ref();
+        let escalation = self.steps.own(self.escalation.as_ref());
         let wanted = |prediction: &Prediction| {
             escalation.is_some_and(|escalation| escalation.wants_tensor(prediction))
         };

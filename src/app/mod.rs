@@ -10,6 +10,7 @@ pub mod config;
 mod connection;
 mod counters;
 mod decide;
+mod degrade;
 mod escalation;
 mod flow;
 mod key;

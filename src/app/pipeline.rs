@@ -1,5 +1,7 @@
 //! One pipeline's life: built or degraded, running, drained.
 
+mod look;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,17 +12,16 @@ use super::build::{BuildError, Parts, Workshop};
 use super::config::{InputConfig, PipelineConfig, Problems};
 use super::connection::Connection;
 use super::counters::Counters;
+use super::degrade::{Degrading, Steps};
 use super::escalation::{Escalating, OnTheirWay};
 use super::flow::{Batch, Flow};
 use super::key::Keyer;
 use super::recall::{Keeping, Resumed};
 use super::rules::Rules;
 use super::sampling::Sampling;
-use super::summaries::{Gathering, Source};
+use super::summaries::Gathering;
 use super::thread::Thread;
-use crate::action::escalate::Tally;
-use crate::action::{self, ActionCounts};
-use crate::api::{Counts, PipelineStatus};
+use crate::action;
 use crate::event::{Device, Envelope, Name};
 use crate::ingest::{Route, RouteCounters, hold_capacity};
 use crate::model::Model;
@@ -28,27 +29,10 @@ use crate::mqtt::{ConnectionConfig, QoS};
 use crate::outbox::Outbox;
 use crate::pipeline::gate::Gate;
 use crate::pipeline::window::Streams;
-use crate::summary::Gatherer;
+use crate::summary::{Board, Gatherer};
 use crate::task::{Clock, Queue, SystemClock, WhenFull};
 
-/// Both places where a pipeline is counted: before its queue and behind it.
-#[derive(Debug)]
-pub(super) struct Read {
-    counters: Arc<Counters>,
-    routed: Arc<RouteCounters>,
-}
-
-impl Read {
-    pub(super) fn read(&self) -> Counts {
-        let mut counts = self.counters.snapshot();
-        counts.dropped = self.routed.dropped();
-        let too_large = self.routed.too_large();
-        if too_large > 0 {
-            *counts.errors.entry("too_large").or_default() += too_large;
-        }
-        counts
-    }
-}
+pub(super) use look::Read;
 
 /// What is left of a pipeline whose messages are worked off, or given up at the deadline.
 #[derive(Debug)]
@@ -92,6 +76,14 @@ struct Running {
     rules: Arc<ArcSwap<Rules>>,
     actions: action::Running,
     escalating: Option<Escalating>,
+    degrading: Option<Box<Degrading>>,
+}
+
+impl Running {
+    /// The models of the steps.
+    fn others(&self) -> &[Option<Arc<Model>>] {
+        self.degrading.as_ref().map_or(&[], |degrading| degrading.models())
+    }
 }
 
 impl Pipeline {
@@ -160,6 +152,7 @@ impl Pipeline {
             gathering,
             sampling,
             escalation: None,
+            steps: Steps::new(parts.steps),
             traces: workshop.traces.clone(),
             clock: Arc::clone(&workshop.clock),
             batch: Batch::default(),
@@ -204,8 +197,9 @@ impl Pipeline {
         let (escalating, escalation) =
             self.config.escalate.as_ref().map(start).transpose()?.unzip();
         flow.escalation = escalation;
+        let degrading = flow.steps.degrading(self.config.degrade.as_ref()).map(Box::new);
         let thread = Thread::spawn(name, flow, Arc::clone(&self.queue))?;
-        Ok(Running { thread, model, device, outbox, rules, actions, escalating })
+        Ok(Running { thread, model, device, outbox, rules, actions, escalating, degrading })
     }
 
     /// What it goes on with after the start, as long as it is not started.
@@ -249,8 +243,18 @@ impl Pipeline {
             && match &self.state {
                 State::Running(running) => {
                     // Where that cannot be said any more, what runs is as good as it gets.
-                    let newest = workshop.newest(&self.config.model);
-                    newest.is_none_or(|version| version == running.model.package().version)
+                    let is_newest = |reference: &str, model: Option<&Arc<Model>>| {
+                        let newest = workshop.newest(reference);
+                        newest.is_none_or(|version| {
+                            model.is_some_and(|model| version == model.package().version)
+                        })
+                    };
+                    let steps = self.config.degrade.iter().flat_map(|degrade| &degrade.steps);
+                    let mut others = steps.zip(running.others());
+                    is_newest(&self.config.model, Some(&running.model))
+                        && others.all(|(step, other)| {
+                            step.model.as_ref().is_none_or(|model| is_newest(model, other.as_ref()))
+                        })
                 }
                 State::Degraded(_) | State::Built(_) => true,
             }
@@ -262,7 +266,11 @@ impl Pipeline {
             |config: &PipelineConfig| PipelineConfig { rule: BTreeMap::new(), ..config.clone() };
         match (&self.state, &before.state) {
             (State::Built(flow), State::Running(running)) => {
+                let same = |(a, b): (&Option<Arc<Model>>, &Option<Arc<Model>>)| {
+                    a.as_ref().map(Arc::as_ptr) == b.as_ref().map(Arc::as_ptr)
+                };
                 Arc::ptr_eq(flow.caller.model(), &running.model)
+                    && flow.steps.models().iter().zip(running.others()).all(same)
                     && but_rules(&self.config) == but_rules(&before.config)
             }
             _ => false,
@@ -310,9 +318,17 @@ impl Pipeline {
         (route, input.qos)
     }
 
-    /// What it does, counted on, even when the pipeline is no more.
-    pub(super) fn counters(&self) -> Read {
-        Read { counters: Arc::clone(&self.counters), routed: Arc::clone(&self.routed) }
+    /// Takes or gives back a step of doing with less, if it is time to. The board is looked at if anybody asks.
+    pub(super) fn ease(
+        &mut self,
+        name: &Name,
+        board: &mut impl FnMut() -> Board,
+        clock: &dyn Clock,
+    ) {
+        let dropped = self.routed.dropped();
+        if let State::Running(Running { degrading: Some(degrading), .. }) = &mut self.state {
+            degrading.look(name, dropped, &board(), (clock.now(), clock.wall()));
+        }
     }
 
     /// For how long its thread has not got on with the messages in its hands.
@@ -321,58 +337,6 @@ impl Pipeline {
             State::Running(running) => running.thread.stuck(now),
             // Degraded is no stall: a restart would not help.
             State::Degraded(_) | State::Built(_) => None,
-        }
-    }
-
-    /// What became of the actions so far.
-    pub(super) fn action_counts(&self) -> Vec<ActionCounts> {
-        match &self.state {
-            State::Running(running) => running.rules.load().action_counts(),
-            State::Degraded(_) | State::Built(_) => Vec::new(),
-        }
-    }
-
-    /// What becomes of its uncertain cases, counted on, even when the pipeline is no more.
-    pub(super) fn escalated(&self) -> Option<Arc<Tally>> {
-        match &self.state {
-            State::Running(Running { escalating: Some(escalating), .. }) => {
-                Some(Arc::clone(escalating.tally()))
-            }
-            State::Running(_) | State::Degraded(_) | State::Built(_) => None,
-        }
-    }
-
-    fn model(&self) -> Option<&Arc<Model>> {
-        match &self.state {
-            State::Running(running) => Some(&running.model),
-            State::Built(flow) => Some(flow.caller.model()),
-            State::Degraded(_) => None,
-        }
-    }
-
-    /// What its summaries are made from, where there are any.
-    pub(super) fn source(&self) -> Option<Source> {
-        let gatherer = self.gatherer.clone()?;
-        Some(Source::new(gatherer, self.counters(), self.config.queue.when_full, self.model()))
-    }
-
-    pub(super) fn status(&self, name: &Name) -> PipelineStatus {
-        let model = self.model();
-        let version = |model: &Arc<Model>| {
-            let package = model.package();
-            format!("{}@{}", package.name, package.version)
-        };
-        PipelineStatus {
-            name: name.clone(),
-            problem: self.problem().map(str::to_owned),
-            model: model.map_or_else(String::new, version),
-            engine: model.map_or_else(String::new, |model| model.status().label()),
-            counts: self.counters().read(),
-            latency: self.counters.latency(),
-            stages: self.counters.stages(),
-            drift: None,
-            actions: self.action_counts(),
-            escalation: self.escalated().map(|tally| tally.status()),
         }
     }
 

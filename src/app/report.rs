@@ -55,6 +55,7 @@ pub(super) fn log_counts(name: &Name, counts: &Counts) {
         pipeline = %name,
         messages = counts.messages,
         gated = counts.gated,
+        thinned = counts.thinned,
         inferences = counts.inferences,
         decisions = counts.decisions,
         dropped = counts.dropped,

@@ -1,6 +1,7 @@
 //! What is shown to those who look in from the side.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -9,6 +10,7 @@ use super::App;
 use super::standing::Standing;
 use crate::api::{Api, PipelineStatus, Shown, View};
 use crate::event::Device;
+use crate::summary::Board;
 use crate::task::{Clock, SystemClock};
 
 /// What is shown before there is anything to show.
@@ -20,6 +22,7 @@ impl App {
     /// Shows the device as it is now, closes the window of the summaries when it is over, and has streams kept
     /// over a restart when it is time; to be called once a second or so.
     pub fn tick(&mut self) {
+        self.ease();
         let view = self.view();
         if let Some(summaries) = &mut self.summaries {
             summaries.look(&self.pipelines);
@@ -27,6 +30,16 @@ impl App {
         }
         self.keep_streams();
         self.hang_out(view);
+    }
+
+    /// Lets each pipeline do with less, or with everything again.
+    fn ease(&mut self) {
+        let data = self.workshop.outbox.as_ref().map_or(Path::new("/"), |outbox| outbox.path());
+        let mut seen = None;
+        let mut board = || seen.get_or_insert_with(|| Board::read(data)).clone();
+        for (name, pipeline) in &mut self.pipelines {
+            pipeline.ease(name, &mut board, &*self.workshop.clock);
+        }
     }
 
     /// Shows the device as it is now.

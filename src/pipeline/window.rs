@@ -70,6 +70,8 @@ pub struct Window {
     values: Vec<f32>,
     /// Instants to be skipped before the next window begins (`step` > `samples`).
     skip: usize,
+    /// Counts instead of `step`, as long as it is there.
+    stride: Option<usize>,
 }
 
 impl Window {
@@ -81,7 +83,19 @@ impl Window {
                 return Err(WindowError::Config { name, found });
             }
         }
-        Ok(Self { samples: config.samples, step, channels: 0, values: Vec::new(), skip: 0 })
+        Ok(Self {
+            samples: config.samples,
+            step,
+            channels: 0,
+            values: Vec::new(),
+            skip: 0,
+            stride: None,
+        })
+    }
+
+    /// From now on the next window starts so many instants behind the one before; `None`: as configured.
+    pub fn set_stride(&mut self, stride: Option<usize>) {
+        self.stride = stride;
     }
 
     /// The next window that the instants of one message fill, from instant `position` on: interleaved,
@@ -107,8 +121,9 @@ impl Window {
         }
         let values = self.values.clone();
         // The move costs no more than the copy above: a ring would spare nothing.
-        self.values.drain(..self.step.min(self.samples) * self.channels);
-        self.skip = self.step.saturating_sub(self.samples);
+        let step = self.stride.unwrap_or(self.step);
+        self.values.drain(..step.min(self.samples) * self.channels);
+        self.skip = step.saturating_sub(self.samples);
         Ok(Some(Samples { channels: self.channels, order: Order::Interleaved, values }))
     }
 
@@ -131,7 +146,7 @@ impl Window {
         let size = self.samples.saturating_mul(kept.channels);
         let fits = (kept.samples, kept.step) == (self.samples, self.step)
             && kept.channels > 0
-            && kept.skip <= self.step
+            && kept.skip <= MAX_SAMPLES
             && size <= MAX_VALUES
             && values.len() < size
             && values.len().is_multiple_of(kept.channels);
@@ -226,6 +241,22 @@ mod tests {
     }
 
     #[test]
+    fn a_stride_counts_instead_of_the_step_while_it_is_there() {
+        let mut window = Window::new(&WindowConfig { samples: 2, step: None }).expect("a window");
+        let mut firsts = Vec::new();
+        let mut fill = |window: &mut Window, from: u16| {
+            let message = counted(from, from + 6, 1, Order::Interleaved);
+            push(window, &message, |full| firsts.push(full.values[0])).expect("fits");
+        };
+        fill(&mut window, 0);
+        window.set_stride(Some(3));
+        fill(&mut window, 6);
+        window.set_stride(None);
+        fill(&mut window, 12);
+        assert_eq!(firsts, [0., 2., 4., 6., 9., 12., 14., 16.]);
+    }
+
+    #[test]
     fn what_was_kept_of_another_window_or_is_damaged_is_not_gone_on_with() {
         let config = WindowConfig { samples: 4, step: None };
         let mut window = Window::new(&config).expect("a window");
@@ -236,7 +267,7 @@ mod tests {
         let halved = KeptWindow { channels: 2, ..kept.clone() };
         let none = KeptWindow { channels: 0, ..kept.clone() };
         let torn = KeptWindow { values: "AAA".to_owned(), ..kept.clone() };
-        let skipped = KeptWindow { skip: 5, ..kept.clone() };
+        let skipped = KeptWindow { skip: MAX_SAMPLES + 1, ..kept.clone() };
         let other = KeptWindow { samples: 8, ..kept.clone() };
         for wrong in [full, halved, none, torn, skipped, other] {
             let mut fresh = Window::new(&config).expect("a window");

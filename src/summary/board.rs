@@ -29,7 +29,7 @@ const THROTTLED: [(u32, &str); 8] = [
 pub struct Board {
     /// Of the hottest sensor that names the processor, or of the hottest at all; in °C.
     pub temperature_celsius: Option<f64>,
-    /// What holds the processor back, or has since the board was started, where it tells (Raspberry Pi).
+    /// What holds the processor back, or (on a Raspberry Pi) has since the board was started, where it tells.
     pub throttled: Option<Vec<&'static str>>,
     /// Processes that want to run, on average over 1, 5 and 15 minutes.
     pub load: Option<[f64; 3]>,
@@ -69,6 +69,12 @@ impl Board {
         Self { disk: disk(data), clock_synced: clock_synced(), ..Self::below(Path::new("/")) }
     }
 
+    /// Something holds the processor back at this moment.
+    pub fn is_throttled(&self) -> bool {
+        let mut words = self.throttled.iter().flatten();
+        words.any(|word| *word != "under_voltage" && !word.ends_with("_occurred"))
+    }
+
     /// What files below `root` tell.
     fn below(root: &Path) -> Self {
         let numbers = |file: &str| -> Option<Vec<f64>> {
@@ -77,7 +83,8 @@ impl Board {
         };
         Self {
             temperature_celsius: temperature(&root.join("sys/class/thermal")),
-            throttled: throttled(&root.join("sys/devices/platform/soc/soc:firmware/get_throttled")),
+            throttled: throttled(&root.join("sys/devices/platform/soc/soc:firmware/get_throttled"))
+                .or_else(|| cooled(&root.join("sys/class/thermal"))),
             load: numbers("proc/loadavg").and_then(|found| found.first_chunk().copied()),
             memory: memory(root),
             disk: None,
@@ -116,6 +123,19 @@ fn throttled(path: &Path) -> Option<Vec<&'static str>> {
             .map(|(_, word)| word)
             .collect(),
     )
+}
+
+/// Where the kernel itself can hold the processor back, whether it does: the states of its cooling devices
+/// (<https://docs.kernel.org/driver-api/thermal/cpu-cooling-api.html>).
+fn cooled(devices: &Path) -> Option<Vec<&'static str>> {
+    let devices = fs::read_dir(devices).ok()?.filter_map(|device| Some(device.ok()?.path()));
+    let state = |device: PathBuf| {
+        let of = text(&device.join("type"))?.to_lowercase();
+        let slows_processor = of == "processor" || of.contains("cpufreq") || of.contains("cpuidle");
+        slows_processor.then_some(text(&device.join("cur_state"))?.trim().parse::<u64>().ok()?)
+    };
+    let slowest = devices.filter_map(state).max()?;
+    Some(if slowest > 0 { vec!["frequency_capped"] } else { Vec::new() })
 }
 
 fn memory(root: &Path) -> Option<Memory> {
@@ -178,6 +198,31 @@ mod tests {
             (memory.resident_bytes, board.uptime_seconds),
             (Some(31_457_280), Some(350_735.47))
         );
+    }
+
+    #[test]
+    fn a_kernel_that_slows_the_processor_tells_of_it() {
+        let root = tempfile::tempdir().expect("directory");
+        let device = |number: u8, of: &str, state: &str| {
+            let at = format!("sys/class/thermal/cooling_device{number}");
+            put(root.path(), &format!("{at}/type"), of);
+            put(root.path(), &format!("{at}/cur_state"), state);
+        };
+        device(0, "pwm-fan\n", "3\n");
+        let board = Board::below(root.path());
+        assert_eq!((board.is_throttled(), board.throttled), (false, None), "a fan slows nothing");
+        device(1, "thermal-cpufreq-0\n", "0\n");
+        let board = Board::below(root.path());
+        assert_eq!((board.is_throttled(), board.throttled), (false, Some(vec![])));
+        device(2, "thermal-cpufreq-1\n", "4\n");
+        let board = Board::below(root.path());
+        assert!(board.is_throttled());
+        // What happened once, or the supply alone, slows nothing at the moment.
+        for (bits, slows) in [("50000", false), ("1", false), ("2", true), ("4", true), ("8", true)]
+        {
+            put(root.path(), "sys/devices/platform/soc/soc:firmware/get_throttled", bits);
+            assert_eq!(Board::below(root.path()).is_throttled(), slows, "{bits}");
+        }
     }
 
     #[test]

@@ -183,11 +183,14 @@ impl Page {
                 .filter(whole)
                 .map(|p| ([p.name.as_str(), p.model.as_str(), p.engine.as_str()], 1.0)),
         )?;
-        let counters: [(&str, &str, Count<Counts>); 6] = [
+        let counters: [(&str, &str, Count<Counts>); 7] = [
             ("messages", "Messages taken from the queue.", |c| c.messages),
             ("message_bytes", "Payloads of the messages taken from the queue.", |c| c.bytes),
             ("messages_dropped", "Messages dropped by the policy of the queue.", |c| c.dropped),
             ("gated", "Pictures in which too little had changed to run the model.", |c| c.gated),
+            ("thinned", "Messages that a lower rate left out, while there was too much.", |c| {
+                c.thinned
+            }),
             ("inferences", "Model inputs that were run.", |c| c.inferences),
             ("decisions", "Times that a rule fired.", |c| c.decisions),
         ];
@@ -221,6 +224,12 @@ impl Page {
             "The same of the input channel that is the farthest.",
             ["pipeline"],
             drifts().filter_map(|(pipeline, drift)| Some(([pipeline], largest(drift)?))),
+        )?;
+        self.gauge(
+            "eir_degrade_steps",
+            "Steps that the pipeline takes to do with less, while there is too much.",
+            ["pipeline"],
+            all.iter().filter_map(|p| Some(([p.name.as_str()], p.step.as_ref()?.taken as f64))),
         )?;
         self.actions(all)?;
         self.escalations(all)

@@ -267,7 +267,9 @@ class Card {
   paintStatus(status, part, at) {
     const { f } = this;
     put(f.model, status.model || 'no model');
-    put(f.engine, status.engine || '');
+    const step = status.degrade?.taken ? ` · does with less, step ${status.degrade.taken} of ${status.degrade.of}` : '';
+    put(f.engine, (status.engine || '') + step);
+    f.engine.title = status.degrade?.why ?? '';
     paintState(f, part, at);
     const rate = this.rates.at(-1)?.[1];
     put(f.rate, number(rate) === null ? '–' : `${digits(rate)}/s`);

@@ -170,6 +170,11 @@ impl Site<'_> {
                 mistakes.add(&format!("{key}.gate.{part}"), message);
             }
         }
+        if let (Some(Some(degrade)), Some(window)) = (&pipeline.degrade, &pipeline.window) {
+            for (part, message) in degrade.check(window.as_ref()) {
+                mistakes.add(&format!("{key}.degrade.{part}"), message);
+            }
+        }
         if let Some(model) = &pipeline.model
             && let Err(error) = model.parse::<crate::package::ModelRef>()
         {

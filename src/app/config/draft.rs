@@ -20,6 +20,7 @@ use crate::model::ModelsConfig;
 use crate::mqtt::ConnectionConfig;
 use crate::outbox::OutboxConfig;
 use crate::pipeline::decode::DecodeConfig;
+use crate::pipeline::degrade::DegradeConfig;
 use crate::pipeline::gate::GateConfig;
 use crate::pipeline::rules::Condition;
 use crate::pipeline::window::{StreamLimits, WindowConfig};
@@ -53,6 +54,7 @@ pub(super) struct PipelineDraft {
     pub key: Option<Option<KeyTemplate>>,
     pub window: Option<Option<WindowConfig>>,
     pub gate: Option<Option<GateConfig>>,
+    pub degrade: Option<Option<DegradeConfig>>,
     pub streams: Option<StreamLimits>,
     pub model: Option<String>,
     pub queue: Option<QueueConfig>,
@@ -144,6 +146,7 @@ impl PipelineDraft {
             key: table.or_default("key"),
             window: table.or_default("window"),
             gate: table.or_default("gate"),
+            degrade: table.or_default("degrade"),
             streams: table.or_default("streams"),
             model: table.value("model"),
             queue: table.or_default("queue"),
@@ -163,6 +166,7 @@ impl PipelineDraft {
             key: self.key?,
             window: self.window?,
             gate: self.gate?,
+            degrade: self.degrade?,
             streams: self.streams?,
             model: self.model?,
             queue: self.queue?,

@@ -33,6 +33,7 @@ use crate::model::ModelsConfig;
 use crate::mqtt::ConnectionConfig;
 use crate::outbox::OutboxConfig;
 use crate::pipeline::decode::DecodeConfig;
+use crate::pipeline::degrade::DegradeConfig;
 use crate::pipeline::gate::GateConfig;
 use crate::pipeline::rules::{Condition, Hits};
 use crate::pipeline::window::{StreamLimits, WindowConfig};
@@ -132,6 +133,10 @@ pub struct PipelineConfig {
     /// evaluated on them. Without it every picture is run.
     #[serde(default)]
     pub gate: Option<GateConfig>,
+    /// What is done with less while there is too much to do; without it all goes on as it is, and the queue's policy
+    /// decides.
+    #[serde(default)]
+    pub degrade: Option<DegradeConfig>,
     /// How many streams are kept, and for how long.
     #[serde(default)]
     pub streams: StreamLimits,

@@ -15,7 +15,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub(crate) use authority::Authority;
-pub(crate) use broker::{AnyBroker, BOTH};
+pub(crate) use broker::{AnyBroker, BOTH, Kind};
 pub(crate) use mosquitto::Mosquitto;
 pub(crate) use peer::Peer;
 pub(crate) use process::{Process, eir};
