@@ -31,7 +31,7 @@ fn picture() -> Frame {
         .flat_map(|y| (0..640_u32).flat_map(move |x| [x / 3 + y / 8, (x ^ y) / 4, (x * y) >> 10]))
         .map(|level| u8::try_from(level & 0xFF).unwrap_or_default())
         .collect();
-    Frame { width: 640, height: 480, pixels: Pixels::Rgb, data }
+    Frame::new(640, 480, Pixels::Rgb, data)
 }
 
 fn decode(c: &mut Criterion) {

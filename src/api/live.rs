@@ -170,8 +170,8 @@ impl Scene {
         }
         let view = match input {
             Input::Frame(frame) if is_picture(payload) => {
-                let file = Arc::clone(payload);
-                Sight::Picture { file, width: frame.width, height: frame.height }
+                let (file, [width, height]) = (Arc::clone(payload), frame.source);
+                Sight::Picture { file, width, height }
             }
             Input::Frame(_) => return,
             Input::Samples(samples) => Sight::Window(thinned(samples)),

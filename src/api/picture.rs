@@ -21,7 +21,7 @@ pub(super) fn small(file: &[u8], (width, height): (u32, u32)) -> Option<Vec<u8>>
         return Some(file.to_vec());
     }
     let decoder = Decoder::new(&DecodeConfig::Image(ImageConfig::default())).ok()?;
-    let Input::Frame(Frame { width, height, pixels, data }) = decoder.decode(file).ok()? else {
+    let Input::Frame(Frame { width, height, pixels, data, .. }) = decoder.decode(file).ok()? else {
         return None;
     };
     let (new_width, new_height) = fitted(width, height);

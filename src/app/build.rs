@@ -112,6 +112,11 @@ impl Workshop {
         }
         match rules {
             Ok(rules) if problems.is_empty() => {
+                // A sample shows the picture whole.
+                let others = steps.iter().filter_map(|step| step.caller.as_ref()?.as_ref().ok());
+                let wanted = std::iter::once(&caller).chain(others).filter_map(Caller::wanted);
+                let wanted = if config.sample.is_empty() { wanted.collect() } else { Vec::new() };
+                let decoder = decoder.wanted(wanted);
                 return Ok(Parts { decoder, caller, rules: Arc::new(rules), steps });
             }
             Ok(_) => {}

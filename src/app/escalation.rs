@@ -338,7 +338,7 @@ mod tests {
         picture[..3].copy_from_slice(&[0xFF, 0xD8, 0xFF]);
         let (picture, now) = (Arc::from(picture), SystemClock.now());
         let data = vec![0; 3];
-        let frame = Frame { width: 1, height: 1, pixels: Pixels::Rgb, data };
+        let frame = Frame::new(1, 1, Pixels::Rgb, data);
         let told = || Told::new(&Input::Frame(frame), &picture);
         escalation.ask(None, told, || occasion(now), now);
         let mut turns = 0;

@@ -79,4 +79,14 @@ pub struct Frame {
     pub pixels: Pixels,
     /// `width × height × channels` bytes.
     pub data: Vec<u8>,
+    /// Pixels across and down of the picture that it shows: as many, or about twice as many where half its size is
+    /// enough. Boxes are told in these.
+    pub source: [u32; 2],
+}
+
+impl Frame {
+    /// A picture in its own size.
+    pub fn new(width: u32, height: u32, pixels: Pixels, data: Vec<u8>) -> Self {
+        Self { width, height, pixels, data, source: [width, height] }
+    }
 }

@@ -7,6 +7,7 @@ use super::translate::Translator;
 use super::{Model, PredictError, Prepared};
 use crate::engine::{InferError, Port, Ran, Work};
 use crate::event::{Input, Prediction};
+use crate::pipeline::decode::Wanted;
 use crate::pipeline::preprocess::PrepareError;
 use crate::task::{Clock, SystemClock};
 
@@ -49,6 +50,11 @@ impl Caller {
     /// Inputs that share one run at most: 1 where the model fixes its batch.
     pub fn max_batch(&self) -> usize {
         self.translator.max_batch()
+    }
+
+    /// What becomes of pictures; `None`: it takes none.
+    pub fn wanted(&self) -> Option<Wanted> {
+        self.translator.wanted()
     }
 
     /// Prepares an input and throws it away: whether the model would take it.

@@ -3,6 +3,7 @@
 use super::{ModelError, PredictError};
 use crate::event::{Input, Prediction, Tensor};
 use crate::package::Package;
+use crate::pipeline::decode::Wanted;
 use crate::pipeline::postprocess::Interpreter;
 use crate::pipeline::preprocess::{Batch, Placement, PrepareError, Preparer};
 
@@ -55,6 +56,11 @@ impl Translator {
     /// Where item `item` of the batch that was taken last was in its source.
     pub(super) fn placement(&self, item: usize) -> Placement {
         self.batch.placements()[item]
+    }
+
+    /// What becomes of pictures; `None`: it takes none.
+    pub(super) fn wanted(&self) -> Option<Wanted> {
+        self.preparer.wanted()
     }
 
     /// Inputs that share one run at most.

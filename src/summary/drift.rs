@@ -264,12 +264,7 @@ mod tests {
 
         let mut found = baseline.nothing_found();
         let (width, height) = (80, 80);
-        let frame = Frame {
-            width,
-            height,
-            pixels: Pixels::Gray,
-            data: vec![20; (width * height) as usize],
-        };
+        let frame = Frame::new(width, height, Pixels::Gray, vec![20; (width * height) as usize]);
         baseline.add_input(&mut found, &Input::Frame(frame));
         assert_eq!(found.input, [[0, 100], [0, 100]]);
     }

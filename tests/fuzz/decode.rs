@@ -1,9 +1,10 @@
 //! Payloads: whatever comes in, a decoder answers with an input or an error.
 
 use eir::event::{DType, Input};
+use eir::package::Fit;
 use eir::pipeline::decode::{
     DecodeConfig, Decoder, Endian, ImageConfig, JsonConfig, RawConfig, RawOrder, TextConfig,
-    pointer_text,
+    Wanted, pointer_text,
 };
 
 use crate::mutate::drive;
@@ -102,4 +103,6 @@ fn image() {
     let config = DecodeConfig::Image(ImageConfig { max_pixels, ..ImageConfig::default() });
     let decoder = decoder(&config);
     drive("image", &corpus, |payload| check(&decoder, payload));
+    let half = decoder.wanted(vec![Wanted { size: [1, 1], fit: Fit::Stretch }]);
+    drive("image-half", &corpus, |payload| check(&half, payload));
 }

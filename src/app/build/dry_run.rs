@@ -136,7 +136,7 @@ fn zeros(instants: usize, channels: usize) -> Input {
 
 fn picture() -> Input {
     let data = vec![0; 16 * 16 * 3];
-    Input::Frame(Frame { width: 16, height: 16, pixels: Pixels::Rgb, data })
+    Input::Frame(Frame::new(16, 16, Pixels::Rgb, data))
 }
 
 #[cfg(test)]

@@ -25,12 +25,22 @@ const PNG: &str = "PNG";
 /// Signature, length and name of the first chunk, width, height.
 const PNG_HEAD: usize = 24;
 
-pub(super) fn decode(config: &ImageConfig, payload: &[u8]) -> Result<Frame, DecodeError> {
+/// In half its size, where that is `enough` and the picture allows it.
+pub(super) fn decode(
+    config: &ImageConfig,
+    payload: &[u8],
+    enough: impl Fn([u32; 2]) -> bool,
+) -> Result<Frame, DecodeError> {
     if payload.len() > config.max_bytes.0 {
         return Err(DecodeError::TooLarge { found: payload.len(), limit: config.max_bytes });
     }
     if payload.starts_with(&[0xFF, 0xD8, 0xFF]) {
-        whole_jpeg(config, payload)
+        let size = jpeg_size(payload)?;
+        check_pixels(config, size[0], size[1])?;
+        match if enough(size) { jpeg::half(payload) } else { None } {
+            Some(frame) => Ok(frame),
+            None => whole_jpeg(payload, size),
+        }
     } else if payload.starts_with(b"\x89PNG\r\n\x1A\n") {
         png(config, payload)
     } else {
@@ -49,7 +59,7 @@ pub(super) fn glance(config: &ImageConfig, payload: &[u8]) -> Option<(Thumbnail,
     {
         return Some((thumbnail, None));
     }
-    let frame = decode(config, payload).ok()?;
+    let frame = decode(config, payload, |_| false).ok()?;
     Some((Thumbnail::of(&frame), Some(frame)))
 }
 
@@ -66,9 +76,7 @@ fn corrupt(format: &'static str, reason: &str) -> DecodeError {
     DecodeError::Corrupt { format, reason }
 }
 
-fn whole_jpeg(config: &ImageConfig, payload: &[u8]) -> Result<Frame, DecodeError> {
-    let [width, height] = jpeg_size(payload)?;
-    check_pixels(config, width, height)?;
+fn whole_jpeg(payload: &[u8], [width, height]: [u32; 2]) -> Result<Frame, DecodeError> {
     if !jpeg_is_whole(payload) {
         return Err(corrupt(JPEG, "it ends before its last scan does"));
     }
@@ -93,7 +101,7 @@ fn whole_jpeg(config: &ImageConfig, payload: &[u8]) -> Result<Frame, DecodeError
     let pixels = if gray { Pixels::Gray } else { Pixels::Rgb };
     let mut data = vec![0; width as usize * height as usize * pixels.channels()];
     decoder.decode_into(&mut data).map_err(|error| jpeg_error(&error))?;
-    Ok(Frame { width, height, pixels, data })
+    Ok(Frame::new(width, height, pixels, data))
 }
 
 fn jpeg_error(error: &DecodeErrors) -> DecodeError {
@@ -150,7 +158,7 @@ fn png(config: &ImageConfig, payload: &[u8]) -> Result<Frame, DecodeError> {
     let mut data = vec![0; size];
     decoder.read_image(&mut data).map_err(png_error)?;
     let (pixels, data) = to_8_bits(color, data)?;
-    Ok(Frame { width, height, pixels, data })
+    Ok(Frame::new(width, height, pixels, data))
 }
 
 fn png_error(error: ImageError) -> DecodeError {

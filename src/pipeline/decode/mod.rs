@@ -24,6 +24,7 @@ pub use pointer::{check_pointer, pointer_text};
 pub use thumbnail::Thumbnail;
 
 use crate::event::{Frame, Input};
+use crate::package::Fit;
 
 /// No message gives more numbers than this (16 MiB of them).
 pub const MAX_VALUES: usize = 1 << 22;
@@ -40,7 +41,25 @@ enum Kind {
     Json(json::JsonDecoder),
     Raw(raw::RawDecoder),
     Text(TextConfig),
-    Image(ImageConfig),
+    Image(ImageConfig, Vec<Wanted>),
+}
+
+/// What becomes of a picture: so it fits into the input of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Width and height of the input.
+    pub size: [u32; 2],
+    /// How the picture is fitted into it.
+    pub fit: Fit,
+}
+
+impl Wanted {
+    /// Nothing is lost where a picture of this size is made half as large first.
+    fn needs_half(&self, source: [u32; 2]) -> bool {
+        let [across, down] = [0, 1].map(|axis| self.size[axis] * 2 <= source[axis]);
+        // Letterboxed, the longer side of the two decides, and fills the input.
+        if self.fit == Fit::Letterbox { across || down } else { across && down }
+    }
 }
 
 impl Decoder {
@@ -53,8 +72,18 @@ impl Decoder {
                 text::check(text)?;
                 Kind::Text(text.clone())
             }
-            DecodeConfig::Image(image) => Kind::Image(image.clone()),
+            DecodeConfig::Image(image) => Kind::Image(image.clone(), Vec::new()),
         }))
+    }
+
+    /// Pictures are only ever made into these: where half the size of a JPEG is enough for them, that is what it is
+    /// decoded to, at less cost. Does nothing where the configuration wants whole ones.
+    #[must_use]
+    pub fn wanted(mut self, all: Vec<Wanted>) -> Self {
+        if let Kind::Image(ImageConfig { scaled: true, .. }, wanted) = &mut self.0 {
+            *wanted = all;
+        }
+        self
     }
 
     /// Decodes one payload. Numbers are finite and at least one; pictures have at least one pixel.
@@ -66,7 +95,11 @@ impl Decoder {
             Kind::Json(decoder) => decoder.decode(payload).map(Input::Samples),
             Kind::Raw(decoder) => decoder.decode(payload).map(Input::Samples),
             Kind::Text(config) => text::decode(config, payload).map(Input::Samples),
-            Kind::Image(config) => image::decode(config, payload).map(Input::Frame),
+            Kind::Image(config, wanted) => {
+                let enough =
+                    |size| !wanted.is_empty() && wanted.iter().all(|it| it.needs_half(size));
+                image::decode(config, payload, enough).map(Input::Frame)
+            }
         }
     }
 
@@ -74,7 +107,7 @@ impl Decoder {
     /// the picture, where it cannot. `None`: it is no picture.
     pub fn glance(&self, payload: &[u8]) -> Option<(Thumbnail, Option<Frame>)> {
         match &self.0 {
-            Kind::Image(config) => image::glance(config, payload),
+            Kind::Image(config, _) => image::glance(config, payload),
             Kind::Json(_) | Kind::Raw(_) | Kind::Text(_) => None,
         }
     }
@@ -130,6 +163,38 @@ mod tests {
         for decoder in all() {
             assert_eq!(decoder.decode(&[]).map_err(|e| e.kind()), Err("empty"));
         }
+    }
+
+    #[test]
+    fn a_jpeg_is_decoded_in_half_its_size_where_that_is_enough_for_every_model() {
+        let mut file = Vec::new();
+        let color = ::image::ExtendedColorType::Rgb8;
+        ::image::codecs::jpeg::JpegEncoder::new(&mut file)
+            .encode(&vec![90; 641 * 480 * 3], 641, 480, color)
+            .expect("a JPEG");
+        let size = |toml: &str, wanted: &[([u32; 2], Fit)]| {
+            let wanted = wanted.iter().map(|&(size, fit)| Wanted { size, fit }).collect();
+            let decoder = Decoder::new(&config(toml)).expect(toml).wanted(wanted);
+            match decoder.decode(&file) {
+                Ok(Input::Frame(frame)) => {
+                    assert_eq!(frame.source, [641, 480]);
+                    [frame.width, frame.height]
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        let (usual, half, whole) = ("decode = { image = {} }", [321, 240], [641, 480]);
+        assert_eq!(size(usual, &[]), whole);
+        assert_eq!(size(usual, &[([224, 224], Fit::Stretch)]), half);
+        assert_eq!(size(usual, &[([224, 240], Fit::Crop)]), half);
+        for fit in [Fit::Stretch, Fit::Crop] {
+            assert_eq!(size(usual, &[([320, 320], fit)]), whole, "{fit:?}");
+        }
+        assert_eq!(size(usual, &[([320, 320], Fit::Letterbox)]), half);
+        assert_eq!(size(usual, &[([416, 416], Fit::Letterbox)]), whole);
+        assert_eq!(size(usual, &[([224, 224], Fit::Stretch), ([480, 480], Fit::Stretch)]), whole);
+        let all = "decode = { image = { scaled = false } }";
+        assert_eq!(size(all, &[([224, 224], Fit::Stretch)]), whole);
     }
 
     proptest! {

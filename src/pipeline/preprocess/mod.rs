@@ -15,6 +15,7 @@ pub use placement::Placement;
 
 use thiserror::Error;
 
+use super::decode::Wanted;
 use crate::event::{DType, Input};
 use crate::package::{InputKind, InputSpec, TensorInfo};
 
@@ -112,6 +113,14 @@ impl Preparer {
     /// How many items the model insists on; `None` if any number goes.
     pub fn batch_size(&self) -> Option<usize> {
         self.batch
+    }
+
+    /// What becomes of pictures; `None`: it takes none.
+    pub fn wanted(&self) -> Option<Wanted> {
+        match &self.plan {
+            Plan::Picture(plan) => Some(plan.wanted()),
+            Plan::Numbers(_) => None,
+        }
     }
 
     /// Adds one item to the batch. An error leaves the batch as it was.

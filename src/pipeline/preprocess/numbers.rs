@@ -261,7 +261,7 @@ mod tests {
             Err("the input is 100 instants of 3 channels, the model wants 256 of 3".to_owned())
         );
         let data = vec![0];
-        let frame = Frame { width: 1, height: 1, pixels: Pixels::Gray, data };
+        let frame = Frame::new(1, 1, Pixels::Gray, data);
         let error = prepare(&ct, &info, &[Input::Frame(frame)]).expect_err("a picture");
         assert!(error.starts_with("the message is a picture"), "{error}");
         let tensor = InputSpec::default();

@@ -16,6 +16,7 @@ use super::element::Element;
 use super::{Batch, Placement, PrepareError};
 use crate::event::{DType, Data, Frame, Pixels};
 use crate::package::{Color, Fit, InputSpec, Layout};
+use crate::pipeline::decode::Wanted;
 
 /// No side of a model's input is longer.
 const MAX_SIDE: usize = 1 << 14;
@@ -97,6 +98,10 @@ impl Picture {
         Ok((plan, item.to_vec()))
     }
 
+    pub(super) fn wanted(&self) -> Wanted {
+        Wanted { size: [self.width, self.height], fit: self.fit }
+    }
+
     pub(super) fn push(
         &mut self,
         frame: &Frame,
@@ -110,14 +115,14 @@ impl Picture {
                 wanted: "whole pixels".to_owned(),
             });
         }
-        let source = [frame.width, frame.height];
         let input = [self.width, self.height];
-        let fitting = Fitting::new(source, input, self.fit);
+        let fitting = Fitting::new(frame.source, input, self.fit);
         let (start, data) = batch.reserve(item)?;
         let end = start + item.iter().product::<usize>();
-        let view = match direct(frame, &fitting) {
+        let there = fitting.seen_in(frame);
+        let view = match direct(frame, &there) {
             Some(view) => view,
-            None => resize(&mut self.resizer, &mut self.resized, frame, &fitting)?,
+            None => resize(&mut self.resizer, &mut self.resized, frame, &there)?,
         };
         let paint = Paint {
             view,
@@ -139,7 +144,7 @@ impl Picture {
                 });
             }
         }
-        batch.commit(Placement::new(source, fitting.region, fitting.target, input));
+        batch.commit(Placement::new(frame.source, fitting.region, fitting.target, input));
         Ok(())
     }
 }

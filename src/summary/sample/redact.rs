@@ -93,7 +93,7 @@ mod tests {
         // A fine checkerboard: whatever is averaged is gray.
         let data = (0..64 * 48).flat_map(|n| [(n / 64 + n % 64) % 2 * 255; 3]);
         let data = data.map(|value: u32| u8::try_from(value).expect("a byte")).collect();
-        Frame { width: 64, height: 48, pixels: Pixels::Rgb, data }
+        Frame::new(64, 48, Pixels::Rgb, data)
     }
 
     fn person(x: f32, y: f32, w: f32, h: f32) -> Detection {

@@ -42,7 +42,7 @@ fn numbers(value: f32) -> Input {
 }
 
 fn picture() -> Input {
-    Input::Frame(Frame { width: 16, height: 16, pixels: Pixels::Rgb, data: vec![40; 16 * 16 * 3] })
+    Input::Frame(Frame::new(16, 16, Pixels::Rgb, vec![40; 16 * 16 * 3]))
 }
 
 fn found(label: &str, score: f32) -> Prediction {

@@ -15,7 +15,7 @@ const CMYK: &[u8] = include_bytes!("../../../../tests/data/images/cmyk.jpg");
 const PALETTE: &[u8] = include_bytes!("../../../../tests/data/images/palette.png");
 
 fn open(payload: &[u8]) -> Result<Frame, DecodeError> {
-    decode(&ImageConfig::default(), payload)
+    decode(&ImageConfig::default(), payload, |_| false)
 }
 
 fn encode_png(data: &[u8], width: u32, height: u32, color: ExtendedColorType) -> Vec<u8> {
@@ -120,13 +120,18 @@ fn a_bomb_is_refused_before_it_is_opened() {
 
 #[test]
 fn limits_are_the_last_that_passes() {
-    let config =
-        |bytes, pixels| ImageConfig { max_bytes: ByteSize(bytes), max_pixels: Count(pixels) };
+    let config = |bytes, pixels| ImageConfig {
+        max_bytes: ByteSize(bytes),
+        max_pixels: Count(pixels),
+        scaled: true,
+    };
     let size = BASELINE.len();
-    assert!(decode(&config(size, 19 * 13), BASELINE).is_ok());
-    let error = decode(&config(size - 1, 19 * 13), BASELINE).expect_err("a byte too long");
+    assert!(decode(&config(size, 19 * 13), BASELINE, |_| false).is_ok());
+    let error =
+        decode(&config(size - 1, 19 * 13), BASELINE, |_| false).expect_err("a byte too long");
     assert_eq!(error.kind(), "too_large");
-    let error = decode(&config(size, 19 * 13 - 1), BASELINE).expect_err("a pixel too many");
+    let error =
+        decode(&config(size, 19 * 13 - 1), BASELINE, |_| false).expect_err("a pixel too many");
     assert_eq!(error.kind(), "too_many_pixels");
 }
 

@@ -1,7 +1,7 @@
 //! What comes before the compressed data.
 
 use super::BLOCK;
-use super::huffman::{Codes, Waves};
+use super::huffman::Codes;
 use super::segments::Segments;
 
 /// A JPEG up to its compressed data.
@@ -22,7 +22,7 @@ pub(super) struct Header<'a> {
 #[derive(Debug, Default)]
 struct Tables {
     means: [Option<Codes>; 4],
-    waves: [Option<Waves>; 4],
+    waves: [Option<Codes>; 4],
 }
 
 /// Luma, or one of the two planes of colour.
@@ -36,16 +36,17 @@ pub(super) struct Part {
     tables: [usize; 2],
 }
 
-/// What the blocks of a part are read with.
+/// What the blocks of a part are read with; `W`: what all but their means is read with.
 #[derive(Debug)]
-pub(super) struct Coded<'h> {
-    pub(super) is_luma: bool,
+pub(super) struct Coded<'h, W> {
+    /// 0 is luma.
+    pub(super) index: usize,
+    pub(super) quantizer: &'h [u16; 64],
     /// In a unit, across and down.
     pub(super) blocks: [usize; 2],
     /// The codes of their means.
     pub(super) means: &'h Codes,
-    /// The codes of everything else.
-    pub(super) waves: &'h Waves,
+    pub(super) waves: &'h W,
 }
 
 /// A component as the start of the frame tells of it.
@@ -84,15 +85,21 @@ impl<'a> Header<'a> {
         }
     }
 
+    /// Makes something of the codes of all but the means, by the number of their table.
+    pub(super) fn waves<'h, W>(&'h self, make: impl Fn(&'h Codes) -> W) -> [Option<W>; 4] {
+        self.tables.waves.each_ref().map(|codes| codes.as_ref().map(&make))
+    }
+
     /// What each part is read with; `None`: a table is missing.
-    pub(super) fn coded(&self) -> Option<Vec<Coded<'_>>> {
+    pub(super) fn coded<'h, W>(&'h self, all: &'h [Option<W>; 4]) -> Option<Vec<Coded<'h, W>>> {
         let parts = self.parts.iter().enumerate().map(|(index, part)| {
             let [means, waves] = part.tables;
             Some(Coded {
-                is_luma: index == 0,
+                index,
+                quantizer: &part.quantizer,
                 blocks: part.blocks,
                 means: self.tables.means.get(means)?.as_ref()?,
-                waves: self.tables.waves.get(waves)?.as_ref()?,
+                waves: all.get(waves)?.as_ref()?,
             })
         });
         parts.collect()
@@ -166,7 +173,7 @@ fn read_codes(mut body: &[u8], tables: &mut Tables) -> Option<()> {
         let (codes, number) = (Codes::new(counts, symbols)?, usize::from(head & 15));
         match head >> 4 {
             0 => *tables.means.get_mut(number)? = Some(codes),
-            1 => *tables.waves.get_mut(number)? = Some(Waves::new(codes)),
+            1 => *tables.waves.get_mut(number)? = Some(codes),
             _ => return None,
         }
         body = rest;

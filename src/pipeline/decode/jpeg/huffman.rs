@@ -71,13 +71,30 @@ impl Codes {
     }
 }
 
-/// The codes of what a block holds besides its mean: each tells how many zeros come first, and how many bits the
-/// number behind it has.
+/// The codes of what a block holds besides its mean, to pass over it: each tells how many zeros come first, and how
+/// many bits the number behind it has.
 #[derive(Debug)]
-pub(super) struct Waves {
-    codes: Codes,
+pub(super) struct Jumps<'c> {
+    codes: &'c Codes,
     /// By the next [`FAST`] bits.
     jumps: Box<[Jump; 1 << FAST]>,
+}
+
+/// The same codes, to read the numbers.
+#[derive(Debug)]
+pub(super) struct Numbers<'c> {
+    codes: &'c Codes,
+    /// By the next [`FAST`] bits.
+    shorts: Box<[Short; 1 << FAST]>,
+}
+
+/// A number that lies whole in a few bits, and the zeros before it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Short {
+    /// How long it is; 0: longer, or no number.
+    bits: u8,
+    zeros: u8,
+    value: i16,
 }
 
 /// All numbers that lie whole in a few bits, to be passed over at once.
@@ -91,8 +108,8 @@ struct Jump {
     ends: bool,
 }
 
-impl Waves {
-    pub(super) fn new(codes: Codes) -> Self {
+impl<'c> Jumps<'c> {
+    pub(super) fn new(codes: &'c Codes) -> Self {
         let mut jumps = Box::new([Jump::default(); 1 << FAST]);
         for (start, jump) in (0_u64..).zip(jumps.iter_mut()) {
             let all = start << (64 - FAST);
@@ -109,6 +126,42 @@ impl Waves {
         Self { codes, jumps }
     }
 }
+
+impl<'c> Numbers<'c> {
+    pub(super) fn new(codes: &'c Codes) -> Self {
+        let mut shorts = Box::new([Short::default(); 1 << FAST]);
+        for (start, short) in (0_u64..).zip(shorts.iter_mut()) {
+            let all = start << (64 - FAST);
+            let Some((length, symbol)) = codes.find_short(all) else { continue };
+            let size = u32::from(symbol & 15);
+            if size > 0 && length + size <= FAST {
+                let value = number(all << length, size);
+                *short = Short {
+                    bits: u8::try_from(length + size).unwrap_or(0),
+                    zeros: symbol >> 4,
+                    value: i16::try_from(value).unwrap_or(0),
+                };
+            }
+        }
+        Self { codes, shorts }
+    }
+}
+
+/// The number of `size` bits, 0 to 16, that `bits` begin with: F.2.2.1, `EXTEND`.
+#[inline]
+fn number(bits: u64, size: u32) -> i32 {
+    // Those without a leading 1 are the negative ones.
+    let negative = i32::from(bits >> 63 == 0);
+    let value = i32::try_from((bits >> 32) >> (32 - size)).unwrap_or(0);
+    value - negative * ((1 << size) - 1)
+}
+
+/// Where in a block, row by row, the numbers belong that come one after the other (figure A.6).
+const ZIGZAG: [u8; 64] = [
+    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
+    13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59,
+    52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
+];
 
 /// Makes compressed data ready for [`Bits`].
 pub(super) fn pad(clean: &mut Vec<u8>) {
@@ -159,14 +212,11 @@ impl<'a> Bits<'a> {
         Some(symbol)
     }
 
-    /// A number of `size` bits, 0 to 16: F.2.2.1, `EXTEND`.
     #[inline]
     fn number(&mut self, size: u32) -> i32 {
-        // Those without a leading 1 are the negative ones.
-        let negative = i32::from(self.next >> 63 == 0);
-        let value = i32::try_from((self.next >> 32) >> (32 - size)).unwrap_or(0);
+        let value = number(self.next, size);
         self.skip(size);
-        value - negative * ((1 << size) - 1)
+        value
     }
 
     /// The mean of a block, as its difference from that of the block before.
@@ -178,7 +228,7 @@ impl<'a> Bits<'a> {
 
     /// Passes over all of a block but its mean.
     #[inline]
-    pub(super) fn skip_waves(&mut self, waves: &Waves) -> Option<()> {
+    pub(super) fn skip_waves(&mut self, waves: &Jumps<'_>) -> Option<()> {
         let mut place = 1;
         while place < 64 {
             if self.count < 32 {
@@ -195,7 +245,7 @@ impl<'a> Bits<'a> {
                 continue;
             }
             // Too long for a jump, or the last of the block.
-            let symbol = self.symbol(&waves.codes)?;
+            let symbol = self.symbol(waves.codes)?;
             if symbol == END {
                 return Some(());
             }
@@ -203,6 +253,49 @@ impl<'a> Bits<'a> {
             place += (symbol >> 4) + 1;
         }
         (place == 64).then_some(())
+    }
+
+    /// Reads all of a block but its mean, each number times its step, and says how many rows and columns from the
+    /// first on are not all 0.
+    #[inline]
+    pub(super) fn waves(
+        &mut self,
+        waves: &Numbers<'_>,
+        steps: &[u16; 64],
+        block: &mut [f32; 64],
+    ) -> Option<[usize; 2]> {
+        let (mut place, mut rows, mut columns) = (1, 0, 0);
+        while place < 64 {
+            if self.count < 32 {
+                self.refill()?;
+            }
+            let short = waves.shorts[(self.next >> (64 - FAST)) as usize];
+            let value = if short.bits > 0 {
+                self.skip(u32::from(short.bits));
+                place += usize::from(short.zeros);
+                short.value
+            } else {
+                let symbol = self.symbol(waves.codes)?;
+                match symbol {
+                    END => break,
+                    // Sixteen zeros.
+                    0xF0 => {
+                        place += 16;
+                        continue;
+                    }
+                    _ => place += usize::from(symbol >> 4),
+                }
+                // Zeros without a number are not of this kind of JPEG.
+                let size = (symbol & 15 > 0).then_some(u32::from(symbol & 15))?;
+                i16::try_from(self.number(size)).ok()?
+            };
+            let step = *steps.get(place)?;
+            let to = ZIGZAG[place];
+            block[usize::from(to & 63)] = f32::from(value) * f32::from(step);
+            (rows, columns) = (rows.max(to >> 3), columns.max(to & 7));
+            place += 1;
+        }
+        (place <= 64).then_some([usize::from(rows) + 1, usize::from(columns) + 1])
     }
 
     /// All of the data was read, but for the bits that fill its last byte, and none behind it.

@@ -5,12 +5,14 @@
 //! one scan, Huffman codes, 8 bits, luma alone or with two planes of colour. Of everything else, and of what
 //! is damaged, the answer is `None`: the decoder of whole pictures is to be asked then, and has the last word.
 
+mod half;
 mod header;
 mod huffman;
 mod segments;
 
+pub(super) use self::half::half;
 use self::header::{Coded, Header};
-use self::huffman::{Bits, pad};
+use self::huffman::{Bits, Jumps, pad};
 pub(super) use self::segments::Segments;
 use self::segments::take_compressed;
 use super::thumbnail::Thumbnail;
@@ -28,24 +30,24 @@ pub(super) fn thumbnail(payload: &[u8]) -> Option<Thumbnail> {
     let mut levels = vec![0; width * height];
     // A mean counts eight times in its block, and is measured from the middle.
     let step = i32::from(header.parts[0].quantizer[0]);
-    walk(&header, |bits, part, [x, y], mean| {
-        *mean += bits.difference(part.means)?;
+    let waves = header.waves(Jumps::new);
+    walk(&header, &header.coded(&waves)?, |bits, part, [x, y], mean| {
         bits.skip_waves(part.waves)?;
-        if part.is_luma && x < width && y < height {
-            levels[y * width + x] = u8::try_from((*mean * step / 8 + 128).clamp(0, 255)).ok()?;
+        if part.index == 0 && x < width && y < height {
+            levels[y * width + x] = u8::try_from((mean * step / 8 + 128).clamp(0, 255)).ok()?;
         }
-        (-FARTHEST..=FARTHEST).contains(mean).then_some(())
+        Some(())
     })?;
     Some(Thumbnail::new(header.size, &levels, BLOCK))
 }
 
-/// Gives each block of the scan in turn to `block`: its part, its place in blocks, and the mean of the block
-/// before.
-fn walk(
+/// Gives each block of the scan in turn to `block`, which is to read all of it but its mean: its part, its place in
+/// blocks, and its mean in steps of its quantizer.
+fn walk<W>(
     header: &Header<'_>,
-    mut block: impl FnMut(&mut Bits<'_>, &Coded<'_>, [usize; 2], &mut i32) -> Option<()>,
+    parts: &[Coded<'_, W>],
+    mut block: impl FnMut(&mut Bits<'_>, &Coded<'_, W>, [usize; 2], i32) -> Option<()>,
 ) -> Option<()> {
-    let parts = header.coded()?;
     let [across, down] = header.units();
     let (total, mut done) = (across * down, 0);
     let interval = if header.restart == 0 { total } else { header.restart };
@@ -63,7 +65,9 @@ fn walk(
                 let [wide, high] = part.blocks;
                 for y in top * high..(top + 1) * high {
                     for x in left * wide..(left + 1) * wide {
-                        block(&mut bits, part, [x, y], mean)?;
+                        *mean += bits.difference(part.means)?;
+                        (-FARTHEST..=FARTHEST).contains(mean).then_some(())?;
+                        block(&mut bits, part, [x, y], *mean)?;
                     }
                 }
             }

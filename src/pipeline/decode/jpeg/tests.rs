@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::super::image::decode;
 use super::super::{ImageConfig, Thumbnail};
 use super::*;
+use crate::event::Frame;
 
 const BASELINE: &[u8] = include_bytes!("../../../../tests/data/images/baseline.jpg");
 const PROGRESSIVE: &[u8] = include_bytes!("../../../../tests/data/images/progressive.jpg");
@@ -12,8 +13,69 @@ const RESTART: &[u8] = include_bytes!("../../../../tests/data/images/restart.jpg
 const GRAY: &[u8] = include_bytes!("../../../../tests/data/images/gray.jpg");
 const CMYK: &[u8] = include_bytes!("../../../../tests/data/images/cmyk.jpg");
 
+fn full(payload: &[u8]) -> Frame {
+    decode(&ImageConfig::default(), payload, |_| false).expect("a JPEG")
+}
+
+/// The mean of each 2 × 2 pixels.
+fn averaged(frame: &Frame) -> Frame {
+    let [width, height] = frame.source.map(|side| side.div_ceil(2));
+    let channels = frame.pixels.channels();
+    let mut data = Vec::new();
+    for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+        for channel in 0..channels {
+            let rows = 2 * y..(2 * y + 2).min(frame.height);
+            let pixels =
+                rows.flat_map(|y| (2 * x..(2 * x + 2).min(frame.width)).map(move |x| (x, y)));
+            let levels = pixels.map(|(x, y)| {
+                u32::from(frame.data[(y * frame.width + x) as usize * channels + channel])
+            });
+            let (sum, count) = levels.fold((0, 0), |(sum, count), level| (sum + level, count + 1));
+            data.push(u8::try_from((sum + count / 2) / count).expect("a level"));
+        }
+    }
+    Frame { width, height, data, ..*frame }
+}
+
+/// How far two pictures of half the size are from each other, on average and at most. The last row and column of an odd
+/// size are half of what is not in the picture, and not looked at.
+fn apart(one: &Frame, other: &Frame) -> (f32, u8) {
+    assert_eq!((one.width, one.height, one.pixels), (other.width, other.height, other.pixels));
+    assert_eq!(one.source, other.source);
+    let [width, height] = one.source.map(|side| side as usize / 2);
+    let channels = one.pixels.channels();
+    let rows = |frame: &'_ Frame| -> Vec<u8> {
+        let rows = frame.data.chunks_exact(frame.width as usize * channels).take(height);
+        rows.flat_map(|row| row[..width * channels].to_vec()).collect()
+    };
+    let off: Vec<u8> = rows(one).iter().zip(rows(other)).map(|(a, b)| a.abs_diff(b)).collect();
+    let sum: u32 = off.iter().copied().map(u32::from).sum();
+    (sum as f32 / off.len().max(1) as f32, off.into_iter().max().unwrap_or(0))
+}
+
+#[test]
+fn half_the_size_shows_what_the_whole_picture_shows() {
+    for (name, payload) in [("baseline", BASELINE), ("restart", RESTART), ("gray", GRAY)] {
+        let (mean, most) = apart(&half(payload).expect(name), &averaged(&full(payload)));
+        assert!(mean < 2.0 && most <= 8, "{name}: off by {mean}, {most} at most");
+    }
+    assert_eq!(half(PROGRESSIVE), None);
+    assert_eq!(half(CMYK), None);
+}
+
+#[test]
+fn a_jpeg_that_was_cut_anywhere_is_not_made_in_half_the_size() {
+    for payload in [BASELINE, RESTART, GRAY] {
+        let end = payload.windows(2).rposition(|two| two == [0xFF, 0xD9]).expect("an end");
+        for length in (0..=end + 1).step_by(7) {
+            assert_eq!(half(&payload[..length]), None, "{length}");
+        }
+        assert!(half(&payload[..end + 2]).is_some());
+    }
+}
+
 fn whole(payload: &[u8]) -> Thumbnail {
-    Thumbnail::of(&decode(&ImageConfig::default(), payload).expect("a JPEG"))
+    Thumbnail::of(&full(payload))
 }
 
 #[test]
@@ -77,6 +139,26 @@ fn means_that_cannot_be_are_damage_and_no_overflow() {
 }
 
 proptest! {
+    /// Whatever the size and however its colours are kept, as long as nothing is sharp in it.
+    #[test]
+    fn half_the_size_is_the_mean_of_the_pixels(
+        width in 1_u32..90, height in 1_u32..70, gray: bool, seed: u8,
+    ) {
+        let level = |x: u32, y: u32, c: u32| {
+            let turn = (x as f32 / 9.0 + c as f32).sin() + (y as f32 / 11.0 + f32::from(seed)).cos();
+            (0..=255).find(|level| f32::from(*level) >= 128.0 + turn * 50.0).expect("a level")
+        };
+        let channels = if gray { 1 } else { 3 };
+        let data: Vec<u8> = (0..height)
+            .flat_map(|y| (0..width).flat_map(move |x| (0..channels).map(move |c| level(x, y, c))))
+            .collect();
+        let color = if gray { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
+        let mut file = Vec::new();
+        JpegEncoder::new_with_quality(&mut file, 95).encode(&data, width, height, color).expect("a JPEG");
+        let (mean, most) = apart(&half(&file).expect("half"), &averaged(&full(&file)));
+        prop_assert!(mean < 1.0 && most <= 6, "off by {mean}, {most} at most");
+    }
+
     /// Whatever the size, the means are those of the whole picture, within what rounding costs.
     #[test]
     fn means_are_means(
@@ -110,6 +192,10 @@ proptest! {
         for (place, byte) in damage {
             let place = place.index(payload.len());
             payload[place] = byte;
+        }
+        if let Some(small) = half(&payload) {
+            let size = small.width as usize * small.height as usize * small.pixels.channels();
+            prop_assert_eq!(size, small.data.len());
         }
         if let Some(small) = thumbnail(&payload) {
             prop_assert!(small.changed_since(&small) == 0.0);

@@ -1,5 +1,6 @@
 //! Which part of a picture goes where.
 
+use crate::event::Frame;
 use crate::package::Fit;
 
 /// Which part of the source becomes which part of the input; left, top, width, height.
@@ -10,6 +11,15 @@ pub(super) struct Fitting {
 }
 
 impl Fitting {
+    /// The same with the region in pixels of the frame, which may show its source in half the size.
+    pub(super) fn seen_in(&self, frame: &Frame) -> Self {
+        let [left, top, width, height] = self.region;
+        let [across, down] = [(frame.width, 0), (frame.height, 1)]
+            .map(|(side, axis)| if side == frame.source[axis] { 1.0 } else { 0.5 });
+        let region = [left * across, top * down, width * across, height * down];
+        Self { region, target: self.target }
+    }
+
     pub(super) fn new(source: [u32; 2], input: [u32; 2], fit: Fit) -> Self {
         let [sw, sh] = source.map(f64::from);
         let [iw, ih] = input.map(f64::from);

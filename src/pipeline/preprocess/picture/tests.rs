@@ -15,7 +15,7 @@ fn pattern() -> Frame {
         .flat_map(|y| (0..width).flat_map(move |x| [x * 15, y * 23, (x * 37 + y * 53) % 256]))
         .map(|level| u8::try_from(level).expect("a level"))
         .collect();
-    Frame { width, height, pixels: Pixels::Rgb, data }
+    Frame::new(width, height, Pixels::Rgb, data)
 }
 
 fn gray(frame: &Frame) -> Frame {
@@ -114,7 +114,7 @@ fn the_right_size_is_a_straight_copy() {
     assert_eq!(found.data(), &frame.data.clone().into());
     assert_eq!(placement.to_source(1., 2., 3., 4.)[..], [1., 2., 3., 4.]);
     // The middle of a picture, cut without a resize.
-    let wide = Frame { width: 4, height: 1, pixels: Pixels::Gray, data: vec![1, 2, 3, 4] };
+    let wide = Frame::new(4, 1, Pixels::Gray, vec![1, 2, 3, 4]);
     let cut = InputSpec { color: Color::Gray, ..spec([2, 1], Fit::Crop) };
     assert_eq!(prepare(&cut, DType::U8, &wide).0.data(), &vec![2_u8, 3].into());
 }
@@ -126,7 +126,7 @@ fn boxes_come_back_to_the_source() {
         assert!(near, "{found:?} {expected:?}");
     };
     let data = vec![0; 640 * 480];
-    let frame = Frame { width: 640, height: 480, pixels: Pixels::Gray, data };
+    let frame = Frame::new(640, 480, Pixels::Gray, data);
     // 640x480 into 320x320: scale 1/2, bars of 40 above and below.
     let (_, boxed) = prepare(&spec([320, 320], Fit::Letterbox), DType::U8, &frame);
     close(boxed.to_source(0., 40., 320., 280.), [0., 0., 640., 480.]);
@@ -137,6 +137,30 @@ fn boxes_come_back_to_the_source() {
     let (_, stretched) = prepare(&spec([320, 120], Fit::Stretch), DType::U8, &frame);
     close(stretched.to_source(10., 10., 20., 20.), [20., 40., 40., 80.]);
     assert!(stretched.input_size()[0] > 319.0);
+}
+
+/// The same picture in half its size: what the model is given is nearly the same, and boxes are told as before.
+#[test]
+fn half_a_picture_fits_as_the_whole_one_does() {
+    let level = |x: u32, y: u32| u8::try_from(x + y).expect("a level");
+    let data = |step: u32| {
+        let places = (0..60)
+            .step_by(step as usize)
+            .flat_map(move |y| (0..90).step_by(step as usize).map(move |x| (x, y)));
+        let levels = places.map(|(x, y)| level(x, y) + u8::try_from(step - 1).expect("small"));
+        levels.collect::<Vec<_>>()
+    };
+    let whole = Frame::new(90, 60, Pixels::Gray, data(1));
+    let half = Frame { source: [90, 60], ..Frame::new(45, 30, Pixels::Gray, data(2)) };
+    for fit in [Fit::Stretch, Fit::Letterbox, Fit::Crop] {
+        let spec = InputSpec { color: Color::Gray, ..spec([30, 24], fit) };
+        let (given, placement) = prepare(&spec, DType::U8, &whole);
+        let (given_half, placement_half) = prepare(&spec, DType::U8, &half);
+        assert_eq!(placement, placement_half, "{fit:?}");
+        for (one, other) in given.data().to_f32().iter().zip(given_half.data().to_f32()) {
+            assert!((one - other).abs() <= 2.0, "{fit:?}: {one} and {other}");
+        }
+    }
 }
 
 #[test]
@@ -161,7 +185,7 @@ fn a_package_that_contradicts_its_model_is_refused() {
 fn odd_sizes_never_fail() {
     for (width, height) in [(1, 1), (1, 500), (500, 1), (3, 7), (333, 1)] {
         let data = vec![9; (width * height) as usize];
-        let frame = Frame { width, height, pixels: Pixels::Gray, data };
+        let frame = Frame::new(width, height, Pixels::Gray, data);
         for fit in [Fit::Stretch, Fit::Letterbox, Fit::Crop] {
             for size in [[1, 1], [7, 3], [64, 64]] {
                 let (tensor, _) = prepare(&spec(size, fit), DType::U8, &frame);
