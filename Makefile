@@ -49,19 +49,20 @@ bench:
 	@cross/onnxruntime.sh --optional
 	$(CARGO) bench $(ARGS)
 
-# eir beside FastAPI with uvicorn and ONNX Runtime, and beside MLServer, both from PyPI (benches/api.rs).
+# eir as it is shipped, which takes long to build, beside FastAPI with uvicorn and ONNX Runtime, and beside MLServer,
+# both from PyPI (benches/api.rs).
 bench-api:
 	@cross/setup.sh build
 	@cross/onnxruntime.sh --optional
 	@cross/peers.sh api
-	$(CARGO) bench --bench api -- $(ARGS)
+	$(CARGO) bench --profile dist --bench api -- $(ARGS)
 
-# eir beside paho-mqtt with ONNX Runtime, Node with ONNX Runtime, and a plain loop in Rust (benches/peers.rs).
+# The same beside paho-mqtt with ONNX Runtime, Node with ONNX Runtime, and a plain loop in Rust (benches/peers.rs).
 bench-peers:
 	@cross/setup.sh test
 	@cross/onnxruntime.sh --optional
 	@cross/peers.sh mqtt
-	$(CARGO) bench --bench peers -- $(ARGS)
+	$(CARGO) bench --profile dist --bench peers -- $(ARGS)
 
 # No more instructions and allocations than are written down (benches/guard.rs).
 bench-guard:

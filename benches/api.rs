@@ -3,9 +3,9 @@
 //!
 //! `make bench-api` fetches these (`cross/peers.sh`) and runs it; one that is not here is left out, aloud.
 //!
-//!     cargo bench --bench api                          about six minutes
-//!     cargo bench --bench api -- --quick               one short round
-//!     cargo bench --bench api -- eir one fastapi       these servers alone; `one` is eir with one I/O worker
+//!     make bench-api                                   as it is shipped; six minutes, once it is built
+//!     make bench-api ARGS=--quick                      one short round
+//!     make bench-api ARGS='eir one fastapi'            these servers alone; `one` is eir with one I/O worker
 //!
 //! All servers run the whole time and are asked in turns, so that what else the machine does falls on all of
 //! them. A connection asks as soon as it was answered (a closed loop); one thread asks for all connections, and

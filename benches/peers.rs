@@ -3,15 +3,15 @@
 //!
 //! `make bench-peers` fetches these (`cross/peers.sh`) and runs it; one that is not here is left out, aloud.
 //!
-//!     cargo bench --bench peers                            about a quarter of an hour
-//!     cargo bench --bench peers -- --quick                 one short round
-//!     cargo bench --bench peers -- sensor camera eir paho  these cases and programs alone
+//!     make bench-peers                               as it is shipped; a quarter of an hour, once it is built
+//!     make bench-peers ARGS=--quick                  one short round
+//!     make bench-peers ARGS='sensor camera eir paho' these cases and programs alone
 //!
 //! In each round each program is started, decides at a fixed rate (`calm`: its times are measured from when a message was
 //! due, not from when it was sent), then as much as goes through with a window of messages on their way, and is ended.
 //! The load, the broker and the program share the cores. CPU time is that of the program and its children while as much
 //! goes through; `÷ eir` is the median of the rounds' ratios of it. Figures are medians, with the range of the rounds
-//! where it says most. The models have random weights: of 32 numbers, and MobileNetV2-shaped (`benches/peers/models.py`).
+//! where it says most. The targets were set on a faster machine, where paho costs what they say. The models have random weights: of 32 numbers, and MobileNetV2-shaped (`benches/peers/models.py`).
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a bench prints and measures")]
 #![expect(dead_code, reason = "what the benches and tests share can do more than is needed here")]
 
