@@ -1,5 +1,9 @@
 use super::*;
-use crate::task::{Clock, SystemClock};
+
+#[expect(clippy::disallowed_methods, reason = "any instant will do to count from")]
+fn start() -> Instant {
+    Instant::now()
+}
 
 fn config(steps: usize) -> DegradeConfig {
     let step = StepConfig { rate: Some(1.0), model: None, stride: None };
@@ -25,7 +29,7 @@ struct Run {
 
 impl Run {
     fn new(steps: usize) -> Self {
-        Self { config: config(steps), ladder: Ladder::default(), now: SystemClock.now() }
+        Self { config: config(steps), ladder: Ladder::default(), now: start() }
     }
 
     /// The seconds at which the number of steps changed, and to what.
@@ -110,7 +114,7 @@ fn a_step_given_back_too_early_is_held_longer_the_next_time() {
 
 #[test]
 fn a_stream_is_thinned_to_its_rate() {
-    let begin = SystemClock.now();
+    let begin = start();
     for (rate, every_ms, expected) in
         [(5.0, 10, 50), (5.0, 33, 50), (30.0, 33, 300), (0.5, 1000, 5), (100.0, 33, 304)]
     {
