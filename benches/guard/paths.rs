@@ -22,7 +22,7 @@ use super::draft::{draft, name};
 /// Each with how often it runs.
 pub(crate) const ALL: [(&str, u64); 6] = [
     ("sensor", 1_000),
-    ("frame", 5),
+    ("frame", 1),
     ("oip-json", 500),
     ("oip-binary", 500),
     ("rules", 1_000),
