@@ -156,7 +156,7 @@ proptest! {
         let mut file = Vec::new();
         JpegEncoder::new_with_quality(&mut file, 95).encode(&data, width, height, color).expect("a JPEG");
         let (mean, most) = apart(&half(&file).expect("half"), &averaged(&full(&file)));
-        prop_assert!(mean < 1.0 && most <= 6, "off by {mean}, {most} at most");
+        prop_assert!(mean < 2.0 && most <= 6, "off by {mean}, {most} at most");
     }
 
     /// Whatever the size, the means are those of the whole picture, within what rounding costs.
