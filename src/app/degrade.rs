@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::build::StepParts;
 use crate::api::StepStatus;
 use crate::event::Name;
-use crate::model::{Caller, Model};
+use crate::model::{Caller, Model, ModelError};
 use crate::pipeline::degrade::{DegradeConfig, Ladder, Load, StepConfig};
 use crate::summary::Board;
 
@@ -40,10 +40,16 @@ struct Step {
 }
 
 impl Steps {
-    pub(super) fn new(parts: Vec<StepParts>) -> Self {
-        let steps = parts.into_iter().map(|StepParts { config, caller }| Step {
-            config,
-            caller: caller.and_then(Result::ok),
+    /// A step whose model is broken goes without it, and that is told.
+    pub(super) fn new(name: &Name, parts: Vec<StepParts>) -> Self {
+        let steps = (1..).zip(parts).map(|(step, StepParts { config, caller })| {
+            let caller = caller.and_then(|caller| {
+                let told = |error: &ModelError| {
+                    tracing::error!(pipeline = %name, step, "does not change the model: {error}");
+                };
+                caller.inspect_err(told).ok()
+            });
+            Step { config, caller }
         });
         Self { all: steps.collect(), ..Self::default() }
     }

@@ -152,7 +152,7 @@ impl Pipeline {
             gathering,
             sampling,
             escalation: None,
-            steps: Steps::new(parts.steps),
+            steps: Steps::new(name, parts.steps),
             traces: workshop.traces.clone(),
             clock: Arc::clone(&workshop.clock),
             batch: Batch::default(),

@@ -113,6 +113,23 @@ async fn a_pipeline_with_too_much_to_do_does_with_less_in_order_and_takes_it_up_
     within("the end", app.drain()).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stand_in_that_is_broken_stops_no_decision() {
+    let broker = AnyBroker::start(Kind::Embedded);
+    let models = models();
+    let file = models.path().join("small/1/model.onnx");
+    eir::disk::replace(&file, b"no model").expect("file");
+    let dir = format!("models.dir={}", models.path().display());
+    let mut app = site::start(EASED, broker.port(), &[&dir]).await;
+    let mut peer = Peer::connect("machine", broker.port()).await;
+    peer.subscribe("plant/+/alarm").await;
+    app.tick();
+    assert_eq!(too_much(&mut app, &mut peer, 200).await["model"], "bearing");
+    assert_eq!(app.pipelines()[0].model, "bearing@1");
+    assert_eq!(too_much(&mut app, &mut peer, 200).await["model"], "bearing");
+    within("the end", app.drain()).await;
+}
+
 #[test]
 fn steps_that_cannot_be_are_told_before_the_start() {
     let broken = |from: &str, to: &str| {
