@@ -46,6 +46,7 @@ torture:
 
 bench:
 	@cross/setup.sh test
+	@cross/setup.sh guard
 	@cross/onnxruntime.sh --optional
 	$(CARGO) bench $(ARGS)
 

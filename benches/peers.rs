@@ -11,7 +11,8 @@
 //! due, not from when it was sent), then as much as goes through with a window of messages on their way, and is ended.
 //! The load, the broker and the program share the cores. CPU time is that of the program and its children while as much
 //! goes through; `÷ eir` is the median of the rounds' ratios of it. Figures are medians, with the range of the rounds
-//! where it says most. The targets were set on a faster machine, where paho costs what they say. The models have random weights: of 32 numbers, and MobileNetV2-shaped (`benches/peers/models.py`).
+//! where it says most. The targets were set on a faster machine, where paho costs what they say. The models have random
+//! weights: of 32 numbers, and MobileNetV2-shaped (`benches/peers/models.py`).
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a bench prints and measures")]
 #![expect(dead_code, reason = "what the benches and tests share can do more than is needed here")]
 

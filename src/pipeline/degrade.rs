@@ -62,7 +62,7 @@ pub struct StepConfig {
     /// Messages a second that are looked at in each stream; the others are settled and counted. Not with a window,
     /// which would have gaps.
     #[serde(default)]
-    #[schemars(range(max = 100_000.0), extend("exclusiveMinimum" = 0.0))]
+    #[schemars(range(min = 0.001, max = 100_000.0))]
     pub rate: Option<f64>,
     /// A model that serves instead: of the same task, with the same labels. It is loaded from the start.
     #[serde(default)]
@@ -79,6 +79,9 @@ impl DegradeConfig {
         let mut found = Vec::new();
         if self.lag.0.is_zero() {
             found.push(("lag".to_owned(), "must be longer than 0, as \"500ms\"".to_owned()));
+        }
+        if self.celsius.is_some_and(|celsius| !celsius.is_finite()) {
+            found.push(("celsius".to_owned(), "must be a number, as 80".to_owned()));
         }
         if !(1..=MAX_STEPS).contains(&self.steps.len()) {
             found.push(("steps".to_owned(), format!("must be 1 to {MAX_STEPS} steps")));
@@ -98,8 +101,8 @@ impl StepConfig {
             found.push(("", "does nothing; say rate, model or stride".to_owned()));
         }
         if let Some(rate) = self.rate {
-            if !(rate > 0.0 && rate <= 1e5) {
-                found.push((".rate", "must be messages a second, above 0 to 100000".to_owned()));
+            if !(0.001..=1e5).contains(&rate) {
+                found.push((".rate", "must be messages a second, 0.001 to 100000".to_owned()));
             }
             if window.is_some() {
                 let message = "would leave gaps inside the windows; use stride";
@@ -235,7 +238,9 @@ impl Ladder {
             return false;
         }
         self.low_since.get_or_insert(now);
-        if self.taken == 0 || long(&self.low_since) < config.back.0 * self.patience.max(1) {
+        if self.taken == 0
+            || long(&self.low_since) < config.back.0.saturating_mul(self.patience.max(1))
+        {
             if self.taken == 0 && long(&self.low_since) >= config.back.0 {
                 self.patience = 1;
             }

@@ -132,6 +132,7 @@ fn what_cannot_be_is_told_by_its_key() {
     for (text, window, told) in [
         ("{}", None, "steps.0: does nothing"),
         (r#"{"rate": 0}"#, None, "steps.0.rate: must be messages a second"),
+        (r#"{"rate": 1e-30}"#, None, "steps.0.rate: must be messages a second"),
         (r#"{"rate": 5}"#, Some(&window), "steps.0.rate: would leave gaps"),
         (r#"{"stride": 512}"#, None, "steps.0.stride: there is no window"),
         (r#"{"stride": 128}"#, Some(&window), "more than the window's step, 128"),
@@ -142,6 +143,8 @@ fn what_cannot_be_is_told_by_its_key() {
         let all: Vec<_> = found.iter().map(|(key, what)| format!("{key}: {what}")).collect();
         assert!(all.len() == 1 && all[0].contains(told), "{text}: {all:?}");
     }
+    let hot = DegradeConfig { celsius: Some(f64::NAN), ..config(1) };
+    assert_eq!(hot.check(None)[0].0, "celsius");
     assert_eq!(config(0).check(None).len(), 1);
     assert_eq!(config(9).check(None).len(), 1);
     let good = DegradeConfig { steps: vec![step(r#"{"stride": 256}"#)], ..config(0) };

@@ -11,6 +11,9 @@ const BASELINE: &[u8] = include_bytes!("../../../../tests/data/images/baseline.j
 const PROGRESSIVE: &[u8] = include_bytes!("../../../../tests/data/images/progressive.jpg");
 const RESTART: &[u8] = include_bytes!("../../../../tests/data/images/restart.jpg");
 const GRAY: &[u8] = include_bytes!("../../../../tests/data/images/gray.jpg");
+/// Half as many pixels of colour across, and down.
+const COLOURS_422: &[u8] = include_bytes!("../../../../tests/data/images/colours-422.jpg");
+const COLOURS_440: &[u8] = include_bytes!("../../../../tests/data/images/colours-440.jpg");
 const CMYK: &[u8] = include_bytes!("../../../../tests/data/images/cmyk.jpg");
 
 fn full(payload: &[u8]) -> Frame {
@@ -55,7 +58,9 @@ fn apart(one: &Frame, other: &Frame) -> (f32, u8) {
 
 #[test]
 fn half_the_size_shows_what_the_whole_picture_shows() {
-    for (name, payload) in [("baseline", BASELINE), ("restart", RESTART), ("gray", GRAY)] {
+    let colours = [("4:2:2", COLOURS_422), ("4:4:0", COLOURS_440)];
+    let all = [("baseline", BASELINE), ("restart", RESTART), ("gray", GRAY)];
+    for (name, payload) in all.into_iter().chain(colours) {
         let (mean, most) = apart(&half(payload).expect(name), &averaged(&full(payload)));
         assert!(mean < 2.0 && most <= 8, "{name}: off by {mean}, {most} at most");
     }
