@@ -13,17 +13,17 @@ use arc_swap::ArcSwap;
 use super::Observer;
 use super::arrival::Arrival;
 use super::counters::Counters;
-use super::decide::Item;
 use super::degrade::Steps;
 use super::escalation::Escalation;
+use super::flight::Batch;
 use super::key::Keyer;
 use super::recall::{Keeping, Resumed};
 use super::rules::Rules;
 use super::sampling::Sampling;
 use super::summaries::Gathering;
 use crate::api::Scene;
-use crate::event::{Device, Envelope, Input, Name, Prediction, StreamKey};
-use crate::model::{Caller, PredictError, Prepared, Spent};
+use crate::event::{Device, Envelope, Input, Name, StreamKey};
+use crate::model::Caller;
 use crate::outbox::Outbox;
 use crate::pipeline::decode::Decoder;
 use crate::pipeline::degrade::Pace;
@@ -34,7 +34,7 @@ use crate::task::{Clock, Queue};
 use crate::trace::{Anchor, Open, Traces};
 
 /// Messages taken at a time; their model inputs share batches.
-const BATCH: usize = 32;
+pub(super) const BATCH: usize = 32;
 
 /// One pipeline's stages and the state of its streams.
 pub(super) struct Flow {
@@ -68,7 +68,10 @@ pub(super) struct Flow {
     pub steps: Steps,
     pub traces: Traces,
     pub clock: Arc<dyn Clock>,
+    /// What is gathered for the next run.
     pub batch: Batch,
+    /// What is being run.
+    pub flying: Batch,
     pub progress: Arc<Progress>,
 }
 
@@ -109,35 +112,6 @@ impl StreamState {
     }
 }
 
-/// Model inputs made of the messages at hand, and which stream and message each came from.
-#[derive(Default)]
-pub(super) struct Batch {
-    inputs: Vec<Input>,
-    from: Vec<(usize, StreamKey)>,
-    results: Vec<Result<Prediction, PredictError>>,
-    /// What the model was given, by place, where a second opinion is asked for on that.
-    kept: Vec<(usize, Prepared)>,
-}
-
-impl Batch {
-    /// Tells each message that had a share in a run how long that took.
-    fn tell(&self, arrivals: &[Arrival<'_>], spent: Spent) {
-        let mut told = None;
-        for (index, _) in &self.from {
-            if told.replace(*index) != Some(*index) {
-                arrivals[*index].ran(spent);
-            }
-        }
-    }
-
-    fn clear(&mut self) {
-        self.inputs.clear();
-        self.from.clear();
-        self.results.clear();
-        self.kept.clear();
-    }
-}
-
 impl Flow {
     /// Works until the queue is closed and empty.
     pub(super) fn run(mut self, queue: &Queue<Envelope>) {
@@ -156,7 +130,7 @@ impl Flow {
                     &"a stage panicked; its messages are given up",
                     now,
                 );
-                self.batch = Batch::default();
+                (self.batch, self.flying) = <(Batch, Batch)>::default();
             }
             if self.is_halted() {
                 return;
@@ -204,6 +178,7 @@ impl Flow {
                 self.counters.error(kind, &format_args!("{topic}: {error}"), self.clock.now());
                 arrival.tell(|open| open.fail(kind, error));
             }
+            self.land_if_done(&arrivals, &rules);
         }
         self.flush(&arrivals, &rules);
         if !self.is_halted() {
@@ -303,78 +278,21 @@ impl Flow {
     }
 
     /// The model did not see what the gate let through.
-    fn reopen(&mut self, key: &StreamKey) {
+    pub(super) fn reopen(&mut self, key: &StreamKey) {
         if self.gate.is_some() {
             self.stream(key).seen.forget();
         }
     }
 
-    fn add(
-        &mut self,
-        index: usize,
-        key: StreamKey,
-        input: Input,
-        arrivals: &[Arrival<'_>],
-        rules: &Rules,
-    ) {
-        self.batch.inputs.push(input);
-        self.batch.from.push((index, key));
-        if self.batch.inputs.len() >= BATCH.min(self.caller.max_batch()) {
-            self.flush(arrivals, rules);
-        }
-    }
-
-    fn step(&self) {
+    pub(super) fn step(&self) {
         self.progress.steps.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn is_halted(&self) -> bool {
+    pub(super) fn is_halted(&self) -> bool {
         self.progress.halted.load(Ordering::Relaxed)
     }
 
-    /// Runs what was gathered and decides it in order.
-    fn flush(&mut self, arrivals: &[Arrival<'_>], rules: &Rules) {
-        if self.batch.inputs.is_empty() || self.is_halted() {
-            self.batch.clear();
-            return;
-        }
-        self.step();
-        let mut batch = std::mem::take(&mut self.batch);
-        let escalation = self.steps.own(self.escalation.as_ref());
-        let wanted = |prediction: &Prediction| {
-            escalation.is_some_and(|escalation| escalation.wants_tensor(prediction))
-        };
-        let Batch { inputs, results, kept, .. } = &mut batch;
-        self.caller.predict_keeping(inputs, results, wanted, kept);
-        self.counters.inferences(batch.inputs.len());
-        for spent in self.caller.spent() {
-            self.counters.ran(spent);
-            batch.tell(arrivals, spent);
-        }
-        let ran = batch.from.iter().zip(&batch.inputs).zip(batch.results.drain(..));
-        let mut kept = batch.kept.drain(..).peekable();
-        for (number, (((index, stream), input), result)) in ran.enumerate() {
-            let prepared = kept.next_if(|(of, _)| *of == number).map(|(_, prepared)| prepared);
-            let place = arrivals[*index].next_place();
-            let item = Item { stream, input, place, prepared };
-            match result {
-                Ok(prediction) => self.decide(rules, &arrivals[*index], item, prediction),
-                Err(error) => {
-                    self.counters.error(error.kind(), &error, self.clock.now());
-                    arrivals[*index].tell(|open| open.fail(error.kind(), error.to_string()));
-                    self.reopen(stream);
-                }
-            }
-        }
-        drop(kept);
-        let now = self.clock.now();
-        let arrived = batch.from.iter().map(|(index, _)| arrivals[*index].envelope.received_at);
-        self.counters.latencies(arrived.map(|at| now.duration_since(at)));
-        batch.clear();
-        self.batch = batch;
-    }
-
-    fn stream(&mut self, key: &StreamKey) -> &mut StreamState {
+    pub(super) fn stream(&mut self, key: &StreamKey) -> &mut StreamState {
         let window = &self.window;
         let now = self.clock.now();
         self.streams.get_or_insert_with(key, now, || StreamState::new(window.as_ref()))

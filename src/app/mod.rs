@@ -12,6 +12,7 @@ mod counters;
 mod decide;
 mod degrade;
 mod escalation;
+mod flight;
 mod flow;
 mod key;
 mod memory;

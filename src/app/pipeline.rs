@@ -14,7 +14,8 @@ use super::connection::Connection;
 use super::counters::Counters;
 use super::degrade::{Degrading, Steps};
 use super::escalation::{Escalating, OnTheirWay};
-use super::flow::{Batch, Flow};
+use super::flight::Batch;
+use super::flow::Flow;
 use super::key::Keyer;
 use super::recall::{Keeping, Resumed};
 use super::rules::Rules;
@@ -156,6 +157,7 @@ impl Pipeline {
             traces: workshop.traces.clone(),
             clock: Arc::clone(&workshop.clock),
             batch: Batch::default(),
+            flying: Batch::default(),
             progress: Arc::default(),
         }
     }

@@ -3,25 +3,50 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::run::{Beside, Finished, Run};
 use super::translate::Translator;
 use super::{Model, PredictError, Prepared};
-use crate::engine::{InferError, Port, Ran, Work};
+use crate::engine::{Port, Work};
 use crate::event::{Input, Prediction};
 use crate::pipeline::decode::Wanted;
 use crate::pipeline::preprocess::PrepareError;
 use crate::task::{Clock, SystemClock};
 
 /// Turns inputs into predictions; each pipeline thread has its own, which keeps its buffers.
+///
+/// [`Caller::predict`] does all at once. Who has other work to do meanwhile takes the steps one by one:
+/// [`Caller::ready`], [`Caller::start`], [`Caller::finish`].
 #[derive(Debug)]
 pub struct Caller {
     model: Arc<Model>,
     translator: Translator,
     port: Port,
-    work: Work,
-    /// For each item of the batch, its place among the answers.
-    places: Vec<usize>,
+    started: Started,
+    beside: Option<Beside>,
+    /// Buffers of runs that were finished.
+    spare: Vec<Run>,
     /// Of the runs since they were taken last.
     spent: Vec<Spent>,
+}
+
+/// What became of the batch that was started last.
+#[derive(Debug)]
+enum Started {
+    /// There is none.
+    Nothing,
+    /// The thread beside has it.
+    Beside,
+    /// It is at its end.
+    Finished(Finished),
+}
+
+/// Where a batch is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Where {
+    /// On this thread.
+    Here,
+    /// On another, so that this one can go on.
+    Beside,
 }
 
 /// How long one run took, part by part.
@@ -39,7 +64,8 @@ pub struct Spent {
 
 impl Caller {
     pub(super) fn new(model: Arc<Model>, translator: Translator, port: Port) -> Self {
-        Self { model, translator, port, work: Work::default(), places: vec![], spent: vec![] }
+        let (spare, spent) = (Vec::new(), Vec::new());
+        Self { model, translator, port, started: Started::Nothing, beside: None, spare, spent }
     }
 
     /// The model.
@@ -59,17 +85,12 @@ impl Caller {
 
     /// Prepares an input and throws it away: whether the model would take it.
     pub fn accepts(&mut self, input: &Input) -> Result<(), PrepareError> {
-        self.translator.push(input)?;
-        let tensor = self.translator.take();
-        self.translator.recycle(tensor);
-        Ok(())
+        self.prepare(input).map(drop)
     }
 
     /// Prepares one input, to be run by somebody else.
     pub fn prepare(&mut self, input: &Input) -> Result<Prepared, PrepareError> {
-        self.translator.push(input)?;
-        let tensor = self.translator.take();
-        Ok(Prepared { tensor, placement: self.translator.placement(0) })
+        self.translator.prepare(input)
     }
 
     /// One answer for each input, in order, in place of what `answers` held. An input that does not
@@ -79,38 +100,11 @@ impl Caller {
         inputs: &[Input],
         answers: &mut Vec<Result<Prediction, PredictError>>,
     ) {
-        self.predict_keeping(inputs, answers, |_| false, &mut Vec::new());
-    }
-
-    /// The same, and adds to `kept` what the model was given where its answer is wanted, with its place among the
-    /// answers.
-    pub fn predict_keeping(
-        &mut self,
-        inputs: &[Input],
-        answers: &mut Vec<Result<Prediction, PredictError>>,
-        wanted: impl Fn(&Prediction) -> bool,
-        kept: &mut Vec<(usize, Prepared)>,
-    ) {
         answers.clear();
         for chunk in inputs.chunks(self.max_batch()) {
-            let began = SystemClock.now();
-            self.places.clear();
-            for input in chunk {
-                let place = answers.len();
-                match self.translator.push(input) {
-                    // Whatever stands here is replaced below.
-                    Ok(()) => {
-                        self.places.push(place);
-                        answers.push(Ok(Prediction::Anomaly { score: 0.0 }));
-                    }
-                    Err(error) => answers.push(Err(error.into())),
-                }
-            }
-            debug_assert_eq!(self.translator.len(), self.places.len());
-            if !self.places.is_empty() {
-                let preparing = SystemClock.now() - began;
-                self.run((began, preparing), answers, &wanted, kept);
-            }
+            let run = self.ready(chunk, answers);
+            self.start(run, Where::Here);
+            self.finish(answers, |_| false, &mut Vec::new());
         }
     }
 
@@ -118,48 +112,131 @@ impl Caller {
     pub fn predict_one(&mut self, input: &Input) -> Result<Prediction, PredictError> {
         let mut answers = Vec::with_capacity(1);
         self.predict(std::slice::from_ref(input), &mut answers);
-        answers.pop().unwrap_or_else(|| Err(PredictError::Infer(InferError::Stopped.into())))
+        answers.pop().unwrap_or(Err(PredictError::Lost))
     }
 
-    /// How long the runs took, since this was asked last.
-    pub fn spent(&mut self) -> impl Iterator<Item = Spent> {
-        self.spent.drain(..)
-    }
-
-    fn run(
+    /// Prepares inputs, no more than share a run, and adds a place for the answer to each to `answers`. Those that
+    /// do not fit have theirs at once.
+    pub fn ready(
         &mut self,
-        (began, preparing): (Instant, Duration),
+        inputs: &[Input],
+        answers: &mut Vec<Result<Prediction, PredictError>>,
+    ) -> Run {
+        debug_assert!(inputs.len() <= self.max_batch(), "they do not share a run");
+        let mut run = self.spare.pop().unwrap_or_else(|| Run::new(self.translator.batch()));
+        let began = SystemClock.now();
+        for input in inputs {
+            let place = answers.len();
+            match self.translator.push(input, &mut run.batch) {
+                Ok(()) => {
+                    run.places.push(place);
+                    answers.push(Err(PredictError::Lost));
+                }
+                Err(error) => answers.push(Err(error.into())),
+            }
+        }
+        debug_assert_eq!(run.batch.len(), run.places.len());
+        if !run.places.is_empty() {
+            run.work.inputs.push(run.batch.take_tensor());
+        }
+        run.prepared = (began, SystemClock.now());
+        run
+    }
+
+    /// Has a batch run. One that was started before and never finished is forgotten.
+    pub fn start(&mut self, run: Run, place: Where) {
+        drop(self.take());
+        let here = match place {
+            Where::Beside => self.start_beside(run),
+            Where::Here => Err(run),
+        };
+        self.started = match here {
+            Ok(()) => Started::Beside,
+            Err(run) => Started::Finished(run.through(&self.port)),
+        };
+    }
+
+    /// Gives the run back where there is no other thread.
+    fn start_beside(&mut self, run: Run) -> Result<(), Run> {
+        if self.beside.is_none() {
+            self.beside = Beside::start(&self.model.package().name, self.port.clone());
+        }
+        let Some(beside) = &self.beside else { return Err(run) };
+        let given = beside.take(run);
+        if given.is_err() {
+            self.beside = None;
+        }
+        given
+    }
+
+    /// [`Caller::finish`] has nothing to wait for.
+    pub fn is_finished(&mut self) -> bool {
+        if let (Started::Beside, Some(beside)) = (&self.started, &self.beside)
+            && let Ok(finished) = beside.poll()
+        {
+            self.started = Started::Finished(finished);
+        }
+        !matches!(self.started, Started::Beside)
+    }
+
+    /// Waits for the batch that was started last and puts its answers into their places. What the model was given
+    /// where its answer is wanted is added to `kept`, with its place among the answers.
+    pub fn finish(
+        &mut self,
         answers: &mut [Result<Prediction, PredictError>],
         wanted: impl Fn(&Prediction) -> bool,
         kept: &mut Vec<(usize, Prepared)>,
     ) {
-        self.work.inputs.push(self.translator.take());
-        let ran = self.port.infer(&mut self.work);
-        let Work { inputs, outputs } = &mut self.work;
-        match ran {
-            Ok(Ran { waited: waiting, took: running, .. }) => {
-                self.spent.push(Spent { began, preparing, waiting, running });
-                for (item, place) in self.places.iter().enumerate() {
-                    let answer = self.translator.interpret(item, inputs, outputs);
+        let Some(Finished { mut run, spent }) = self.take() else { return };
+        let Work { inputs, outputs } = &mut run.work;
+        match spent {
+            Ok(spent) => {
+                let places = run.places.iter().zip(run.batch.placements()).enumerate();
+                for (item, (place, placement)) in places {
+                    let answer = self.translator.interpret((item, placement), inputs, outputs);
                     if answer.as_ref().is_ok_and(&wanted)
                         && let Some(tensor) = inputs.first().and_then(|all| all.item(item))
                     {
-                        let placement = self.translator.placement(item);
-                        kept.push((*place, Prepared { tensor, placement }));
+                        kept.push((*place, Prepared { tensor, placement: *placement }));
                     }
                     answers[*place] = answer;
+                }
+                if !run.places.is_empty() {
+                    self.spent.push(spent);
                 }
             }
             Err(error) => {
                 let error = Arc::new(error);
-                for place in &self.places {
+                for place in &run.places {
                     answers[*place] = Err(PredictError::Infer(Arc::clone(&error)));
                 }
             }
         }
         if let Some(tensor) = inputs.pop() {
-            self.translator.recycle(tensor);
+            run.batch.recycle(tensor);
         }
         inputs.clear();
+        run.places.clear();
+        self.spare.push(run);
+    }
+
+    /// What was started last, at its end.
+    fn take(&mut self) -> Option<Finished> {
+        match std::mem::replace(&mut self.started, Started::Nothing) {
+            Started::Nothing => None,
+            Started::Finished(finished) => Some(finished),
+            Started::Beside => {
+                let finished = self.beside.as_ref().and_then(Beside::wait);
+                if finished.is_none() {
+                    self.beside = None;
+                }
+                finished
+            }
+        }
+    }
+
+    /// How long the runs took, since this was asked last.
+    pub fn spent(&mut self) -> impl Iterator<Item = Spent> {
+        self.spent.drain(..)
     }
 }

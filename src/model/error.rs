@@ -82,6 +82,9 @@ pub enum PredictError {
     /// The model did not run. Every item of a batch shares the reason.
     #[error(transparent)]
     Infer(Arc<InferError>),
+    /// Who ran the model is gone, and the answer with it.
+    #[error("the run of the model was given up")]
+    Lost,
     /// The answer cannot be read.
     #[error(transparent)]
     Interpret(#[from] InterpretError),
@@ -93,6 +96,7 @@ impl PredictError {
         match self {
             Self::Prepare(error) => error.kind(),
             Self::Interpret(error) => error.kind(),
+            Self::Lost => "stopped",
             Self::Infer(error) => match &**error {
                 InferError::Overloaded(_) => "overloaded",
                 InferError::Stopped => "stopped",

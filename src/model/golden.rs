@@ -3,8 +3,8 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use super::PredictError;
 use super::translate::Translator;
+use super::{PredictError, Prepared};
 use crate::engine::{InferError, Session};
 use crate::event::{Detection, Input, Prediction, Tensor};
 use crate::package::{Expectation, GoldenSample, Package};
@@ -56,8 +56,7 @@ pub(super) fn verify(
 
 /// The prepared tensor of one sample.
 pub(super) fn prepared(sample: &GoldenSample, translator: &mut Translator) -> Option<Tensor> {
-    translator.push(&load(sample).ok()?).ok()?;
-    Some(translator.take())
+    Some(translator.prepare(&load(sample).ok()?).ok()?.tensor)
 }
 
 fn load(sample: &GoldenSample) -> Result<Input, String> {
@@ -72,13 +71,13 @@ fn answer(
     translator: &mut Translator,
     input: &Input,
 ) -> Result<Prediction, PredictError> {
-    translator.push(input)?;
-    let inputs = [translator.take()];
+    let Prepared { tensor, placement } = translator.prepare(input)?;
+    let inputs = [tensor];
     let mut outputs = Vec::new();
     session
         .run(&inputs, &mut outputs)
         .map_err(|error| PredictError::Infer(InferError::Engine(error).into()))?;
-    translator.interpret(0, &inputs, &outputs)
+    translator.interpret((0, &placement), &inputs, &outputs)
 }
 
 /// Is the answer the expected one, within the package's tolerance?

@@ -15,6 +15,7 @@ mod golden;
 mod intake;
 mod measure;
 mod models;
+mod run;
 mod second;
 mod served;
 mod shelf;
@@ -23,7 +24,7 @@ mod translate;
 mod verdict;
 
 pub use asked::{Served, ServedCounts};
-pub use caller::{Caller, Spent};
+pub use caller::{Caller, Spent, Where};
 pub use config::{ModelsConfig, ServeConfig};
 pub use error::{ModelError, PredictError, Refusal};
 pub use golden::GoldenResult;
@@ -31,6 +32,7 @@ pub use intake::{Intake, IntakeError, MAX_VALUES, files_in, is_picture, samples}
 pub(crate) use intake::{PICTURES, is_called};
 pub use measure::{Timing, Trial, measure};
 pub use models::Models;
+pub use run::Run;
 pub use second::{Prepared, Reader};
 pub use served::Model;
 pub use shelf::{Absent, Entry, Shelf};

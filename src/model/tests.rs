@@ -363,3 +363,35 @@ fn the_configuration_refuses_what_it_does_not_know() {
 }
 
 mod vouch;
+
+#[test]
+fn a_batch_is_run_beside_while_the_next_is_prepared() {
+    let lab = Lab::new();
+    let golden = sample(&[1.0, 2.0], &[2.0, 4.0]);
+    lab.put("m", doubled(Some(1)), REGRESSION, &[("golden/00.json", &golden)]);
+    let model = lab.load("m", EngineChoice::Tract).expect("model");
+    let mut caller = model.caller().expect("caller");
+    let ready = |number: f32, caller: &mut Caller| {
+        let mut answers = Vec::new();
+        let run = caller.ready(&[numbers(&[number, 1.0])], &mut answers);
+        (run, answers)
+    };
+    assert!(caller.is_finished(), "nothing was started");
+    let (run, mut before) = ready(0.0, &mut caller);
+    caller.start(run, Where::Beside);
+    for number in 1..20_u8 {
+        let (run, answers) = ready(f32::from(number), &mut caller);
+        caller.finish(&mut before, |_| false, &mut Vec::new());
+        assert_eq!(values(&before[0]), [2.0 * f32::from(number - 1), 2.0]);
+        before = answers;
+        caller.start(run, if number % 3 == 0 { Where::Here } else { Where::Beside });
+        assert!(number % 3 != 0 || caller.is_finished());
+    }
+    // The last is never asked for; and what does not fit is run by nobody.
+    let mut answers = Vec::new();
+    let run = caller.ready(&[numbers(&[1.0, 2.0, 3.0])], &mut answers);
+    caller.start(run, Where::Beside);
+    caller.finish(&mut answers, |_| false, &mut Vec::new());
+    assert!(matches!(answers[0], Err(PredictError::Prepare(_))), "{answers:?}");
+    assert_eq!(caller.spent().count(), 19);
+}

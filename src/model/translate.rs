@@ -1,17 +1,16 @@
 //! The way of one input through a model, without the engine: preparation before it, meaning after.
 
-use super::{ModelError, PredictError};
+use super::{ModelError, PredictError, Prepared};
 use crate::event::{Input, Prediction, Tensor};
 use crate::package::Package;
 use crate::pipeline::decode::Wanted;
 use crate::pipeline::postprocess::Interpreter;
 use crate::pipeline::preprocess::{Batch, Placement, PrepareError, Preparer};
 
-/// Preparation and interpretation for one caller, with its buffers.
+/// Preparation and interpretation for one caller.
 #[derive(Debug)]
 pub(super) struct Translator {
     preparer: Preparer,
-    batch: Batch,
     interpreter: Interpreter,
     most: usize,
 }
@@ -41,21 +40,15 @@ impl Translator {
                     model: package.name.clone(),
                     mistake,
                 })?;
-        let batch = Batch::new(&preparer);
         // Where the model leaves more than the batch open, two inputs need not have the same shape.
         let alike = !preparer.item_shape().contains(&0);
         let most = if alike && signature.is_batched() { MAX_BATCH } else { 1 };
-        Ok(Self { preparer, batch, interpreter, most })
+        Ok(Self { preparer, interpreter, most })
     }
 
     /// What gives the answers their meaning, alone.
     pub(super) fn into_interpreter(self) -> Interpreter {
         self.interpreter
-    }
-
-    /// Where item `item` of the batch that was taken last was in its source.
-    pub(super) fn placement(&self, item: usize) -> Placement {
-        self.batch.placements()[item]
     }
 
     /// What becomes of pictures; `None`: it takes none.
@@ -68,33 +61,31 @@ impl Translator {
         self.most
     }
 
-    /// Adds an input to the batch.
-    pub(super) fn push(&mut self, input: &Input) -> Result<(), PrepareError> {
-        self.preparer.push(input, &mut self.batch)
+    /// A batch without inputs.
+    pub(super) fn batch(&self) -> Batch {
+        Batch::new(&self.preparer)
     }
 
-    /// Inputs in the batch.
-    pub(super) fn len(&self) -> usize {
-        self.batch.len()
+    /// Adds an input to a batch.
+    pub(super) fn push(&mut self, input: &Input, batch: &mut Batch) -> Result<(), PrepareError> {
+        self.preparer.push(input, batch)
     }
 
-    /// The batch as a tensor.
-    pub(super) fn take(&mut self) -> Tensor {
-        self.batch.take_tensor()
+    /// One input alone.
+    pub(super) fn prepare(&mut self, input: &Input) -> Result<Prepared, PrepareError> {
+        let mut batch = self.batch();
+        self.push(input, &mut batch)?;
+        let placement = batch.placements()[0];
+        Ok(Prepared { tensor: batch.take_tensor(), placement })
     }
 
-    /// Gives the memory of a batch back.
-    pub(super) fn recycle(&mut self, tensor: Tensor) {
-        self.batch.recycle(tensor);
-    }
-
-    /// What the model said about item `item` of the batch that was taken last.
+    /// What the model said about item `item` of a batch, which lay there in its source.
     pub(super) fn interpret(
         &self,
-        item: usize,
+        (item, placement): (usize, &Placement),
         inputs: &[Tensor],
         outputs: &[Tensor],
     ) -> Result<Prediction, PredictError> {
-        Ok(self.interpreter.interpret(item, inputs, outputs, &self.placement(item))?)
+        Ok(self.interpreter.interpret(item, inputs, outputs, placement)?)
     }
 }

@@ -2,6 +2,7 @@
 
 mod api;
 mod bad_input;
+mod camera;
 mod cli;
 mod degrade;
 mod demo;

@@ -103,6 +103,11 @@ impl Decoder {
         }
     }
 
+    /// What it decodes are pictures.
+    pub fn gives_pictures(&self) -> bool {
+        matches!(self.0, Kind::Image(..))
+    }
+
     /// What a picture shows in a few cells, at a fraction of the cost of decoding it wherever that can be; and
     /// the picture, where it cannot. `None`: it is no picture.
     pub fn glance(&self, payload: &[u8]) -> Option<(Thumbnail, Option<Frame>)> {
