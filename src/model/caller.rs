@@ -24,7 +24,8 @@ pub struct Caller {
     started: Started,
     beside: Option<Beside>,
     /// Buffers of runs that were finished.
-    spare: Vec<Run>,
+    #[expect(clippy::vec_box, reason = "they are handed on in their boxes")]
+    spare: Vec<Box<Run>>,
     /// Of the runs since they were taken last.
     spent: Vec<Spent>,
 }
@@ -121,9 +122,10 @@ impl Caller {
         &mut self,
         inputs: &[Input],
         answers: &mut Vec<Result<Prediction, PredictError>>,
-    ) -> Run {
+    ) -> Box<Run> {
         debug_assert!(inputs.len() <= self.max_batch(), "they do not share a run");
-        let mut run = self.spare.pop().unwrap_or_else(|| Run::new(self.translator.batch()));
+        let mut run =
+            self.spare.pop().unwrap_or_else(|| Box::new(Run::new(self.translator.batch())));
         let began = SystemClock.now();
         for input in inputs {
             let place = answers.len();
@@ -144,7 +146,7 @@ impl Caller {
     }
 
     /// Has a batch run. One that was started before and never finished is forgotten.
-    pub fn start(&mut self, run: Run, place: Where) {
+    pub fn start(&mut self, run: Box<Run>, place: Where) {
         drop(self.take());
         let here = match place {
             Where::Beside => self.start_beside(run),
@@ -157,7 +159,7 @@ impl Caller {
     }
 
     /// Gives the run back where there is no other thread.
-    fn start_beside(&mut self, run: Run) -> Result<(), Run> {
+    fn start_beside(&mut self, run: Box<Run>) -> Result<(), Box<Run>> {
         if self.beside.is_none() {
             self.beside = Beside::start(&self.model.package().name, self.port.clone());
         }

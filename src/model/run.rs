@@ -23,7 +23,7 @@ pub struct Run {
 /// A run at its end.
 #[derive(Debug)]
 pub(super) struct Finished {
-    pub(super) run: Run,
+    pub(super) run: Box<Run>,
     pub(super) spent: Result<Spent, InferError>,
 }
 
@@ -34,7 +34,7 @@ impl Run {
     }
 
     /// Runs it here and now.
-    pub(super) fn through(mut self, port: &Port) -> Finished {
+    pub(super) fn through(mut self: Box<Self>, port: &Port) -> Finished {
         let (began, ready) = self.prepared;
         let came = if self.places.is_empty() { ready } else { SystemClock.now() };
         let spent = |Ran { waited, took, .. }| Spent {
@@ -52,14 +52,14 @@ impl Run {
 /// A thread that runs one batch after the other, while its caller prepares the next.
 #[derive(Debug)]
 pub(super) struct Beside {
-    runs: SyncSender<Run>,
+    runs: SyncSender<Box<Run>>,
     finished: Receiver<Finished>,
 }
 
 impl Beside {
     /// `None`: there can be no more threads.
     pub(super) fn start(model: &Name, port: Port) -> Option<Self> {
-        let (runs, to_run) = sync_channel::<Run>(1);
+        let (runs, to_run) = sync_channel::<Box<Run>>(1);
         let (ended, finished) = sync_channel(1);
         let work = move || {
             for run in to_run {
@@ -73,7 +73,7 @@ impl Beside {
     }
 
     /// Takes a run, which is to be waited for before the next; gives it back if the thread is gone.
-    pub(super) fn take(&self, run: Run) -> Result<(), Run> {
+    pub(super) fn take(&self, run: Box<Run>) -> Result<(), Box<Run>> {
         self.runs.send(run).map_err(|back| back.0)
     }
 
