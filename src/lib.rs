@@ -60,3 +60,4 @@ pub mod summary;
 pub mod sync;
 pub mod task;
 pub mod trace;
+pub mod update;

@@ -24,6 +24,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("summary", &["event", "task", "disk", "package"]),
     ("outbox", &["event", "task", "disk"]),
     ("sync", &["event", "task", "trace", "net", "mqtt", "outbox"]),
+    ("update", &["event", "task", "disk", "net"]),
     (
         "api",
         &[

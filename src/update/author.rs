@@ -1,0 +1,343 @@
+//! A repository as its keeper sees it: a directory of static files that any web server or bucket can host.
+//!
+//! ```text
+//! metadata/1.root.json 2.root.json … timestamp.json 7.snapshot.json 4.targets.json
+//! targets/models/defects/<sha256>.4.tar.zst
+//! draft.json                                  what is added or withdrawn and not published yet; not to be hosted
+//! ```
+//!
+//! What is hosted is consistent at every moment: files get names of their own, and the timestamp, which leads to all others,
+//! is replaced last and whole.
+
+mod roles;
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp as Instant;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+use tough::TargetName;
+use tough::schema::{Hashes, RoleType, Target};
+
+pub use self::roles::{Lifetimes, Roles};
+use self::roles::{after, chosen};
+use super::release::{About, Content};
+use super::sign::{self, Key, SignError, hex};
+use super::trust::{self, TrustError, Trusted};
+use crate::disk;
+
+/// Roots that a repository may have had.
+const MAX_ROOTS: u64 = 1024;
+
+/// A draft is a few hundred bytes a release.
+const MAX_DRAFT: u64 = 8 << 20;
+
+/// What a keeper cannot do.
+#[derive(Debug, Error)]
+pub enum AuthorError {
+    /// The disk.
+    #[error("{path}: {reason}", path = path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// Its own metadata is damaged.
+    #[error("the repository cannot be read: {0}")]
+    Damaged(#[from] TrustError),
+    /// A key or a signature.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// The keys that are at hand may not do it.
+    #[error("too few keys for {role}: {found} of the {needed} that are needed are here")]
+    Keys {
+        /// What is to be signed.
+        role: RoleType,
+        /// Of its keys, so many are here.
+        found: usize,
+        /// So many are needed.
+        needed: u64,
+    },
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// What is added and withdrawn, and not published yet.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Draft {
+    /// By target; `None`: it is withdrawn.
+    changes: BTreeMap<String, Option<Target>>,
+}
+
+/// A repository on the disk of its keeper.
+#[derive(Debug)]
+pub struct Repository {
+    directory: PathBuf,
+    trusted: Trusted,
+    versions: Versions,
+    lifetimes: Lifetimes,
+}
+
+/// The last version of each, counted on over other keys: no file that is hosted, or in somebody's cache, is ever written
+/// anew.
+#[derive(Debug, Clone, Copy, Default)]
+struct Versions {
+    timestamp: u64,
+    snapshot: u64,
+    targets: u64,
+}
+
+impl Repository {
+    /// Makes a repository without releases.
+    pub fn init(
+        directory: &Path,
+        roles: &Roles<'_>,
+        lifetimes: Lifetimes,
+        now: Instant,
+    ) -> Result<Self, AuthorError> {
+        let first = directory.join("metadata/1.root.json");
+        if first.exists() {
+            let told = format!("{}: there is a repository already", directory.display());
+            return Err(AuthorError::Refused(told));
+        }
+        for below in ["metadata", "targets"] {
+            let path = directory.join(below);
+            std::fs::create_dir_all(&path).map_err(|error| failed(&path, &error))?;
+        }
+        let bytes = roles.sign(NonZeroU64::MIN, &roles.root.1, lifetimes, now)?;
+        let trusted = Trusted::new(&bytes)?;
+        write(&first, &bytes)?;
+        let (directory, versions) = (directory.to_owned(), Versions::default());
+        let mut repository = Self { directory, trusted, versions, lifetimes };
+        repository.publish_anew(&roles.publishing(), now)?;
+        Ok(repository)
+    }
+
+    /// Reads a repository. That its signatures are over does not matter to who renews them.
+    pub fn open(directory: &Path, lifetimes: Lifetimes) -> Result<Self, AuthorError> {
+        let metadata = directory.join("metadata");
+        let read = |name: &str, most| {
+            let path = metadata.join(name);
+            disk::read_bounded(&path, most).map_err(|error| failed(&path, &error))
+        };
+        let mut trusted = Trusted::new(&read("1.root.json", trust::MAX_ROOT)?)?;
+        for number in 2..=MAX_ROOTS {
+            let name = format!("{number}.root.json");
+            if !metadata.join(&name).exists() {
+                break;
+            }
+            trusted.take_root(&read(&name, trust::MAX_ROOT)?)?;
+        }
+        let ever = Instant::MIN;
+        trusted.take_timestamp(&read("timestamp.json", trust::MAX_TIMESTAMP)?, ever)?;
+        if let Some((version, most)) = trusted.snapshot_to_fetch() {
+            trusted.take_snapshot(&read(&format!("{version}.snapshot.json"), most)?, ever)?;
+        }
+        if let Some((version, most)) = trusted.targets_to_fetch() {
+            trusted.take_targets(&read(&format!("{version}.targets.json"), most)?, ever)?;
+        }
+        let of = |known: Option<(NonZeroU64, u64)>| known.map_or(0, |(version, _)| version.get());
+        let versions = Versions {
+            timestamp: trusted.timestamp_version(),
+            snapshot: of(trusted.snapshot_to_fetch()),
+            targets: of(trusted.targets_to_fetch()),
+        };
+        Ok(Self { directory: directory.to_owned(), trusted, versions, lifetimes })
+    }
+
+    /// What is published.
+    pub fn releases(&self) -> impl Iterator<Item = (&str, &Target)> {
+        self.trusted.targets()
+    }
+
+    /// What is added (true) or withdrawn (false), and not published yet.
+    pub fn draft(&self) -> Result<Vec<(String, bool)>, AuthorError> {
+        let changes = self.read_draft()?.changes.into_iter();
+        Ok(changes.map(|(target, what)| (target, what.is_some())).collect())
+    }
+
+    /// Adds a release to the draft, and its bytes to what is hosted. What was published is never given other bytes: devices
+    /// know it by its version.
+    pub fn add(&self, content: &Content, bytes: &[u8], about: &About) -> Result<(), AuthorError> {
+        let target = content.to_string();
+        let sha256 = Sha256::digest(bytes).to_vec();
+        let known = self.releases().find(|(name, _)| *name == target);
+        if known.is_some_and(|(_, known)| known.hashes.sha256[..] != sha256[..]) {
+            return Err(AuthorError::Refused(format!(
+                "{target} is published with other bytes; give these another version"
+            )));
+        }
+        let path = self.file(&target, &sha256);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(|error| failed(parent, &error))?;
+        }
+        write(&path, bytes)?;
+        let custom = serde_json::to_value(about).ok();
+        let custom = custom.and_then(|custom| match custom {
+            Value::Object(custom) => Some(custom.into_iter().collect()),
+            _ => None,
+        });
+        let entry = Target {
+            length: bytes.len() as u64,
+            hashes: Hashes { sha256: sha256.into(), _extra: HashMap::new() },
+            custom: custom.unwrap_or_default(),
+            _extra: HashMap::new(),
+        };
+        self.change(target, Some(entry))
+    }
+
+    /// Has a release taken out of what is published. Its bytes stay where they are, for those who have just begun.
+    pub fn withdraw(&self, content: &Content) -> Result<(), AuthorError> {
+        let target = content.to_string();
+        if !self.releases().any(|(name, _)| name == target) {
+            return Err(AuthorError::Refused(format!("{target} is not published")));
+        }
+        self.change(target, None)
+    }
+
+    fn change(&self, target: String, what: Option<Target>) -> Result<(), AuthorError> {
+        let mut draft = self.read_draft()?;
+        draft.changes.insert(target, what);
+        let path = self.directory.join("draft.json");
+        let text = serde_json::to_vec_pretty(&draft).map_err(|error| failed(&path, &error))?;
+        write(&path, &text)
+    }
+
+    fn read_draft(&self) -> Result<Draft, AuthorError> {
+        let path = self.directory.join("draft.json");
+        if !path.exists() {
+            return Ok(Draft::default());
+        }
+        let bytes = disk::read_bounded(&path, MAX_DRAFT).map_err(|error| failed(&path, &error))?;
+        serde_json::from_slice(&bytes).map_err(|error| failed(&path, &error))
+    }
+
+    /// Publishes the draft, and renews what is signed online. Without a draft the online key is enough.
+    pub fn publish(&mut self, keys: &[&Key], now: Instant) -> Result<(), AuthorError> {
+        if !self.read_draft()?.changes.is_empty() {
+            return self.publish_anew(keys, now);
+        }
+        let path = self.metadata(&format!("{}.targets.json", self.versions.targets));
+        let targets = disk::read_bounded(&path, trust::MAX_TARGETS);
+        self.lead_to(&targets.map_err(|error| failed(&path, &error))?, self.versions, keys, now)
+    }
+
+    /// The same with a new list of targets in any case.
+    fn publish_anew(&mut self, keys: &[&Key], now: Instant) -> Result<(), AuthorError> {
+        let keys_of_targets = chosen(self.trusted.root(), RoleType::Targets, keys)?;
+        let draft = self.read_draft()?;
+        let changed = draft.changes.iter().map(|(name, what)| (name.as_str(), what.as_ref()));
+        let before = self.releases().map(|(name, target)| (name, Some(target)));
+        let mut all: HashMap<TargetName, Target> = HashMap::new();
+        for (name, target) in before.chain(changed) {
+            let name = TargetName::new(name);
+            let name = name.map_err(|error| AuthorError::Refused(error.to_string()))?;
+            match target {
+                Some(target) => all.insert(name, published(target, now)),
+                None => all.remove(&name),
+            };
+        }
+        let versions = Versions { targets: self.versions.targets + 1, ..self.versions };
+        let until = after(now, self.lifetimes.targets)?;
+        let targets = sign::targets(number(versions.targets), until, all);
+        let targets = sign::sign(targets, &keys_of_targets)?;
+        self.lead_to(&targets, versions, keys, now)?;
+        let draft = self.directory.join("draft.json");
+        if draft.exists() {
+            std::fs::remove_file(&draft).map_err(|error| failed(&draft, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a list of targets and what leads to it, the timestamp last.
+    fn lead_to(
+        &mut self,
+        targets: &[u8],
+        versions: Versions,
+        keys: &[&Key],
+        now: Instant,
+    ) -> Result<(), AuthorError> {
+        let root = self.trusted.root();
+        let [for_snapshot, for_timestamp] =
+            [RoleType::Snapshot, RoleType::Timestamp].map(|role| chosen(root, role, keys));
+        let until = after(now, self.lifetimes.online)?;
+        let versions = Versions {
+            snapshot: versions.snapshot + 1,
+            timestamp: versions.timestamp + 1,
+            ..versions
+        };
+        let [of_targets, of_snapshot, of_timestamp] =
+            [versions.targets, versions.snapshot, versions.timestamp].map(number);
+        let snapshot = sign::snapshot(of_snapshot, until, of_targets, targets);
+        let snapshot = sign::sign(snapshot, &for_snapshot?)?;
+        let timestamp = sign::timestamp(of_timestamp, until, of_snapshot, &snapshot);
+        let timestamp = sign::sign(timestamp, &for_timestamp?)?;
+        // Believed here first: nothing is hosted that devices would refuse.
+        let mut trusted = self.trusted.clone();
+        trusted.take_timestamp(&timestamp, now)?;
+        trusted.take_snapshot(&snapshot, now)?;
+        trusted.take_targets(targets, now)?;
+        write(&self.metadata(&format!("{of_targets}.targets.json")), targets)?;
+        write(&self.metadata(&format!("{of_snapshot}.snapshot.json")), &snapshot)?;
+        write(&self.metadata("timestamp.json"), &timestamp)?;
+        (self.trusted, self.versions) = (trusted, versions);
+        Ok(())
+    }
+
+    /// Names who may sign from now on. Enough of those who could so far, `old`, and of the new ones sign that; what is
+    /// published is signed anew.
+    pub fn rotate(
+        &mut self,
+        roles: &Roles<'_>,
+        old: &[&Key],
+        now: Instant,
+    ) -> Result<(), AuthorError> {
+        let mut keys = chosen(self.trusted.root(), RoleType::Root, old)?;
+        keys.retain(|old| roles.root.1.iter().all(|new| new.id() != old.id()));
+        keys.extend(&roles.root.1);
+        let version = self.trusted.next_root();
+        let bytes = roles.sign(version, &keys, self.lifetimes, now)?;
+        self.trusted.take_root(&bytes)?;
+        write(&self.metadata(&format!("{version}.root.json")), &bytes)?;
+        self.publish_anew(&roles.publishing(), now)
+    }
+
+    fn metadata(&self, name: &str) -> PathBuf {
+        self.directory.join("metadata").join(name)
+    }
+
+    /// Where the bytes of a target are hosted.
+    fn file(&self, target: &str, sha256: &[u8]) -> PathBuf {
+        let (directory, name) = target.rsplit_once('/').unwrap_or(("", target));
+        self.directory.join("targets").join(directory).join(format!("{}.{name}", hex(sha256)))
+    }
+}
+
+/// With the moment of its publication, unless it has one.
+fn published(target: &Target, now: Instant) -> Target {
+    let mut target = target.clone();
+    target.custom.entry("published".to_owned()).or_insert_with(|| now.to_string().into());
+    target
+}
+
+/// Versions count from 1.
+fn number(version: u64) -> NonZeroU64 {
+    NonZeroU64::new(version).unwrap_or(NonZeroU64::MIN)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), AuthorError> {
+    disk::replace(path, bytes).map_err(|error| failed(path, &error))
+}
+
+fn failed(path: &Path, reason: &dyn ToString) -> AuthorError {
+    AuthorError::Io { path: path.to_owned(), reason: reason.to_string() }
+}
+
+#[cfg(test)]
+mod tests;
