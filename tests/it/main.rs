@@ -26,3 +26,4 @@ mod support;
 mod sync;
 mod tidy;
 mod traces;
+mod update;

@@ -1,6 +1,7 @@
 //! Others' clients of the Open Inference Protocol, unmodified.
 
 use super::*;
+use crate::support::client;
 
 /// What a test of a client says: lines that it prints where all is well end with one of `done`.
 const TRITON: &str = r#"
@@ -59,30 +60,6 @@ else:
 print("done")
 "#;
 
-/// Where what was built and fetched lies.
-pub(super) fn target() -> std::path::PathBuf {
-    let program = std::env::current_exe().expect("this program");
-    let target = program.ancestors().find(|path| path.join("clients").is_dir());
-    target.map(Path::to_owned).unwrap_or_default()
-}
-
-/// Runs a script with the clients that were fetched; none: they are not here. With `EIR_REQUIRE_CLIENTS=1` they must
-/// be.
-pub(super) fn client(module: &str, script: &str, arguments: &[String]) -> Option<String> {
-    let path = target().join("clients");
-    let python = |script: &str| {
-        let mut command = Command::new("python3");
-        command.env("PYTHONPATH", &path).args(["-c", script]).args(arguments).output()
-    };
-    if !python(&format!("import {module}")).is_ok_and(|output| output.status.success()) {
-        let required = std::env::var_os("EIR_REQUIRE_CLIENTS").is_some_and(|value| value == "1");
-        assert!(!required, "{module} is not here");
-        return None;
-    }
-    let output = python(script).expect("python");
-    Some(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn tritonclient_works_as_it_is() {
     let broker = Mosquitto::start();
@@ -90,7 +67,7 @@ async fn tritonclient_works_as_it_is() {
     until_ready(&mut app, true).await;
     let address = app.api_address().expect("it listens");
     let said = tokio::task::spawn_blocking(move || {
-        client("tritonclient.http", TRITON, &[address.to_string()])
+        client(("", "tritonclient.http"), TRITON, &[address.to_string()])
     });
     if let Some(said) = said.await.expect("a client") {
         assert_eq!(said, "done\n");

@@ -6,10 +6,10 @@ use eir::event::Tensor;
 use prost::Message;
 
 use self::caller::{Call, Caller, framed};
-use super::clients::client;
 use super::models::{device, window};
 use super::*;
 use crate::support::Authority;
+use crate::support::client;
 use crate::support::cloud::Cloud;
 use crate::traces;
 
@@ -247,7 +247,8 @@ async fn tritonclient_works_over_grpc_as_it_is() {
     until_ready(&mut app, true).await;
     let addresses = [app.api_address(), app.grpc_address()];
     let addresses = addresses.map(|address| address.expect("a port").to_string());
-    let said = tokio::task::spawn_blocking(move || client("tritonclient.grpc", TRITON, &addresses));
+    let said =
+        tokio::task::spawn_blocking(move || client(("", "tritonclient.grpc"), TRITON, &addresses));
     if let Some(said) = said.await.expect("a client") {
         assert_eq!(said, "done\n");
     }
@@ -260,7 +261,8 @@ async fn clients_of_health_and_reflection_are_answered() {
     let mut app = site::start(site::BEARING, broker.port(), &[OPEN]).await;
     until_ready(&mut app, true).await;
     let address = [app.grpc_address().expect("a port").to_string()];
-    let said = tokio::task::spawn_blocking(move || client("grpc_reflection", HEALTH, &address));
+    let said =
+        tokio::task::spawn_blocking(move || client(("", "grpc_reflection"), HEALTH, &address));
     if let Some(said) = said.await.expect("a client") {
         assert_eq!(said, "done\n");
     }
@@ -581,7 +583,7 @@ async fn tls_and_tokens_hold_for_grpc() {
     let app = site::start(site::BEARING, broker.port(), &set).await;
     let address = format!("localhost:{}", app.grpc_address().expect("a port").port());
     let said = tokio::task::spawn_blocking(move || {
-        client("tritonclient.grpc", SECURED, &[address, root, token])
+        client(("", "tritonclient.grpc"), SECURED, &[address, root, token])
     });
     if let Some(said) = said.await.expect("a client") {
         assert_eq!(said, "done\n");

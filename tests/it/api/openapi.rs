@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::clients::target;
 use super::models::say;
 use super::*;
+use crate::support::target;
 
 /// What is not tried: it has no end, or nobody here carries it out, or it takes away what the others ask.
 const LEFT_OUT: [&str; 5] = [

@@ -10,9 +10,9 @@ use tract_onnx::pb::{
     tensor_shape_proto::dimension::Value, type_proto,
 };
 
-use super::clients::client;
 use super::models::{device, say};
 use super::*;
+use crate::support::client;
 
 /// Says what it was told, `[N, 2]`.
 fn model() -> Vec<u8> {
@@ -130,7 +130,7 @@ async fn tritonclient_sends_and_reads_texts() {
     let Some((app, address, _broker, _directory)) = start().await else { return };
     let grpc = app.grpc_address().map_or_else(|| "off".to_owned(), |address| address.to_string());
     let said = tokio::task::spawn_blocking(move || {
-        client("tritonclient.grpc", TRITON, &[address.to_string(), grpc])
+        client(("", "tritonclient.grpc"), TRITON, &[address.to_string(), grpc])
     });
     if let Some(said) = said.await.expect("a client") {
         assert_eq!(said, "done\n");

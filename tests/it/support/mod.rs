@@ -2,6 +2,7 @@
 
 mod authority;
 pub(crate) mod broker;
+mod clients;
 pub(crate) mod clock;
 pub(crate) mod cloud;
 pub(crate) mod mosquitto;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 pub(crate) use authority::Authority;
 pub(crate) use broker::{AnyBroker, BOTH, Kind};
+pub(crate) use clients::{client, target};
 pub(crate) use mosquitto::Mosquitto;
 pub(crate) use peer::Peer;
 pub(crate) use process::{Process, eir};

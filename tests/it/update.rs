@@ -1,0 +1,177 @@
+//! Over the air: what others make of our repositories, and we of theirs.
+
+use std::path::Path;
+
+use eir::task::{Clock, SystemClock};
+use eir::update::author::{Lifetimes, Repository, Roles};
+use eir::update::release::{About, Content};
+use eir::update::sign::Key;
+use eir::update::trust::{TrustError, Trusted};
+
+use super::support::client;
+
+/// python-tuf's client: it begins with the first root and fetches all that is published.
+const CLIENT: &str = r#"
+import pathlib, sys
+from tuf.api.exceptions import DownloadHTTPError
+from tuf.ngclient import Updater
+from tuf.ngclient.fetcher import FetcherInterface
+
+class Files(FetcherInterface):
+    def _fetch(self, url):
+        try:
+            yield pathlib.Path(url).read_bytes()
+        except FileNotFoundError:
+            raise DownloadHTTPError("not there", 404)
+
+repository, place, *wanted = sys.argv[1:]
+place = pathlib.Path(place)
+for name in ("metadata", "targets"):
+    (place / name).mkdir(parents=True, exist_ok=True)
+root = pathlib.Path(repository, "metadata", "1.root.json").read_bytes()
+updater = Updater(str(place / "metadata"), repository + "/metadata/", str(place / "targets"),
+                  repository + "/targets/", fetcher=Files(), bootstrap=root)
+updater.refresh()
+for name in wanted:
+    found = updater.get_targetinfo(name)
+    assert found is not None, name
+    path = pathlib.Path(updater.download_target(found))
+    print(name, path.read_bytes().decode(), found.custom["note"], found.custom["waves"])
+assert updater.get_targetinfo("models/defects/99.tar.zst") is None
+print("done")
+"#;
+
+/// A repository as python-tuf makes it, with Ed25519 and ECDSA keys.
+const KEEPER: &str = r#"
+import datetime, pathlib, sys
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import (DelegatedRole, Key, Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp)
+
+place = pathlib.Path(sys.argv[1])
+metadata, targets = place / "metadata", place / "targets"
+(targets / "config" / "rules").mkdir(parents=True)
+metadata.mkdir()
+until = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0) + datetime.timedelta(days=1)
+ed25519, ecdsa = CryptoSigner.generate_ed25519, CryptoSigner.generate_ecdsa
+signers = {"root": [ed25519(), ecdsa(), ed25519()], "targets": [ecdsa()], "snapshot": [ed25519()], "timestamp": [ed25519()]}
+root = Root(expires=until)
+for role, of in signers.items():
+    for signer in of:
+        root.add_key(signer.public_key, role)
+root.roles["root"].threshold = 2
+
+def write(name, signed, by):
+    whole = Metadata(signed)
+    for signer in by:
+        whole.sign(signer, append=True)
+    data = whole.to_bytes()
+    (metadata / name).write_bytes(data)
+    return MetaFile.from_data(signed.version, data, ["sha256"])
+
+list_ = Targets(expires=until)
+target = TargetFile.from_data("config/rules/1.toml", b"[rules]", ["sha256"])
+target.unrecognized_fields["custom"] = {"note": "Nachtschicht für Øst \u65e5\u672c \"\\", "waves": [], "needs": {}}
+list_.targets["config/rules/1.toml"] = target
+write("1.root.json", root, signers["root"][:2])
+snapshot = Snapshot(expires=until)
+snapshot.meta["targets.json"] = write("1.targets.json", list_, signers["targets"])
+timestamp = Timestamp(expires=until)
+timestamp.snapshot_meta = write("1.snapshot.json", snapshot, signers["snapshot"])
+write("timestamp.json", timestamp, signers["timestamp"])
+# The next root: one key less, one more, signed by both.
+root.version = 2
+root.revoke_key(signers["root"][0].public_key.keyid, "root")
+new = ed25519()
+root.add_key(new.public_key, "root")
+write("2.root.json", root, signers["root"][:2] + [new])
+print("done")
+"#;
+
+/// Runs a script with python-tuf; none: it is not here.
+fn python(script: &str, arguments: &[&str]) -> Option<String> {
+    let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+    let said = client(("tuf", "tuf.ngclient"), script, &arguments)?;
+    assert!(said.ends_with("done\n"), "{said}");
+    Some(said)
+}
+
+/// What a device believes that comes for the first time.
+fn seen(directory: &Path) -> Result<Trusted, TrustError> {
+    let read = |name: String| std::fs::read(directory.join("metadata").join(name)).ok();
+    let now = SystemClock.wall();
+    let mut trusted = Trusted::new(&read("1.root.json".to_owned()).expect("there"))?;
+    while let Some(root) = read(format!("{}.root.json", trusted.next_root())) {
+        trusted.take_root(&root)?;
+    }
+    trusted.take_timestamp(&read("timestamp.json".to_owned()).expect("there"), now)?;
+    let (version, _) = trusted.snapshot_to_fetch().expect("named");
+    trusted.take_snapshot(&read(format!("{version}.snapshot.json")).expect("there"), now)?;
+    let (version, _) = trusted.targets_to_fetch().expect("named");
+    trusted.take_targets(&read(format!("{version}.targets.json")).expect("there"), now)?;
+    Ok(trusted)
+}
+
+#[test]
+fn python_tufs_client_takes_what_we_publish_over_a_rotation_of_all_keys() {
+    let place = tempfile::tempdir().expect("tempdir");
+    let directory = place.path().join("repository");
+    let ring = || [(); 4].map(|()| Key::generate().expect("random"));
+    let [old, new] = [ring(), ring()];
+    let roles = |[first, second, targets, online]: &'static [Key; 4]| Roles {
+        root: (2, vec![first, second]),
+        targets: (1, vec![targets]),
+        online,
+    };
+    let [old, new] = [old, new].map(|ring| -> &'static [Key; 4] { Box::leak(Box::new(ring)) });
+    let (now, lifetimes) = (SystemClock.wall(), Lifetimes::default());
+    let mut repository = Repository::init(&directory, &roles(old), lifetimes, now).expect("made");
+    let custom = r#"{"note": "für alle, \"日本\"", "waves": [{"percent": 0.5, "after": "0s"}]}"#;
+    let about: About = serde_json::from_str(custom).expect("custom");
+    let targets = ["models/defects/4.tar.zst", "config/rules/12.toml"];
+    for (target, bytes) in targets.iter().zip(["weights", "rules"]) {
+        let content = Content::of(target).expect("a release");
+        repository.add(&content, bytes.as_bytes(), &about).expect("added");
+    }
+    repository.publish(&[&old[2], &old[3]], now).expect("published");
+    let [directory, client] =
+        [directory, place.path().join("client")].map(|path| path.display().to_string());
+    let arguments = [directory.as_str(), client.as_str(), targets[0], targets[1]];
+    let Some(said) = python(CLIENT, &arguments) else { return };
+    let about = "für alle, \"日本\" [{'after': '0s', 'percent': '0.5'}]";
+    let expected = format!(
+        "models/defects/4.tar.zst weights {about}\nconfig/rules/12.toml rules {about}\ndone\n"
+    );
+    assert_eq!(said, expected);
+    // The client has been here before, and comes again.
+    repository.rotate(&roles(new), &[&old[0], &old[1]], now).expect("replaced");
+    assert_eq!(python(CLIENT, &arguments).expect("it is here"), expected);
+}
+
+#[test]
+fn a_repository_that_python_tuf_made_is_believed() {
+    let place = tempfile::tempdir().expect("tempdir");
+    let directory = place.path().display().to_string();
+    if python(KEEPER, &[&directory]).is_none() {
+        return;
+    }
+    let trusted = seen(place.path()).expect("believed");
+    assert_eq!(trusted.next_root().get(), 3);
+    let (name, target) = trusted.targets().next().expect("one target");
+    assert_eq!((name, target.length), ("config/rules/1.toml", 7));
+    let custom = serde_json::to_value(&target.custom).expect("json");
+    let about: About = serde_json::from_value(custom).expect("custom");
+    assert_eq!(about.note, "Nachtschicht für Øst 日本 \"\\");
+    // One byte of what was signed, and nobody believes it.
+    let path = place.path().join("metadata/1.targets.json");
+    let text = std::fs::read_to_string(&path).expect("there");
+    let length = |length: &str| text.replace("\"length\": 7", &format!("\"length\": {length}"));
+    let other = if length("8") == text {
+        text.replace("\"length\":7", "\"length\":8")
+    } else {
+        length("8")
+    };
+    assert_ne!(other, text);
+    eir::disk::replace(&path, other.as_bytes()).expect("written");
+    let error = seen(place.path()).expect_err("it was changed").to_string();
+    assert!(error.contains("the targets is another"), "{error}");
+}
