@@ -25,8 +25,9 @@ use tough::schema::{Hashes, RoleType, Target};
 
 pub use self::roles::{Lifetimes, Roles};
 use self::roles::{after, chosen};
+use super::download::hosted;
 use super::release::{About, Content};
-use super::sign::{self, Key, SignError, hex};
+use super::sign::{self, Key, SignError};
 use super::trust::{self, TrustError, Trusted};
 use crate::disk;
 
@@ -314,8 +315,7 @@ impl Repository {
 
     /// Where the bytes of a target are hosted.
     fn file(&self, target: &str, sha256: &[u8]) -> PathBuf {
-        let (directory, name) = target.rsplit_once('/').unwrap_or(("", target));
-        self.directory.join("targets").join(directory).join(format!("{}.{name}", hex(sha256)))
+        self.directory.join(hosted(target, sha256))
     }
 }
 

@@ -1,0 +1,157 @@
+//! The bytes of a release, fetched piece by piece: what is there already is not fetched again, over tries and restarts.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+use tough::schema::Target;
+
+use super::sign::hex;
+use super::source::{CHUNK, FetchError, Source};
+use crate::disk;
+
+/// Bytes that are not there yet, or will never be.
+#[derive(Debug, Error)]
+pub enum DownloadError {
+    /// The network, or the server.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The repository lacks it.
+    #[error("{0} is not in the repository")]
+    Missing(String),
+    /// It is another file than the one that was signed for. What came is removed.
+    #[error("{path} is another file than the one that was signed for: {reason}")]
+    Other {
+        /// Where it is hosted.
+        path: String,
+        /// How that shows.
+        reason: String,
+    },
+    /// It is larger than what may be downloaded.
+    #[error("{path} has {length} bytes, {most} may be downloaded")]
+    TooLarge {
+        /// Where it is hosted.
+        path: String,
+        /// Its size, as it is signed.
+        length: u64,
+        /// The limit.
+        most: u64,
+    },
+    /// The disk.
+    #[error("{path}: {reason}", path = path.display())]
+    Disk {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: io::Error,
+    },
+}
+
+/// A download under way. Dropped, it goes on from where it is the next time.
+#[derive(Debug)]
+pub struct Download {
+    /// Where it is hosted.
+    path: String,
+    sha256: Vec<u8>,
+    length: u64,
+    part: PathBuf,
+    whole: PathBuf,
+    file: File,
+    hash: Sha256,
+    have: u64,
+}
+
+/// Where the bytes of a target are hosted, with consistent snapshots.
+pub fn hosted(target: &str, sha256: &[u8]) -> String {
+    let (directory, name) = match target.rsplit_once('/') {
+        Some((directory, name)) => (format!("{directory}/"), name),
+        None => (String::new(), target),
+    };
+    format!("targets/{directory}{}.{name}", hex(sha256))
+}
+
+impl Download {
+    /// Begins or goes on with a target, in a directory that is there; no more than `most` bytes are ever taken.
+    pub fn open(
+        directory: &Path,
+        name: &str,
+        target: &Target,
+        most: u64,
+    ) -> Result<Self, DownloadError> {
+        let (sha256, length) = (target.hashes.sha256.to_vec(), target.length);
+        let path = hosted(name, &sha256);
+        if length > most {
+            return Err(DownloadError::TooLarge { path, length, most });
+        }
+        let whole = directory.join(hex(&sha256));
+        let part = whole.with_extension("part");
+        let failed = |reason| DownloadError::Disk { path: part.clone(), reason };
+        let mut open = OpenOptions::new();
+        let mut file = open.read(true).append(true).create(true).open(&part).map_err(failed)?;
+        let (mut hash, mut have) = (Sha256::new(), 0);
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let read = file.read(&mut buffer).map_err(failed)?;
+            if read == 0 {
+                break;
+            }
+            hash.update(&buffer[..read]);
+            have += read as u64;
+        }
+        if have > length {
+            // Another hand wrote it.
+            file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).map_err(failed)?;
+            (hash, have) = (Sha256::new(), 0);
+        }
+        Ok(Self { path, sha256, length, part, whole, file, hash, have })
+    }
+
+    /// Bytes that are there, and all.
+    pub const fn progress(&self) -> (u64, u64) {
+        (self.have, self.length)
+    }
+
+    /// Fetches the next piece; false: all pieces are there.
+    pub async fn step(&mut self, source: &impl Source) -> Result<bool, DownloadError> {
+        let left = self.length - self.have;
+        if left == 0 {
+            return Ok(false);
+        }
+        let bytes = source.read(&self.path, self.have, left.min(CHUNK)).await?;
+        let bytes = bytes.ok_or_else(|| DownloadError::Missing(self.path.clone()))?;
+        if bytes.is_empty() {
+            let reason = format!("it ends after {} of {} bytes", self.have, self.length);
+            return Err(self.other(reason));
+        }
+        let failed = |reason| DownloadError::Disk { path: self.part.clone(), reason };
+        self.file.write_all(&bytes).map_err(failed)?;
+        self.hash.update(&bytes);
+        self.have += bytes.len() as u64;
+        Ok(true)
+    }
+
+    /// The file, verified, on the disk for good. What is not as it was signed is removed.
+    pub fn finish(mut self) -> Result<PathBuf, DownloadError> {
+        let found = std::mem::take(&mut self.hash).finalize();
+        if found[..] != self.sha256[..] {
+            return Err(self.other(format!("its SHA-256 is {}", hex(&found))));
+        }
+        let failed = |reason| DownloadError::Disk { path: self.part.clone(), reason };
+        self.file
+            .sync_all()
+            .and_then(|()| disk::rename(&self.part, &self.whole))
+            .map_err(failed)?;
+        Ok(self.whole)
+    }
+
+    /// Nothing of it is kept.
+    fn other(&self, reason: String) -> DownloadError {
+        let _may_be_gone = fs::remove_file(&self.part);
+        DownloadError::Other { path: self.path.clone(), reason }
+    }
+}
+
+#[cfg(test)]
+mod tests;
