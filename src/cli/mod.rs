@@ -11,6 +11,7 @@ mod log;
 mod model;
 mod outbox;
 mod print;
+mod release;
 mod run;
 mod schema;
 mod service;
@@ -60,6 +61,10 @@ enum Command {
     /// Say who may ask the device
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Keep a repository of signed releases
+    // Devices cannot take any yet.
+    #[command(hide = true)]
+    Release(release::ReleaseArgs),
     /// Print the schema of a file format
     #[command(subcommand)]
     Schema(schema::SchemaCommand),
@@ -109,6 +114,7 @@ impl Cli {
             Command::Model(command) => model::model(&command),
             Command::Outbox(command) => outbox::outbox(&command),
             Command::Token(command) => token::token(&command),
+            Command::Release(args) => release::release(&args),
             Command::Schema(command) => schema::schema(&command),
         };
         // Whoever read the output has had enough of it.

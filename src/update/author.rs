@@ -17,7 +17,6 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp as Instant;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 use tough::TargetName;
@@ -157,6 +156,11 @@ impl Repository {
         self.trusted.targets()
     }
 
+    /// Until when what is signed is good, role by role.
+    pub fn good_until(&self) -> Vec<(RoleType, Instant)> {
+        self.trusted.good_until()
+    }
+
     /// What is added (true) or withdrawn (false), and not published yet.
     pub fn draft(&self) -> Result<Vec<(String, bool)>, AuthorError> {
         let changes = self.read_draft()?.changes.into_iter();
@@ -179,18 +183,35 @@ impl Repository {
             std::fs::create_dir_all(parent).map_err(|error| failed(parent, &error))?;
         }
         write(&path, bytes)?;
-        let custom = serde_json::to_value(about).ok();
-        let custom = custom.and_then(|custom| match custom {
-            Value::Object(custom) => Some(custom.into_iter().collect()),
-            _ => None,
-        });
         let entry = Target {
             length: bytes.len() as u64,
             hashes: Hashes { sha256: sha256.into(), _extra: HashMap::new() },
-            custom: custom.unwrap_or_default(),
+            custom: about.custom(),
             _extra: HashMap::new(),
         };
         self.change(target, Some(entry))
+    }
+
+    /// What is said of a release, in the draft or else as it is published.
+    pub fn about(&self, content: &Content) -> Result<Option<About>, AuthorError> {
+        Ok(self.entry(&content.to_string())?.map(|entry| About::of(&entry)))
+    }
+
+    /// Says other things of a release, in the draft.
+    pub fn amend(&self, content: &Content, about: &About) -> Result<(), AuthorError> {
+        let target = content.to_string();
+        let entry = self.entry(&target)?;
+        let missing = || AuthorError::Refused(format!("{target} is neither published nor added"));
+        let mut entry = entry.ok_or_else(missing)?;
+        entry.custom = about.custom();
+        self.change(target, Some(entry))
+    }
+
+    fn entry(&self, target: &str) -> Result<Option<Target>, AuthorError> {
+        let published =
+            || self.releases().find(|(name, _)| *name == target).map(|(_, entry)| entry);
+        let drafted = self.read_draft()?.changes.remove(target);
+        Ok(drafted.unwrap_or_else(|| published().cloned()))
     }
 
     /// Has a release taken out of what is published. Its bytes stay where they are, for those who have just begun.

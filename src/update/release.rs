@@ -3,13 +3,14 @@
 //! That is the `custom` of a target, signed with it. Whoever reads it ignores what it does not know, except in `needs`: what
 //! is needed and unknown is not met.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tough::schema::Target;
 
 use super::decimal::Decimal;
 use super::machine::Kind;
@@ -177,6 +178,23 @@ pub enum Offer {
 }
 
 impl About {
+    /// As a target has it; what cannot be read counts as not said, and needs something unknown.
+    pub fn of(target: &Target) -> Self {
+        let custom = serde_json::to_value(&target.custom).and_then(serde_json::from_value);
+        custom.unwrap_or_else(|error: serde_json::Error| {
+            let unknown = Map::from_iter([(error.to_string(), Value::Null)]);
+            Self { needs: Needs { unknown, ..Needs::default() }, ..Self::default() }
+        })
+    }
+
+    /// As a target has it.
+    pub fn custom(&self) -> HashMap<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(custom)) => custom.into_iter().collect(),
+            _ => HashMap::new(),
+        }
+    }
+
     /// Whether and when a device is to take it, counted from its publication.
     pub fn offer(&self, content: &Content, device: &Device<'_>) -> Offer {
         if self.halted {

@@ -204,6 +204,18 @@ impl Trusted {
         Ok(())
     }
 
+    /// Until when what is believed is good, role by role.
+    pub fn good_until(&self) -> Vec<(RoleType, Instant)> {
+        fn of<T: Role>(role: &Signed<T>) -> (RoleType, Instant) {
+            (T::TYPE, role.signed.expires())
+        }
+        let mut all = vec![of(&self.root)];
+        all.extend(self.targets.as_ref().map(of));
+        all.extend(self.snapshot.as_ref().map(of));
+        all.extend(self.timestamp.as_ref().map(of));
+        all
+    }
+
     /// What there is, by name.
     pub fn targets(&self) -> impl Iterator<Item = (&str, &Target)> {
         let targets = self.targets.iter().flat_map(|targets| &targets.signed.targets);

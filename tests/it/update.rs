@@ -8,7 +8,7 @@ use eir::update::release::{About, Content};
 use eir::update::sign::Key;
 use eir::update::trust::{TrustError, Trusted};
 
-use super::support::client;
+use super::support::{client, eir, site};
 
 /// python-tuf's client: it begins with the first root and fetches all that is published.
 const CLIENT: &str = r#"
@@ -174,4 +174,126 @@ fn a_repository_that_python_tuf_made_is_believed() {
     eir::disk::replace(&path, other.as_bytes()).expect("written");
     let error = seen(place.path()).expect_err("it was changed").to_string();
     assert!(error.contains("the targets is another"), "{error}");
+}
+
+const PASSPHRASE: &str = "correct horse battery staple";
+
+/// `eir release …` in a directory; what it says, and its exit code.
+fn release(place: &Path, arguments: &[&str]) -> (String, Option<i32>) {
+    let mut command = eir();
+    command.arg("release").args(arguments).current_dir(place);
+    let output = command.env("EIR_KEY_PASSPHRASE", PASSPHRASE).output().expect("eir");
+    let said = [output.stdout, output.stderr].concat();
+    (String::from_utf8_lossy(&said).into_owned(), output.status.code())
+}
+
+#[test]
+fn a_repository_is_made_and_kept_on_the_command_line() {
+    let place = tempfile::tempdir().expect("tempdir");
+    let done = |arguments: &[&str]| {
+        let (said, code) = release(place.path(), arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {said}");
+        said
+    };
+    done(&["init"]);
+    let bearing = site::models().join("bearing/1").display().to_string();
+    done(&["add", "model", &bearing, "--note", "from the spring", "--label", "site=oslo"]);
+    let rules = place.path().join("rules.toml");
+    eir::disk::replace(&rules, b"[pipeline.a.rule.b]\nwhen = \"true\"\n").expect("written");
+    let config = ["add", "config", "rules.toml", "--name", "night", "--version", "3"];
+    done(&config);
+    done(&["waves", "models/bearing/1.tar.zst", "0.5%:0s,10%:1d,100%:3d"]);
+    let said = done(&["status"]);
+    assert!(
+        said.contains("to be published") && said.contains("0.5%:0s,10%:1day,100%:3days"),
+        "{said}"
+    );
+    assert_eq!(done(&["publish"]), "2 changes are published\n");
+    let said = done(&["status"]);
+    for told in ["from the spring", "config/night/3.toml", "timestamp signed until"] {
+        assert!(said.contains(told), "{said}");
+    }
+    assert_eq!(said.matches(" published ").count(), 3, "{said}");
+    let trusted = seen(&place.path().join("repository")).expect("believed");
+    assert_eq!(trusted.targets().count(), 2);
+    // Only the online key is left, as where the renewal runs by itself.
+    let online = place.path().join("online");
+    std::fs::create_dir(&online).expect("directory");
+    std::fs::copy(place.path().join("keys/online.pem"), online.join("online.pem")).expect("copied");
+    assert_eq!(done(&["publish", "--keys", "online"]), "what is signed online is renewed\n");
+    done(&["halt", "models/bearing/1.tar.zst"]);
+    let (said, code) = release(place.path(), &["publish", "--keys", "online"]);
+    assert!(code == Some(1) && said.contains("too few keys for targets: 0 of the 1"), "{said}");
+    done(&["withdraw", "config/night/3.toml"]);
+    done(&["publish"]);
+    let trusted = seen(&place.path().join("repository")).expect("believed");
+    let abouts: Vec<_> = trusted.targets().map(|(_, target)| About::of(target)).collect();
+    assert!(matches!(&abouts[..], [about] if about.halted && about.labels["site"] == "oslo"));
+    // Other keys for all of it.
+    for key in ["root-1", "root-2", "targets", "online"] {
+        done(&["key", key, "--keys", "new"]);
+    }
+    done(&["rotate", "--keys", "new", "--old", "keys"]);
+    assert!(release(place.path(), &["publish"]).1 == Some(1), "the old keys");
+    done(&["publish", "--keys", "new"]);
+    assert_eq!(seen(&place.path().join("repository")).expect("believed").next_root().get(), 3);
+}
+
+#[test]
+fn what_does_not_work_is_not_signed() {
+    let place = tempfile::tempdir().expect("tempdir");
+    let made = release(place.path(), &["init", "--root-keys", "1", "--threshold", "1"]);
+    assert_eq!(made.1, Some(0), "{}", made.0);
+    // A model that gives other answers than it promises.
+    let model = place.path().join("models/bearing/2");
+    let from = site::models().join("bearing/1");
+    std::fs::create_dir_all(model.join("golden")).expect("directory");
+    for below in ["", "golden"] {
+        for entry in std::fs::read_dir(from.join(below)).expect("there").flatten() {
+            if entry.path().is_file() {
+                let to = model.join(below).join(entry.file_name());
+                std::fs::copy(entry.path(), to).expect("copied");
+            }
+        }
+    }
+    let golden = std::fs::read_dir(model.join("golden")).expect("there").flatten();
+    let sample =
+        golden.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "json"));
+    let sample = sample.expect("a sample");
+    let mut text: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&sample).expect("there")).expect("json");
+    for score in text["expect"]["scores"].as_object_mut().expect("scores").values_mut() {
+        *score = 0.123.into();
+    }
+    eir::disk::replace(&sample, text.to_string().as_bytes()).expect("written");
+    eir::disk::replace(&place.path().join("none"), b"[no table\n").expect("written");
+    let model = model.display().to_string();
+    for (arguments, told) in [
+        (&["add", "model", &model][..], "does not give its golden answers on"),
+        (&["add", "model", "nowhere"], "nowhere"),
+        (&["add", "config", "none", "--name", "a", "--version", "1"], "none: "),
+        (&["add", "config", "none", "--name", "a", "--version", "0"], "0 is not in 1.."),
+        (
+            &[
+                "add",
+                "binary",
+                "none",
+                "--version",
+                "0.5.0",
+                "--target",
+                "aarch64-unknown-linux-gnu",
+            ],
+            "is no program for aarch64",
+        ),
+        (&["add", "binary", "none", "--version", "0.5.0", "--target", "vax"], "`vax` is not known"),
+        (&["waves", "models/a/1.tar.zst", "10%:1d"], "neither published nor added"),
+        (&["waves", "models/a/1.tar.zst", "10%"], "`10%` is no wave"),
+        (&["halt", "model a"], "`model a` is no release"),
+        (&["withdraw", "models/a/1.tar.zst"], "is not published"),
+        (&["init"], "there is a repository already"),
+    ] {
+        let (said, code) = release(place.path(), arguments);
+        assert!(code != Some(0) && said.contains(told), "{arguments:?}: {said}");
+    }
+    assert_eq!(release(place.path(), &["status"]).0.lines().next(), Some("nothing is published"));
 }
