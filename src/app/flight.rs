@@ -105,6 +105,9 @@ impl Flow {
             escalation.is_some_and(|escalation| escalation.wants_tensor(prediction))
         };
         self.caller.finish(&mut batch.results, wanted, &mut batch.kept);
+        if self.is_halted() {
+            return;
+        }
         self.counters.inferences(batch.inputs.len());
         for spent in self.caller.spent() {
             self.counters.ran(spent);

@@ -16,8 +16,8 @@ use thiserror::Error;
 /// zstd's level: what is packed once and fetched by a fleet may take a while.
 const LEVEL: i32 = 19;
 
-/// The largest window that unpacking may ask memory for: 2^27 bytes, 128 MiB.
-const MOST_WINDOW: u32 = 27;
+/// The largest window that unpacking may ask memory for: 2^24 bytes, 16 MiB; [`LEVEL`] takes half of it.
+const MOST_WINDOW: u32 = 24;
 
 /// Directories within directories.
 const MAX_DEPTH: usize = 8;
@@ -74,7 +74,13 @@ pub fn pack(directory: &Path) -> Result<Vec<u8>, ArchiveError> {
         header.set_mode(0o644);
         header.set_size(size);
         header.set_mtime(0);
-        archive.append_data(&mut header, &name, file.take(size)).map_err(failed)?;
+        let too_long = |_| {
+            let (name, reason) = (name.display().to_string(), "a name that is too long");
+            ArchiveError::Refused { name, reason }
+        };
+        header.set_path(&name).map_err(too_long)?;
+        header.set_cksum();
+        archive.append(&header, file.take(size)).map_err(failed)?;
     }
     archive.into_inner().and_then(zstd::stream::Encoder::finish).map_err(failed)
 }
@@ -90,6 +96,9 @@ fn walk(root: &Path, within: &Path, files: &mut Vec<PathBuf>) -> Result<(), Arch
             let name = name.display().to_string();
             Err(ArchiveError::Refused { name, reason })
         };
+        if plain(&name).is_none() {
+            return refused("a name that leads elsewhere, or is too deep");
+        }
         if entry.file_name().as_encoded_bytes().starts_with(b".") {
             continue;
         }
@@ -119,7 +128,8 @@ pub fn unpack(archive: impl Read, into: &Path, limits: Limits) -> Result<(), Arc
     let most = limits.bytes.saturating_add(overhead);
     let mut archive = tar::Archive::new(decoder.take(most));
     let (mut left, mut entries, mut seen) = (limits.bytes, 0, HashSet::new());
-    for entry in archive.entries().map_err(at(into))? {
+    // As they are: an entry that says how another is called may be as large as the archive, and is refused.
+    for entry in archive.entries().map_err(at(into))?.raw(true) {
         let mut entry = entry.map_err(at(into))?;
         entries += 1;
         if entries > limits.entries {
@@ -262,6 +272,8 @@ mod tests {
             ("a", EntryType::Char, "neither"),
             ("a", EntryType::Block, "neither"),
             ("a", EntryType::Fifo, "neither"),
+            ("a", EntryType::GNULongName, "neither"),
+            ("a", EntryType::XHeader, "neither"),
         ] {
             let error = refusal(&forged(&[(name, kind, b"")]), ROOM);
             assert!(error.contains(told) && error.contains(name), "{name} {kind:?}: {error}");

@@ -9,6 +9,7 @@
 //! What is hosted is consistent at every moment: files get names of their own, and the timestamp, which leads to all others,
 //! is replaced last and whole.
 
+mod open;
 mod roles;
 
 use std::collections::{BTreeMap, HashMap};
@@ -29,9 +30,6 @@ use super::release::{About, Content};
 use super::sign::{self, Key, SignError};
 use super::trust::{self, TrustError, Trusted};
 use crate::disk;
-
-/// Roots that a repository may have had.
-const MAX_ROOTS: u64 = 1024;
 
 /// A draft is a few hundred bytes a release.
 const MAX_DRAFT: u64 = 8 << 20;
@@ -82,6 +80,8 @@ pub struct Repository {
     trusted: Trusted,
     versions: Versions,
     lifetimes: Lifetimes,
+    /// The newest root is there, and what its keys are to sign is not: a rotation was cut off.
+    unfinished: bool,
 }
 
 /// The last version of each, counted on over other keys: no file that is hosted, or in somebody's cache, is ever written
@@ -102,7 +102,8 @@ impl Repository {
         now: Instant,
     ) -> Result<Self, AuthorError> {
         let first = directory.join("metadata/1.root.json");
-        if first.exists() {
+        // Without a timestamp nobody has ever seen it: an init that was cut off.
+        if directory.join("metadata/timestamp.json").exists() {
             let told = format!("{}: there is a repository already", directory.display());
             return Err(AuthorError::Refused(told));
         }
@@ -114,41 +115,9 @@ impl Repository {
         let trusted = Trusted::new(&bytes)?;
         write(&first, &bytes)?;
         let (directory, versions) = (directory.to_owned(), Versions::default());
-        let mut repository = Self { directory, trusted, versions, lifetimes };
+        let mut repository = Self { directory, trusted, versions, lifetimes, unfinished: false };
         repository.publish_anew(&roles.publishing(), now)?;
         Ok(repository)
-    }
-
-    /// Reads a repository. That its signatures are over does not matter to who renews them.
-    pub fn open(directory: &Path, lifetimes: Lifetimes) -> Result<Self, AuthorError> {
-        let metadata = directory.join("metadata");
-        let read = |name: &str, most| {
-            let path = metadata.join(name);
-            disk::read_bounded(&path, most).map_err(|error| failed(&path, &error))
-        };
-        let mut trusted = Trusted::new(&read("1.root.json", trust::MAX_ROOT)?)?;
-        for number in 2..=MAX_ROOTS {
-            let name = format!("{number}.root.json");
-            if !metadata.join(&name).exists() {
-                break;
-            }
-            trusted.take_root(&read(&name, trust::MAX_ROOT)?)?;
-        }
-        let ever = Instant::MIN;
-        trusted.take_timestamp(&read("timestamp.json", trust::MAX_TIMESTAMP)?, ever)?;
-        if let Some((version, most)) = trusted.snapshot_to_fetch() {
-            trusted.take_snapshot(&read(&format!("{version}.snapshot.json"), most)?, ever)?;
-        }
-        if let Some((version, most)) = trusted.targets_to_fetch() {
-            trusted.take_targets(&read(&format!("{version}.targets.json"), most)?, ever)?;
-        }
-        let of = |known: Option<(NonZeroU64, u64)>| known.map_or(0, |(version, _)| version.get());
-        let versions = Versions {
-            timestamp: trusted.timestamp_version(),
-            snapshot: of(trusted.snapshot_to_fetch()),
-            targets: of(trusted.targets_to_fetch()),
-        };
-        Ok(Self { directory: directory.to_owned(), trusted, versions, lifetimes })
     }
 
     /// What is published.
@@ -172,13 +141,15 @@ impl Repository {
     pub fn add(&self, content: &Content, bytes: &[u8], about: &About) -> Result<(), AuthorError> {
         let target = content.to_string();
         let sha256 = Sha256::digest(bytes).to_vec();
-        let known = self.releases().find(|(name, _)| *name == target);
-        if known.is_some_and(|(_, known)| known.hashes.sha256[..] != sha256[..]) {
-            return Err(AuthorError::Refused(format!(
-                "{target} is published with other bytes; give these another version"
-            )));
-        }
         let path = self.file(&target, &sha256);
+        self.is_free(&target, &path)?;
+        // Added once more it is the same release still.
+        let about = match self.about(content)? {
+            Some(About { published, waves, halted, .. }) => {
+                About { published, waves, halted, ..about.clone() }
+            }
+            None => about.clone(),
+        };
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(|error| failed(parent, &error))?;
         }
@@ -190,6 +161,35 @@ impl Repository {
             _extra: HashMap::new(),
         };
         self.change(target, Some(entry))
+    }
+
+    /// No other bytes were ever hosted under this name. What was added, and never published, makes room.
+    fn is_free(&self, target: &str, path: &Path) -> Result<(), AuthorError> {
+        let (Some(parent), Some((_, name))) = (path.parent(), target.rsplit_once('/')) else {
+            return Ok(());
+        };
+        let published = self.releases().any(|(known, _)| known == target);
+        let drafted = self.read_draft()?.changes.remove(target).flatten();
+        let drafted = drafted.filter(|_| !published);
+        let drafted = drafted.map(|entry| self.file(target, &entry.hashes.sha256));
+        let ending = format!(".{name}");
+        for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+            let other = entry.path();
+            let is_it = entry
+                .file_name()
+                .to_str()
+                .is_some_and(|file| file.len() == 64 + ending.len() && file.ends_with(&ending));
+            if !is_it || other == path {
+                continue;
+            }
+            if Some(&other) != drafted.as_ref() {
+                return Err(AuthorError::Refused(format!(
+                    "{target} was published with other bytes; give these another version"
+                )));
+            }
+            std::fs::remove_file(&other).map_err(|error| failed(&other, &error))?;
+        }
+        Ok(())
     }
 
     /// What is said of a release, in the draft or else as it is published.
@@ -240,9 +240,10 @@ impl Repository {
         serde_json::from_slice(&bytes).map_err(|error| failed(&path, &error))
     }
 
-    /// Publishes the draft, and renews what is signed online. Without a draft the online key is enough.
+    /// Publishes the draft, and renews what the keys may sign. Without a draft the online key is enough.
     pub fn publish(&mut self, keys: &[&Key], now: Instant) -> Result<(), AuthorError> {
-        if !self.read_draft()?.changes.is_empty() {
+        let may = chosen(self.trusted.root(), RoleType::Targets, keys).is_ok();
+        if may || self.unfinished || !self.read_draft()?.changes.is_empty() {
             return self.publish_anew(keys, now);
         }
         let path = self.metadata(&format!("{}.targets.json", self.versions.targets));
@@ -300,6 +301,16 @@ impl Repository {
         let snapshot = sign::sign(snapshot, &for_snapshot?)?;
         let timestamp = sign::timestamp(of_timestamp, until, of_snapshot, &snapshot);
         let timestamp = sign::sign(timestamp, &for_timestamp?)?;
+        for (role, bytes, most) in [
+            (RoleType::Targets, targets, trust::MAX_TARGETS),
+            (RoleType::Snapshot, &snapshot, trust::MAX_SNAPSHOT),
+            (RoleType::Timestamp, &timestamp, trust::MAX_TIMESTAMP),
+        ] {
+            if bytes.len() as u64 > most {
+                let told = format!("the {role} would have {} bytes, {most} are read", bytes.len());
+                return Err(AuthorError::Refused(told));
+            }
+        }
         // Believed here first: nothing is hosted that devices would refuse.
         let mut trusted = self.trusted.clone();
         trusted.take_timestamp(&timestamp, now)?;
@@ -308,7 +319,7 @@ impl Repository {
         write(&self.metadata(&format!("{of_targets}.targets.json")), targets)?;
         write(&self.metadata(&format!("{of_snapshot}.snapshot.json")), &snapshot)?;
         write(&self.metadata("timestamp.json"), &timestamp)?;
-        (self.trusted, self.versions) = (trusted, versions);
+        (self.trusted, self.versions, self.unfinished) = (trusted, versions, false);
         Ok(())
     }
 

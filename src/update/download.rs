@@ -122,11 +122,16 @@ impl Download {
         let bytes = source.read(&self.path, self.have, left.min(CHUNK)).await?;
         let bytes = bytes.ok_or_else(|| DownloadError::Missing(self.path.clone()))?;
         if bytes.is_empty() {
+            // A proxy or a portal in between says that too: what is there stays.
             let reason = format!("it ends after {} of {} bytes", self.have, self.length);
-            return Err(self.other(reason));
+            let path = self.path.clone();
+            return Err(FetchError::Later { path, reason, after: None }.into());
         }
-        let failed = |reason| DownloadError::Disk { path: self.part.clone(), reason };
-        self.file.write_all(&bytes).map_err(failed)?;
+        if let Err(reason) = self.file.write_all(&bytes) {
+            // A full disk took a part of it.
+            let _as_it_was = self.file.set_len(self.have);
+            return Err(DownloadError::Disk { path: self.part.clone(), reason });
+        }
         self.hash.update(&bytes);
         self.have += bytes.len() as u64;
         Ok(true)
@@ -139,6 +144,11 @@ impl Download {
             return Err(self.other(format!("its SHA-256 is {}", hex(&found))));
         }
         let failed = |reason| DownloadError::Disk { path: self.part.clone(), reason };
+        // What was hashed is what was to be written.
+        let written = self.file.metadata().map_err(failed)?.len();
+        if written != self.length {
+            return Err(self.other(format!("{written} of {} bytes are on the disk", self.length)));
+        }
         self.file
             .sync_all()
             .and_then(|()| disk::rename(&self.part, &self.whole))

@@ -53,13 +53,18 @@ impl Journal {
         let of_directory = |error: io::Error| failed(directory, &error);
         std::fs::create_dir_all(directory).map_err(of_directory)?;
         let (mut all, mut damaged) = (BTreeMap::new(), Vec::new());
-        for entry in std::fs::read_dir(directory).map_err(of_directory)?.take(MAX_FILES) {
+        for entry in std::fs::read_dir(directory).map_err(of_directory)? {
             let path = entry.map_err(of_directory)?.path();
             let Some(subject) = Subject::of(&path) else { continue };
-            let read =
-                disk::read_bounded(&path, MAX_BYTES).map_err(|error| failed(&path, &error))?;
-            let progress = serde_json::from_slice::<Progress>(&read)
+            if all.len() >= MAX_FILES {
+                damaged.push(failed(&path, &format!("there are more than {MAX_FILES} already")));
+                continue;
+            }
+            let progress = disk::read_bounded(&path, MAX_BYTES)
                 .map_err(|error| failed(&path, &error))
+                .and_then(|read| {
+                    serde_json::from_slice::<Progress>(&read).map_err(|error| failed(&path, &error))
+                })
                 .and_then(|progress| {
                     let fits = progress.kind == subject.kind;
                     fits.then_some(progress).ok_or_else(|| failed(&path, &"of another kind"))
@@ -70,8 +75,10 @@ impl Journal {
                 }
                 Err(error) => {
                     let aside = path.with_extension("json.damaged");
-                    disk::rename(&path, &aside).map_err(|error| failed(&path, &error))?;
                     damaged.push(error);
+                    damaged.extend(
+                        disk::rename(&path, &aside).err().map(|error| failed(&path, &error)),
+                    );
                 }
             }
         }

@@ -94,9 +94,17 @@ impl State {
         matches!(self, Self::Committed | Self::RolledBack)
     }
 
-    /// Code or a model that has not proved itself may run: an end without order may be its fault.
+    /// It is unpacked, or what has not proved itself may run: an end without order may be its fault.
     const fn is_trial(self) -> bool {
-        matches!(self, Self::Checking | Self::Shadow | Self::Canary | Self::Probation)
+        matches!(
+            self,
+            Self::Unpacking
+                | Self::Checking
+                | Self::Shadow
+                | Self::Canary
+                | Self::Probation
+                | Self::Committing
+        )
     }
 
     /// The table. The state itself: the event changes nothing.
@@ -185,7 +193,7 @@ impl Progress {
         let mut next = Self { state: self.state.after(self.kind, event), ..self.clone() };
         let mut reason = why.to_owned();
         if event == Event::CutOff && self.state.is_trial() {
-            next.starts += 1;
+            next.starts = next.starts.saturating_add(1);
             if next.starts >= MAX_STARTS {
                 next.state = State::RollingBack;
                 reason = format!("{} starts were cut off while it was tested", next.starts);
@@ -196,8 +204,8 @@ impl Progress {
         }
         let goes_back = |state| matches!(state, State::RollingBack | State::RolledBack);
         if next.state != self.state {
-            next.moves += 1;
-            if next.moves + WAY_BACK > MAX_MOVES && !goes_back(next.state) && !next.state.is_final()
+            next.moves = next.moves.saturating_add(1);
+            if next.moves > MAX_MOVES - WAY_BACK && !goes_back(next.state) && !next.state.is_final()
             {
                 next.state = State::RollingBack;
                 reason = format!("no end after {} steps", next.moves);
@@ -308,6 +316,14 @@ mod tests {
         let back = progress.step(Event::CutOff, "").expect("the last");
         assert_eq!(back.state, State::RollingBack);
         assert!(back.reason.expect("a reason").starts_with("3 starts"));
+        // One that takes the process down while it is unpacked, or in its last step, does not do so for ever.
+        for state in [State::Unpacking, State::Committing] {
+            let mut progress = Progress { state, ..Progress::new("r", Kind::Config) };
+            for _ in 0..MAX_STARTS {
+                progress = progress.step(Event::CutOff, "").expect("it is counted");
+            }
+            assert_eq!(progress.state, State::RollingBack);
+        }
         // A download that is cut off every day is nobody's fault.
         let download = Progress { state: State::Downloading, ..Progress::new("r", Kind::Binary) };
         assert_eq!(download.step(Event::CutOff, ""), None);

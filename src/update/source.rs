@@ -125,7 +125,8 @@ impl Source for Web {
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
                 return later(format!("the server answers {status}"), reply.retry_after);
             }
-            _ if status.is_server_error() => {
+            // A portal sends elsewhere who has not paid yet.
+            _ if status.is_server_error() || status.is_redirection() => {
                 return later(format!("the server answers {status}"), reply.retry_after);
             }
             _ => return never(format!("the server answers {status}")),
@@ -135,7 +136,10 @@ impl Source for Web {
             Err(error) => return later(with_sources(&error), None),
         };
         let bytes = if status == StatusCode::OK {
-            let start = usize::try_from(from).unwrap_or(usize::MAX).min(bytes.len());
+            let start = usize::try_from(from).unwrap_or(usize::MAX);
+            if start > bytes.len() {
+                return later("the server gives another file".to_owned(), None);
+            }
             bytes.slice(start..)
         } else {
             let expected = format!("bytes {from}-");

@@ -58,18 +58,18 @@ impl Store {
         let mut store = Self { directory: directory.to_owned(), latest: Instant::MIN };
         let mut notes = Vec::new();
         let first = hex(&Sha256::digest(root));
-        if store.read("first", 64).is_none_or(|known| known != first.as_bytes()) {
+        if store.read("first", 64)?.is_none_or(|known| known != first.as_bytes()) {
             // A power cut in between leaves a part of this to do.
-            for name in ["root.json", "timestamp.json", "snapshot.json", "targets.json"] {
-                let _may_be_gone = fs::remove_file(store.directory.join(name));
+            for name in ["root.json", "timestamp.json", "snapshot.json", "targets.json", "moment"] {
+                store.forget(name)?;
             }
             store.keep("first", first.as_bytes())?;
         }
-        let moment = store.read("moment", 64).and_then(|text| String::from_utf8(text).ok());
+        let moment = store.read("moment", 64)?.and_then(|text| String::from_utf8(text).ok());
         if let Some(moment) = moment.and_then(|text| text.parse().ok()) {
             store.latest = moment;
         }
-        let known = store.read("root.json", MAX_ROOT).map(|bytes| Trusted::new(&bytes));
+        let known = store.read("root.json", MAX_ROOT)?.map(|bytes| Trusted::new(&bytes));
         let mut trusted = match known {
             Some(Ok(trusted)) => trusted,
             Some(Err(error)) => {
@@ -80,25 +80,38 @@ impl Store {
         };
         // That something is over is for the next refresh to say; how new things were must not be forgotten.
         let ever = Instant::MIN;
-        let mut take = |name: &str, most, take: &mut dyn FnMut(&[u8]) -> Result<(), TrustError>| {
-            if let Some(Err(error)) = store.read(name, most).map(|bytes| take(&bytes)) {
+        for (name, most) in [
+            ("timestamp.json", MAX_TIMESTAMP),
+            ("snapshot.json", MAX_SNAPSHOT),
+            ("targets.json", MAX_TARGETS),
+        ] {
+            let Some(bytes) = store.read(name, most)? else { continue };
+            let taken = match name {
+                "timestamp.json" => trusted.take_timestamp(&bytes, ever),
+                "snapshot.json" => trusted.remember_snapshot(&bytes),
+                _ if trusted.targets_to_fetch().is_some() => trusted.take_targets(&bytes, ever),
+                // Its snapshot is older than the timestamp: a refresh was cut off in between.
+                _ => continue,
+            };
+            if let Err(error) = taken {
                 notes.push(format!("{name} is fetched again: {error}"));
             }
-        };
-        take("timestamp.json", MAX_TIMESTAMP, &mut |bytes| trusted.take_timestamp(bytes, ever));
-        take("snapshot.json", MAX_SNAPSHOT, &mut |bytes| trusted.take_snapshot(bytes, ever));
-        take("targets.json", MAX_TARGETS, &mut |bytes| trusted.take_targets(bytes, ever));
+        }
         Ok((store, trusted, notes))
     }
 
-    /// The moment that expiry is judged by: what the clock says, but never before what was once sure. Where the clock is
-    /// known to be right, that is remembered.
+    /// The moment that expiry is judged by: what the clock says, and where nobody knows whether that is right, never before
+    /// what was sure once. What is right is remembered.
     pub fn moment(&mut self, clock: Instant, is_right: bool) -> Result<Instant, StoreError> {
-        if is_right && clock.duration_since(self.latest) >= SAVE_EVERY {
+        if !is_right {
+            return Ok(clock.max(self.latest));
+        }
+        // Backwards too: somebody may have been wrong about the time.
+        if clock.duration_since(self.latest).abs() >= SAVE_EVERY {
             self.keep("moment", clock.to_string().as_bytes())?;
             self.latest = clock;
         }
-        Ok(clock.max(self.latest))
+        Ok(clock)
     }
 
     /// Fetches what is new, and believes it as far as it may be believed. What was believed is kept at once: an error
@@ -112,17 +125,19 @@ impl Store {
         for _ in 0..MAX_NEW_ROOTS {
             let path = format!("metadata/{}.root.json", trusted.next_root());
             let Some(bytes) = whole(source, &path, MAX_ROOT).await? else { break };
-            trusted.take_root(&bytes)?;
+            if trusted.take_root(&bytes)? {
+                // Before the root is: found again after a power cut, they would count again.
+                for name in ["timestamp.json", "snapshot.json"] {
+                    self.forget(name)?;
+                }
+            }
             self.keep("root.json", &bytes)?;
         }
         let bytes = fetch(source, "metadata/timestamp.json", MAX_TIMESTAMP).await?;
-        let taken = trusted.take_timestamp(&bytes, now);
-        if matches!(taken, Ok(()) | Err(TrustError::Expired { .. })) {
-            self.keep("timestamp.json", &bytes)?;
-        }
-        taken?;
+        trusted.take_timestamp(&bytes, now)?;
+        self.keep("timestamp.json", &bytes)?;
         if let Some((version, most)) = trusted.snapshot_to_fetch() {
-            let known = self.read("snapshot.json", MAX_SNAPSHOT);
+            let known = self.read("snapshot.json", MAX_SNAPSHOT)?;
             if known.is_none_or(|bytes| trusted.take_snapshot(&bytes, now).is_err()) {
                 let path = format!("metadata/{version}.snapshot.json");
                 let bytes = fetch(source, &path, most.min(MAX_SNAPSHOT)).await?;
@@ -131,7 +146,7 @@ impl Store {
             }
         }
         if let Some((version, most)) = trusted.targets_to_fetch() {
-            let known = self.read("targets.json", MAX_TARGETS);
+            let known = self.read("targets.json", MAX_TARGETS)?;
             if known.is_none_or(|bytes| trusted.take_targets(&bytes, now).is_err()) {
                 let path = format!("metadata/{version}.targets.json");
                 let bytes = fetch(source, &path, most.min(MAX_TARGETS)).await?;
@@ -142,9 +157,24 @@ impl Store {
         Ok(())
     }
 
-    /// `None`: it is not there, or not as small as it should be.
-    fn read(&self, name: &str, most: u64) -> Option<Vec<u8>> {
-        disk::read_bounded(&self.directory.join(name), most).ok()
+    /// `None`: it is not there. A disk that cannot be read now is no reason to forget what is on it.
+    fn read(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = self.directory.join(name);
+        match disk::read_bounded(&path, most) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(&path, &error)),
+        }
+    }
+
+    fn forget(&self, name: &str) -> Result<(), StoreError> {
+        let path = self.directory.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(failed(&path, &error))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     fn keep(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {

@@ -108,8 +108,9 @@ impl Trusted {
     }
 
     /// The next root: signed by those whom the one before names, and by its own. Where it names others for timestamp or
-    /// snapshot, what those signed before is forgotten, and with it how far an attacker could have pushed their versions.
-    pub fn take_root(&mut self, bytes: &[u8]) -> Result<(), TrustError> {
+    /// snapshot, what those signed before is forgotten, and with it how far an attacker could have pushed their versions;
+    /// true then.
+    pub fn take_root(&mut self, bytes: &[u8]) -> Result<bool, TrustError> {
         let next: Signed<Root> = read(bytes)?;
         signed(self.root(), &next)?;
         signed(&next.signed, &next)?;
@@ -121,11 +122,12 @@ impl Trusted {
             keys
         };
         let mut others = [RoleType::Timestamp, RoleType::Snapshot].into_iter();
-        if others.any(|role| keys(self.root(), role) != keys(&next.signed, role)) {
+        let forgets = others.any(|role| keys(self.root(), role) != keys(&next.signed, role));
+        if forgets {
             (self.timestamp, self.snapshot) = (None, None);
         }
         self.root = next;
-        Ok(())
+        Ok(forgets)
     }
 
     /// The timestamp, now that the newest root is there. The same version again changes nothing.
@@ -182,9 +184,24 @@ impl Trusted {
         Ok(())
     }
 
+    /// A snapshot that was believed before. It need not be the one that the timestamp speaks of: how new things were is
+    /// known from it, and nothing else.
+    pub fn remember_snapshot(&mut self, bytes: &[u8]) -> Result<(), TrustError> {
+        let known: Signed<Snapshot> = read(bytes)?;
+        signed(self.root(), &known)?;
+        self.snapshot = Some(known);
+        Ok(())
+    }
+
+    /// The snapshot, where it is the one that the timestamp speaks of.
+    fn current_snapshot(&self) -> Option<&Snapshot> {
+        let (version, _) = self.snapshot_to_fetch()?;
+        self.snapshot.as_ref().map(|known| &known.signed).filter(|known| known.version == version)
+    }
+
     /// What the snapshot says of the targets: their version, and the most bytes that they can have.
     pub fn targets_to_fetch(&self) -> Option<(NonZeroU64, u64)> {
-        let meta = self.snapshot.as_ref()?.signed.meta.get(TARGETS)?;
+        let meta = self.current_snapshot()?.meta.get(TARGETS)?;
         Some((meta.version, meta.length.unwrap_or(MAX_TARGETS)))
     }
 
@@ -192,9 +209,9 @@ impl Trusted {
     pub fn take_targets(&mut self, bytes: &[u8], now: Instant) -> Result<(), TrustError> {
         let role = RoleType::Targets;
         let order = TrustError::Order { role, before: RoleType::Snapshot };
-        let snapshot = self.snapshot.as_ref().ok_or(order)?;
-        fresh(&snapshot.signed, now)?;
-        let said = meta(&snapshot.signed.meta, TARGETS, RoleType::Snapshot)?;
+        let snapshot = self.current_snapshot().ok_or(order)?;
+        fresh(snapshot, now)?;
+        let said = meta(&snapshot.meta, TARGETS, RoleType::Snapshot)?;
         is_that(bytes, said, role)?;
         let next: Signed<Targets> = read(bytes)?;
         signed(self.root(), &next)?;
@@ -216,7 +233,7 @@ impl Trusted {
         all
     }
 
-    /// What there is, by name.
+    /// What there is, by name, as it was believed last: whoever acts on it has refreshed it just now.
     pub fn targets(&self) -> impl Iterator<Item = (&str, &Target)> {
         let targets = self.targets.iter().flat_map(|targets| &targets.signed.targets);
         targets.map(|(name, target)| (name.raw(), target))

@@ -149,3 +149,62 @@ fn a_repository_that_nobody_could_sign_for_is_not_made() {
     let again = Repository::init(place.path(), &ring.roles(), Lifetimes::default(), at(0));
     assert!(again.expect_err("it is there").to_string().contains("a repository already"));
 }
+
+/// The new root was there and what its keys are to sign was not: nobody could open the repository any more.
+#[test]
+fn a_rotation_that_was_cut_off_is_finished_by_the_next_publication() {
+    let (place, ring) = (tempfile::tempdir().expect("tempdir"), Ring::new());
+    let directory = place.path();
+    let mut repository =
+        Repository::init(directory, &ring.roles(), Lifetimes::default(), at(0)).expect("made");
+    repository.add(&content("config/a/1.toml"), b"", &About::default()).expect("added");
+    repository.publish(&ring.all(), at(0)).expect("published");
+    let before = std::fs::read(directory.join("metadata/timestamp.json")).expect("there");
+    let new = Ring::new();
+    repository.rotate(&new.roles(), &ring.all(), at(1)).expect("replaced");
+    write(&directory.join("metadata/timestamp.json"), &before).expect("as before");
+    let mut repository = open(directory);
+    assert_eq!(repository.releases().count(), 1);
+    repository.publish(&ring.all(), at(2)).expect_err("the old keys");
+    repository.publish(&new.all(), at(2)).expect("finished");
+    assert_eq!(names(&seen(directory, at(2)).expect("believed")), ["config/a/1.toml"]);
+    assert_eq!(open(directory).releases().count(), 1);
+    // An init that was cut off is begun again.
+    let other = tempfile::tempdir().expect("tempdir");
+    let init = || Repository::init(other.path(), &ring.roles(), Lifetimes::default(), at(0));
+    init().expect("made");
+    std::fs::remove_file(other.path().join("metadata/timestamp.json")).expect("there");
+    init().expect("made");
+}
+
+#[test]
+fn a_version_has_the_same_bytes_for_good_and_its_waves_when_it_is_added_again() {
+    let (place, ring) = (tempfile::tempdir().expect("tempdir"), Ring::new());
+    let mut repository =
+        Repository::init(place.path(), &ring.roles(), Lifetimes::default(), at(0)).expect("made");
+    let one = content("config/a/1.toml");
+    repository.add(&one, b"a mistake", &About::default()).expect("added");
+    repository.add(&one, b"mended", &About::default()).expect("it was never published");
+    let hosted = place.path().join("targets/config/a");
+    assert_eq!(std::fs::read_dir(&hosted).expect("there").count(), 1);
+    repository.publish(&ring.all(), at(0)).expect("published");
+    let halted = About { halted: true, ..About::default() };
+    repository.amend(&one, &halted).expect("it is there");
+    repository.add(&one, b"mended", &About::default()).expect("the same");
+    assert!(repository.about(&one).expect("read").expect("there").halted, "it is halted still");
+    repository.withdraw(&one).expect("it is there");
+    repository.publish(&ring.all(), at(1)).expect("published");
+    let error = repository.add(&one, b"others", &About::default()).expect_err("it was published");
+    assert!(error.to_string().contains("was published with other bytes"), "{error}");
+    repository.add(&one, b"mended", &About::default()).expect("the same again");
+}
+
+#[test]
+fn whoever_has_the_keys_renews_the_list_of_targets_too() {
+    let (place, ring) = (tempfile::tempdir().expect("tempdir"), Ring::new());
+    Repository::init(place.path(), &ring.roles(), Lifetimes::default(), at(0)).expect("made");
+    let error = open(place.path()).publish(&[&ring.online], at(200)).expect_err("it is over");
+    assert!(error.to_string().contains("the targets was good until"), "{error}");
+    open(place.path()).publish(&[&ring.online, &ring.targets], at(200)).expect("renewed");
+    seen(place.path(), at(200)).expect("believed");
+}

@@ -6,7 +6,7 @@ use hyper::body::Bytes;
 use super::*;
 use crate::update::author::{Lifetimes, Repository, Roles};
 use crate::update::release::{About, Content};
-use crate::update::sign::Key;
+use crate::update::sign::{self, Key};
 use crate::update::source::Directory;
 
 fn at(days: i64) -> Instant {
@@ -181,7 +181,78 @@ async fn a_board_without_a_clock_is_never_earlier_than_it_was() {
     assert_eq!(moment, at(20));
     let error = store.refresh(&mut trusted, &keeper.source(), moment).await.expect_err("over");
     assert!(error.to_string().starts_with("the timestamp was good until"), "{error}");
+    // Who was wrong about the time, and knows it now, is believed.
+    assert_eq!(store.moment(at(5000), true).expect("kept"), at(5000));
+    assert_eq!(store.moment(at(20), true).expect("kept"), at(20));
     // A clock that is wrong and ahead is not remembered.
     assert_eq!(store.moment(at(900), false).expect("kept"), at(900));
     assert_eq!(store.moment(started, false).expect("kept"), at(20));
+}
+
+/// The clock of the device decides nothing before signatures do: a timestamp that nobody signed was kept where the root was
+/// over.
+#[tokio::test]
+async fn what_nobody_signed_is_never_kept() {
+    let (keeper, device) = (Keeper::new(), tempfile::tempdir().expect("tempdir"));
+    let (store, mut trusted, _) = Store::open(device.path(), &keeper.root()).expect("open");
+    store.refresh(&mut trusted, &keeper.source(), at(1)).await.expect("believed");
+    let stranger = Keeper::new().file("metadata/timestamp.json");
+    let source = Twisted::new(&keeper, [("metadata/timestamp.json", Some(stranger))]);
+    for day in [1, 400] {
+        store.refresh(&mut trusted, &source, at(day)).await.expect_err("signed by a stranger");
+        let kept = fs::read(device.path().join("timestamp.json")).expect("there");
+        assert_eq!(kept, keeper.file("metadata/timestamp.json"), "day {day}");
+    }
+}
+
+/// A power cut between the new root and the new timestamp brought the old one back, which no new one could follow.
+#[tokio::test]
+async fn a_power_cut_brings_nothing_back_that_a_root_made_forget() {
+    let (keeper, device) = (Keeper::new(), tempfile::tempdir().expect("tempdir"));
+    let (store, mut trusted, _) = Store::open(device.path(), &keeper.root()).expect("open");
+    store.refresh(&mut trusted, &keeper.source(), at(1)).await.expect("believed");
+    let [root, targets, _] = &keeper.keys;
+    let online = Key::generate().expect("random");
+    let roles = Roles { root: (1, vec![root]), targets: (1, vec![targets]), online: &online };
+    let mut repository =
+        Repository::open(keeper.place.path(), Lifetimes::default()).expect("a repository");
+    repository.rotate(&roles, &[root], at(2)).expect("replaced");
+    let source = Twisted::new(&keeper, [("metadata/timestamp.json", None)]);
+    store.refresh(&mut trusted, &source, at(2)).await.expect_err("it is cut off here");
+    assert!(device.path().join("root.json").exists());
+    for name in ["timestamp.json", "snapshot.json"] {
+        assert!(!device.path().join(name).exists(), "{name}");
+    }
+}
+
+/// The timestamp was there and the snapshot that it speaks of was not: after a restart no snapshot was known, and an older
+/// list of targets was believed.
+#[tokio::test]
+async fn a_refresh_that_was_cut_off_forgets_no_version() {
+    let (keeper, device) = (Keeper::new(), tempfile::tempdir().expect("tempdir"));
+    let old = keeper.file("metadata/1.targets.json");
+    keeper.publish(ONE, 1);
+    let (store, mut trusted, _) = Store::open(device.path(), &keeper.root()).expect("open");
+    store.refresh(&mut trusted, &keeper.source(), at(1)).await.expect("believed");
+    keeper.publish(TWO, 2);
+    let source = Twisted::new(&keeper, [("metadata/3.snapshot.json", None)]);
+    store.refresh(&mut trusted, &source, at(2)).await.expect_err("it is cut off here");
+    let (store, mut trusted, notes) = Store::open(device.path(), &keeper.root()).expect("open");
+    assert!(notes.is_empty(), "{notes:?}");
+    // Who has the online key leads back to the first list.
+    let version = |number| std::num::NonZeroU64::new(number).expect("not 0");
+    let online = [&keeper.keys[2]];
+    let snapshot = sign::snapshot(version(4), at(9), version(1), &old);
+    let snapshot = sign::sign(snapshot, &online).expect("signed");
+    let timestamp = sign::timestamp(version(4), at(9), version(4), &snapshot);
+    let timestamp = sign::sign(timestamp, &online).expect("signed");
+    let back = Twisted::new(
+        &keeper,
+        [
+            ("metadata/timestamp.json", Some(timestamp)),
+            ("metadata/4.snapshot.json", Some(snapshot)),
+        ],
+    );
+    let error = store.refresh(&mut trusted, &back, at(2)).await.expect_err("older");
+    assert!(error.to_string().contains("the targets has version 1"), "{error}");
 }

@@ -1,0 +1,65 @@
+//! A repository is read as its keeper left it, be it in the middle of something.
+
+use std::num::NonZeroU64;
+use std::path::Path;
+
+use jiff::Timestamp as Instant;
+
+use super::{AuthorError, Lifetimes, Repository, Versions, failed};
+use crate::disk;
+use crate::update::trust::{self, Trusted};
+
+/// Roots that a repository may have had.
+const MAX_ROOTS: u64 = 1024;
+
+impl Repository {
+    /// Reads a repository. That its signatures are over does not matter to who renews them.
+    pub fn open(directory: &Path, lifetimes: Lifetimes) -> Result<Self, AuthorError> {
+        let metadata = directory.join("metadata");
+        let read = |name: &str, most| {
+            let path = metadata.join(name);
+            disk::read_bounded(&path, most).map_err(|error| failed(&path, &error))
+        };
+        let mut trusted = Trusted::new(&read("1.root.json", trust::MAX_ROOT)?)?;
+        let mut last = None;
+        for number in 2..=MAX_ROOTS {
+            let name = format!("{number}.root.json");
+            if !metadata.join(&name).exists() {
+                break;
+            }
+            let (root, before) = (read(&name, trust::MAX_ROOT)?, trusted.clone());
+            trusted.take_root(&root)?;
+            last = Some((root, before));
+        }
+        let ever = Instant::MIN;
+        let timestamp = read("timestamp.json", trust::MAX_TIMESTAMP)?;
+        let unfinished = match last {
+            Some((_, before)) if trusted.clone().take_timestamp(&timestamp, ever).is_err() => {
+                Some(std::mem::replace(&mut trusted, before))
+            }
+            _ => None,
+        };
+        trusted.take_timestamp(&timestamp, ever)?;
+        if let Some((version, most)) = trusted.snapshot_to_fetch() {
+            trusted.take_snapshot(&read(&format!("{version}.snapshot.json"), most)?, ever)?;
+        }
+        if let Some((version, most)) = trusted.targets_to_fetch() {
+            trusted.take_targets(&read(&format!("{version}.targets.json"), most)?, ever)?;
+        }
+        let of = |known: Option<(NonZeroU64, u64)>| known.map_or(0, |(version, _)| version.get());
+        let versions = Versions {
+            timestamp: trusted.timestamp_version(),
+            snapshot: of(trusted.snapshot_to_fetch()),
+            targets: of(trusted.targets_to_fetch()),
+        };
+        let is_unfinished = unfinished.is_some();
+        if let Some(newest) = unfinished {
+            trusted.take_root(&read(
+                &format!("{}.root.json", newest.root().version),
+                trust::MAX_ROOT,
+            )?)?;
+        }
+        let directory = directory.to_owned();
+        Ok(Self { directory, trusted, versions, lifetimes, unfinished: is_unfinished })
+    }
+}
