@@ -96,15 +96,15 @@ impl Journal {
     }
 
     /// A release of a subject was found: it waits from now on. Nothing is changed while another one is under way, or where
-    /// it had its end; false then.
+    /// it had its end or was rolled back once; false then.
     pub fn begin(&mut self, subject: &Subject, release: &str) -> Result<bool, JournalError> {
-        let is_free = self
-            .get(subject)
-            .is_none_or(|before| before.state.is_final() && before.release != release);
-        if is_free {
-            self.save(subject, Progress::new(release, subject.kind))?;
-        }
-        Ok(is_free)
+        let progress = match self.get(subject) {
+            Some(before) => before.followed_by(release),
+            None => Some(Progress::new(release, subject.kind)),
+        };
+        let Some(progress) = progress else { return Ok(false) };
+        self.save(subject, progress)?;
+        Ok(true)
     }
 
     /// Saves what follows from an event. What is returned is on the disk, and may be entered; `None`: nothing changes.
