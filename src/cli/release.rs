@@ -66,7 +66,7 @@ enum ReleaseCommand {
         /// As `status` names it
         release: String,
     },
-    /// Sign and publish what was added; without that, renew what is signed with `online.pem`
+    /// Sign and publish what was added; without that, renew signatures: `online.pem` is enough
     Publish,
     /// Have other keys count from now on: all that are in `--keys`
     Rotate {
@@ -121,7 +121,7 @@ pub(super) fn release(args: &ReleaseArgs) -> Result<(), Failure> {
             let draft = repository.draft().map_err(failed)?.len();
             repository.publish(&ring.keys(), now).map_err(failed)?;
             print::line(match draft {
-                0 => "what is signed online is renewed".to_owned(),
+                0 => "nothing is new; signatures are renewed".to_owned(),
                 1 => "1 change is published".to_owned(),
                 count => format!("{count} changes are published"),
             })

@@ -157,12 +157,14 @@ impl Store {
         Ok(())
     }
 
-    /// `None`: it is not there. A disk that cannot be read now is no reason to forget what is on it.
+    /// `None`: it is not there, or larger than it can be. A disk that cannot be read now is no reason to forget what is on
+    /// it.
     fn read(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.directory.join(name);
         match disk::read_bounded(&path, most) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(_) if fs::metadata(&path).is_ok_and(|file| file.len() > most) => Ok(None),
             Err(error) => Err(failed(&path, &error)),
         }
     }

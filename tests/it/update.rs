@@ -6,7 +6,9 @@ use eir::task::{Clock, SystemClock};
 use eir::update::author::{Lifetimes, Repository, Roles};
 use eir::update::release::{About, Content};
 use eir::update::sign::Key;
-use eir::update::trust::{TrustError, Trusted};
+use eir::update::source::Directory;
+use eir::update::store::{Store, StoreError};
+use eir::update::trust::Trusted;
 
 use super::support::{client, eir, site};
 
@@ -96,18 +98,13 @@ fn python(script: &str, arguments: &[&str]) -> Option<String> {
 }
 
 /// What a device believes that comes for the first time.
-fn seen(directory: &Path) -> Result<Trusted, TrustError> {
-    let read = |name: String| std::fs::read(directory.join("metadata").join(name)).ok();
-    let now = SystemClock.wall();
-    let mut trusted = Trusted::new(&read("1.root.json".to_owned()).expect("there"))?;
-    while let Some(root) = read(format!("{}.root.json", trusted.next_root())) {
-        trusted.take_root(&root)?;
-    }
-    trusted.take_timestamp(&read("timestamp.json".to_owned()).expect("there"), now)?;
-    let (version, _) = trusted.snapshot_to_fetch().expect("named");
-    trusted.take_snapshot(&read(format!("{version}.snapshot.json")).expect("there"), now)?;
-    let (version, _) = trusted.targets_to_fetch().expect("named");
-    trusted.take_targets(&read(format!("{version}.targets.json")).expect("there"), now)?;
+fn seen(directory: &Path) -> Result<Trusted, StoreError> {
+    let device = tempfile::tempdir().expect("tempdir");
+    let root = std::fs::read(directory.join("metadata/1.root.json")).expect("there");
+    let (store, mut trusted, _) = Store::open(device.path(), &root)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let source = Directory(directory.to_owned());
+    runtime.block_on(store.refresh(&mut trusted, &source, SystemClock.wall()))?;
     Ok(trusted)
 }
 
@@ -220,7 +217,7 @@ fn a_repository_is_made_and_kept_on_the_command_line() {
     let online = place.path().join("online");
     std::fs::create_dir(&online).expect("directory");
     std::fs::copy(place.path().join("keys/online.pem"), online.join("online.pem")).expect("copied");
-    assert_eq!(done(&["publish", "--keys", "online"]), "what is signed online is renewed\n");
+    assert_eq!(done(&["publish", "--keys", "online"]), "nothing is new; signatures are renewed\n");
     done(&["halt", "models/bearing/1.tar.zst"]);
     let (said, code) = release(place.path(), &["publish", "--keys", "online"]);
     assert!(code == Some(1) && said.contains("too few keys for targets: 0 of the 1"), "{said}");

@@ -32,34 +32,35 @@ impl Repository {
             last = Some((root, before));
         }
         let ever = Instant::MIN;
-        let timestamp = read("timestamp.json", trust::MAX_TIMESTAMP)?;
-        let unfinished = match last {
-            Some((_, before)) if trusted.clone().take_timestamp(&timestamp, ever).is_err() => {
-                Some(std::mem::replace(&mut trusted, before))
+        let believed = |mut trusted: Trusted| -> Result<Trusted, AuthorError> {
+            trusted.take_timestamp(&read("timestamp.json", trust::MAX_TIMESTAMP)?, ever)?;
+            if let Some((version, most)) = trusted.snapshot_to_fetch() {
+                trusted.take_snapshot(&read(&format!("{version}.snapshot.json"), most)?, ever)?;
             }
-            _ => None,
+            if let Some((version, most)) = trusted.targets_to_fetch() {
+                trusted.take_targets(&read(&format!("{version}.targets.json"), most)?, ever)?;
+            }
+            Ok(trusted)
         };
-        trusted.take_timestamp(&timestamp, ever)?;
-        if let Some((version, most)) = trusted.snapshot_to_fetch() {
-            trusted.take_snapshot(&read(&format!("{version}.snapshot.json"), most)?, ever)?;
-        }
-        if let Some((version, most)) = trusted.targets_to_fetch() {
-            trusted.take_targets(&read(&format!("{version}.targets.json"), most)?, ever)?;
-        }
+        // What is not signed by the newest root's keys may be by those before: a rotation was cut off.
+        let (mut trusted, newest) = match (believed(trusted), last) {
+            (Ok(trusted), _) => (trusted, None),
+            (Err(error), Some((root, before))) => {
+                (believed(before).map_err(|_| error)?, Some(root))
+            }
+            (Err(error), None) => return Err(error),
+        };
         let of = |known: Option<(NonZeroU64, u64)>| known.map_or(0, |(version, _)| version.get());
         let versions = Versions {
             timestamp: trusted.timestamp_version(),
             snapshot: of(trusted.snapshot_to_fetch()),
             targets: of(trusted.targets_to_fetch()),
         };
-        let is_unfinished = unfinished.is_some();
-        if let Some(newest) = unfinished {
-            trusted.take_root(&read(
-                &format!("{}.root.json", newest.root().version),
-                trust::MAX_ROOT,
-            )?)?;
+        let unfinished = newest.is_some();
+        if let Some(root) = newest {
+            trusted.take_root(&root)?;
         }
         let directory = directory.to_owned();
-        Ok(Self { directory, trusted, versions, lifetimes, unfinished: is_unfinished })
+        Ok(Self { directory, trusted, versions, lifetimes, unfinished })
     }
 }

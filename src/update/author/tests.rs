@@ -169,6 +169,13 @@ fn a_rotation_that_was_cut_off_is_finished_by_the_next_publication() {
     repository.publish(&new.all(), at(2)).expect("finished");
     assert_eq!(names(&seen(directory, at(2)).expect("believed")), ["config/a/1.toml"]);
     assert_eq!(open(directory).releases().count(), 1);
+    // The same where the key of the targets alone is another.
+    let ring = Ring { targets: Key::generate().expect("random"), ..new };
+    let before = std::fs::read(directory.join("metadata/timestamp.json")).expect("there");
+    open(directory).rotate(&ring.roles(), &ring.all(), at(3)).expect("replaced");
+    write(&directory.join("metadata/timestamp.json"), &before).expect("as before");
+    open(directory).publish(&ring.all(), at(3)).expect("finished");
+    assert_eq!(names(&seen(directory, at(3)).expect("believed")), ["config/a/1.toml"]);
     // An init that was cut off is begun again.
     let other = tempfile::tempdir().expect("tempdir");
     let init = || Repository::init(other.path(), &ring.roles(), Lifetimes::default(), at(0));

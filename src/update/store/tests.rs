@@ -158,6 +158,11 @@ async fn what_is_damaged_on_the_disk_is_told_and_fetched_again() {
         store.refresh(&mut trusted, &keeper.source(), at(1)).await.expect("believed");
         assert_eq!(names(&trusted), [ONE], "{name}");
     }
+    // As large as no file of metadata is.
+    disk::replace(&device.path().join("timestamp.json"), &[b' '; 1 << 15]).expect("written");
+    let (store, mut trusted, _) = Store::open(device.path(), &keeper.root()).expect("open");
+    store.refresh(&mut trusted, &keeper.source(), at(1)).await.expect("believed");
+    assert_eq!(names(&trusted), [ONE]);
     // Another repository, with a root of its own: nothing of the first one counts.
     let other = Keeper::new();
     let (store, mut trusted, _) = Store::open(device.path(), &other.root()).expect("open");
