@@ -159,7 +159,7 @@ async fn what_is_damaged_on_the_disk_is_told_and_fetched_again() {
         assert_eq!(names(&trusted), [ONE], "{name}");
     }
     // As large as no file of metadata is.
-    disk::replace(&device.path().join("timestamp.json"), &[b' '; 1 << 15]).expect("written");
+    disk::replace(&device.path().join("timestamp.json"), &vec![b' '; 1 << 15]).expect("written");
     let (store, mut trusted, _) = Store::open(device.path(), &keeper.root()).expect("open");
     store.refresh(&mut trusted, &keeper.source(), at(1)).await.expect("believed");
     assert_eq!(names(&trusted), [ONE]);
