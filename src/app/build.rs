@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::Observer;
 use super::config::{PipelineConfig, Problem, Problems, join};
 use super::recall::Recalled;
+use super::understudy::Stages;
 use crate::api::Live;
 use crate::event::{Device, Name};
 use crate::model::{Caller, ModelError, Models};
@@ -33,6 +34,8 @@ pub(super) struct Workshop {
     pub recalled: Recalled,
     /// What happens is told of in summaries.
     pub summaries: bool,
+    /// Where new models are tried.
+    pub stages: Stages,
 }
 
 /// The parts of a pipeline that can be wrong.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::build::{BuildError, Workshop};
 use super::config::{Config, Problem, join};
 use super::recall::Recalled;
+use super::understudy::Stages;
 use crate::model::Models;
 use crate::task::SystemClock;
 
@@ -30,6 +31,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
         outbox: None,
         recalled: Recalled::default(),
         summaries: false,
+        stages: Stages::default(),
     };
     let pipelines = config.pipeline.iter();
     pipelines

@@ -13,7 +13,7 @@ use super::escalation::Occasion;
 use super::flow::{Flow, StreamState};
 use super::rules::Rules;
 use crate::event::{Decision, Envelope, Input, Name, Prediction, StreamKey};
-use crate::model::Prepared;
+use crate::model::{Model, Prepared};
 use crate::pipeline::rules::Facts;
 use crate::summary::{Origin, Seen, Told};
 
@@ -25,6 +25,8 @@ pub(super) struct Item<'a> {
     pub place: usize,
     /// As the model was given it, where a second opinion is asked for on that.
     pub prepared: Option<Prepared>,
+    /// Who answered, where that is not the pipeline's own model.
+    pub by: Option<&'a Arc<Model>>,
 }
 
 /// Whose word a decision is made on.
@@ -51,7 +53,8 @@ impl Flow {
         let window = &self.window;
         let state =
             self.streams.get_or_insert_with(stream, now, || StreamState::new(window.as_ref()));
-        let package = self.caller.model().package();
+        let model = item.by.unwrap_or_else(|| self.caller.model());
+        let (package, engine) = (model.package(), model.engine().as_str());
         let facts = Facts {
             prediction: &prediction,
             stream,
@@ -73,7 +76,6 @@ impl Flow {
                 continue;
             };
             fired.push(name.clone());
-            let engine = self.caller.model().engine().as_str();
             let (model, version) = (&package.name, package.version);
             let voice = Voice { prediction: &prediction, model, version, engine };
             let cause = arrival.cause(self.id.as_deref(), item.place);
@@ -143,7 +145,7 @@ impl Flow {
             gathering.add(&envelope.topic, &self.device, &seen);
         }
         if !self.sampling.is_empty() {
-            let package = self.caller.model().package();
+            let package = item.by.unwrap_or_else(|| self.caller.model()).package();
             let (pipeline, payload, stream) = (&self.name, &envelope.payload, item.stream);
             let (model, version) = (&package.name, package.version);
             let from = Origin { pipeline, stream, model, version, payload };
@@ -176,7 +178,7 @@ impl Flow {
         let Some(escalation) = escalation.filter(|escalation| escalation.wants(&prediction)) else {
             return;
         };
-        let Item { stream, input, place, prepared } = item;
+        let Item { stream, input, place, prepared, .. } = item;
         let occasion = || Occasion {
             trace: arrival.trace(),
             cause: arrival.cause(self.id.as_deref(), place),

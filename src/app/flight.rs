@@ -4,6 +4,8 @@
 //! Only where more messages wait, though: one that comes alone is run at once on the pipeline's own thread, and so is
 //! whatever is cheap to decode.
 
+use std::time::Duration;
+
 use super::arrival::Arrival;
 use super::decide::Item;
 use super::flow::{BATCH, Flow};
@@ -109,16 +111,22 @@ impl Flow {
             return;
         }
         self.counters.inferences(batch.inputs.len());
+        let mut running = Duration::ZERO;
         for spent in self.caller.spent() {
+            running += spent.running;
             self.counters.ran(spent);
             batch.tell(arrivals, spent);
         }
+        let asked = (&*batch.from, &*batch.inputs);
+        let (stood_in, said) = self.rehearse(asked, &mut batch.results, running);
+        let other = stood_in.contains(&true).then(|| self.rehearsal.model().cloned()).flatten();
         let ran = batch.from.iter().zip(&batch.inputs).zip(batch.results.drain(..));
         let mut kept = batch.kept.drain(..).peekable();
         for (number, (((index, stream), input), result)) in ran.enumerate() {
             let prepared = kept.next_if(|(of, _)| *of == number).map(|(_, prepared)| prepared);
             let place = arrivals[*index].next_place();
-            let item = Item { stream, input, place, prepared };
+            let by = other.as_ref().filter(|_| stood_in[number]);
+            let item = Item { stream, input, place, prepared, by };
             match result {
                 Ok(prediction) => self.decide(rules, &arrivals[*index], item, prediction),
                 Err(error) => {
@@ -129,6 +137,9 @@ impl Flow {
             }
         }
         drop(kept);
+        if let Some(said) = said {
+            self.compare(&batch.inputs, &said, running);
+        }
         let now = self.clock.now();
         let arrived = batch.from.iter().map(|(index, _)| arrivals[*index].envelope.received_at);
         self.counters.latencies(arrived.map(|at| now.duration_since(at)));

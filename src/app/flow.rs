@@ -21,6 +21,7 @@ use super::recall::{Keeping, Resumed};
 use super::rules::Rules;
 use super::sampling::Sampling;
 use super::summaries::Gathering;
+use super::understudy::Rehearsal;
 use crate::api::Scene;
 use crate::event::{Device, Envelope, Input, Name, StreamKey};
 use crate::model::Caller;
@@ -66,6 +67,8 @@ pub(super) struct Flow {
     pub escalation: Option<Escalation>,
     /// What is done with less while there is too much.
     pub steps: Steps,
+    /// A model that is tried beside the one that serves.
+    pub rehearsal: Rehearsal,
     pub traces: Traces,
     pub clock: Arc<dyn Clock>,
     /// What is gathered for the next run.
@@ -160,6 +163,7 @@ impl Flow {
         }
         self.keeping.changed();
         self.steps.follow(&mut self.caller);
+        self.rehearsal.follow();
         let rules = self.rules.load_full();
         let arrivals = self.arrivals(envelopes);
         let taken = self.clock.now();

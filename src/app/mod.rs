@@ -27,6 +27,7 @@ mod standing;
 mod summaries;
 mod thread;
 mod traces;
+mod understudy;
 mod view;
 
 use std::collections::BTreeMap;
@@ -50,6 +51,7 @@ use self::report::{log_counts, log_escalation};
 use self::standing::Standing;
 use self::summaries::Summaries;
 use self::traces::Tracing;
+use self::understudy::Stages;
 use crate::action;
 use crate::api::{Api, ApiConfig, Handles, Live, Order, PipelineStatus, View};
 use crate::broker::{Broker, BrokerConfig};
@@ -146,6 +148,7 @@ impl App {
             outbox,
             recalled,
             summaries: summaries.is_some(),
+            stages: Stages::default(),
         };
         let mut pipelines = BTreeMap::new();
         let mut problems = Vec::new();

@@ -22,12 +22,14 @@ use super::rules::Rules;
 use super::sampling::Sampling;
 use super::summaries::Gathering;
 use super::thread::Thread;
+use super::understudy::{Rehearsal, Stage};
 use crate::action;
 use crate::event::{Device, Envelope, Name};
 use crate::ingest::{Route, RouteCounters, hold_capacity};
 use crate::model::Model;
 use crate::mqtt::{ConnectionConfig, QoS};
 use crate::outbox::Outbox;
+use crate::package::ModelRef;
 use crate::pipeline::gate::Gate;
 use crate::pipeline::window::Streams;
 use crate::summary::{Board, Gatherer};
@@ -154,12 +156,20 @@ impl Pipeline {
             sampling,
             escalation: None,
             steps: Steps::new(name, parts.steps),
+            rehearsal: Rehearsal::new(self.stage(workshop)),
             traces: workshop.traces.clone(),
             clock: Arc::clone(&workshop.clock),
             batch: Batch::default(),
             flying: Batch::default(),
             progress: Arc::default(),
         }
+    }
+
+    /// Where a new version of its model is tried. One that names its version takes no other.
+    fn stage(&self, workshop: &Workshop) -> Stage {
+        let reference = self.config.model.parse::<ModelRef>().ok();
+        let open = reference.filter(|reference| reference.version.is_none());
+        open.map_or_else(Stage::default, |reference| workshop.stages.of(&reference.name))
     }
 
     /// Starts the thread of a pipeline that is built; does nothing to any other.

@@ -79,6 +79,47 @@ impl Prediction {
         }
     }
 
+    /// Two models say the same of an input: the same class; nine boxes in ten on the same objects, by class and half of
+    /// their area; a score within a fifth; numbers within a tenth of their length; a direction within 26° (cosine 0.9).
+    pub fn agrees(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Classification { label, .. }, Self::Classification { label: other, .. }) => {
+                label == other
+            }
+            (Self::Detection { detections }, Self::Detection { detections: others }) => {
+                let mut left: Vec<_> = others.iter().collect();
+                let mut shared = 0;
+                for found in detections {
+                    let same = left
+                        .iter()
+                        .position(|other| other.label == found.label && other.iou(found) >= 0.5);
+                    if let Some(place) = same {
+                        left.swap_remove(place);
+                        shared += 1;
+                    }
+                }
+                20 * shared >= 9 * (detections.len() + others.len())
+            }
+            (Self::Anomaly { score: a }, Self::Anomaly { score: b }) => {
+                (a - b).abs() <= 0.2 * a.abs().max(b.abs())
+            }
+            (Self::Embedding { values: a }, Self::Embedding { values: b }) => {
+                let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+                a.len() == b.len() && dot(a, b) >= 0.9 * (dot(a, a) * dot(b, b)).sqrt()
+            }
+            (Self::Regression { values: a }, Self::Regression { values: b })
+            | (Self::Tensor { values: a, .. }, Self::Tensor { values: b, .. }) => {
+                let length = |values: &mut dyn Iterator<Item = f32>| {
+                    values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt()
+                };
+                let apart = length(&mut a.iter().zip(b).map(|(a, b)| a - b));
+                let longer = length(&mut a.iter().copied()).max(length(&mut b.iter().copied()));
+                a.len() == b.len() && apart <= 0.1 * longer
+            }
+            _ => false,
+        }
+    }
+
     /// One of its scores lies in the band, its ends included: neither yes nor no.
     pub fn is_uncertain(&self, [low, high]: [f32; 2]) -> bool {
         self.scores().any(|score| (low..=high).contains(&score))

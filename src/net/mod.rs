@@ -1,6 +1,7 @@
 //! What every socket needs: TLS from files, hosts that may be spoken to in the clear, and bounds
 //! written by people.
 
+mod allowance;
 mod host;
 mod http;
 pub mod human;
@@ -12,6 +13,7 @@ mod tls_files;
 mod tls_server;
 mod url;
 
+pub use allowance::{Allowance, Hours, Rate};
 pub use host::{is_loopback, is_private_or_loopback};
 pub use http::{HttpClient, HttpError, MAX_REPLY, Reply};
 pub use listen::{listen_address, listen_problem};

@@ -36,6 +36,15 @@ pub enum UrlError {
 }
 
 impl Url {
+    /// Reads the address of an HTTP proxy. TLS is spoken with what is behind it; with the proxy itself none is.
+    pub fn proxy(text: &str) -> Result<Self, String> {
+        let url = Self::parse(text, true).map_err(|error| error.to_string())?;
+        if url.is_tls() {
+            return Err(format!("no TLS is spoken with a proxy; write http://{url}"));
+        }
+        Ok(url)
+    }
+
     /// Reads an address. `insecure` allows `http://` beyond loopback and private addresses.
     pub fn parse(text: &str, insecure: bool) -> Result<Self, UrlError> {
         let malformed = || UrlError::Malformed(text.chars().take(80).collect());

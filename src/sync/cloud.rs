@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use super::allowance::Allowance;
 use super::worker::Worker;
 use super::{CloudConfig, CloudStatus, TusUplink, Uplink};
+use crate::net::Allowance;
 use crate::outbox::{Lane, Reader};
 use crate::task::Group;
 
@@ -31,7 +31,8 @@ struct Way {
 impl Cloud {
     /// Starts to send what the reader hands out. To be called within a runtime.
     pub fn start(config: &CloudConfig, uplink: impl Uplink, reader: Reader) -> Self {
-        let allowance = Arc::new(Mutex::new(Allowance::new(config)));
+        let allowance =
+            Arc::new(Mutex::new(Allowance::new(config.allow, config.rate, config.daily)));
         let mut group = Group::default();
         let records = Way::start(config, uplink, reader, (&mut group, Arc::clone(&allowance)));
         Self { allowance, records, samples: None, group }

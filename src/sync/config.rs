@@ -6,12 +6,11 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::allowance::{Rate, UploadHours};
 use crate::event::{ByteSize, Name};
 use crate::mqtt::BackoffConfig;
 use crate::net::{
-    NetError, Problem, TlsConfig, Url, client_config, human, is_loopback, is_private_or_loopback,
-    read_secret,
+    Hours, NetError, Problem, Rate, TlsConfig, Url, client_config, human, is_loopback,
+    is_private_or_loopback, read_secret,
 };
 use crate::outbox::Lane;
 
@@ -69,7 +68,7 @@ pub struct CloudConfig {
     pub max_delay: Duration,
     /// Hours of the day in which records may leave, e.g. `22:00-06:00`, by the device's time zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub allow: Option<UploadHours>,
+    pub allow: Option<Hours>,
     /// How fast records may leave on average, e.g. `64KiB/s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
@@ -175,7 +174,7 @@ impl CloudConfig {
         if let Some(Err(message)) = self.samples_url() {
             problems.push(Problem::new("samples", message));
         }
-        if let Some(Err(message)) = self.proxy.as_deref().map(parse_proxy) {
+        if let Some(Err(message)) = self.proxy.as_deref().map(Url::proxy) {
             problems.push(Problem::new("proxy", message));
         }
         let longest = Duration::from_hours(24);
@@ -234,7 +233,7 @@ impl CloudConfig {
 
     /// The proxy, where one is named.
     pub(super) fn proxy(&self) -> Result<Option<Url>, String> {
-        self.proxy.as_deref().map(parse_proxy).transpose()
+        self.proxy.as_deref().map(Url::proxy).transpose()
     }
 
     /// Where the inputs of samples go, where that is named.
@@ -311,15 +310,6 @@ impl CloudConfig {
         (!self.insecure && !is_private_or_loopback(proxy.host()))
             .then(|| Problem::new("proxy", message))
     }
-}
-
-/// TLS is spoken with the cloud, through the proxy; with the proxy itself none is.
-fn parse_proxy(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text, true).map_err(|error| error.to_string())?;
-    if url.is_tls() {
-        return Err(format!("no TLS is spoken with a proxy; write http://{url}"));
-    }
-    Ok(url)
 }
 
 #[cfg(test)]

@@ -19,7 +19,6 @@
 //!
 //! Spans ([`TraceExport`]) go to such a collector too, but by no outbox: they are worth nobody's wait.
 
-mod allowance;
 mod apart;
 mod batch;
 mod cloud;
@@ -38,7 +37,6 @@ mod worker;
 
 use std::future::Future;
 
-pub use allowance::{Rate, UploadHours};
 pub use batch::{Batch, Encoding};
 pub use cloud::Cloud;
 pub use config::{AckBy, CloudConfig};

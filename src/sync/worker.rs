@@ -9,11 +9,11 @@ use jiff::tz::TimeZone;
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
-use super::allowance::Allowance;
 use super::apart::without_input;
 use super::pace::Pace;
 use super::plan::{Outcome, Plan, Run, Try};
 use super::{Batch, CloudConfig, CloudStatus, Encoding, Uplink, Verdict};
+use crate::net::Allowance;
 use crate::outbox::{self, Kind, Lane, Reader, Record};
 use crate::task::{Clock, Stop, SystemClock};
 

@@ -74,6 +74,8 @@ pub enum Event {
     Resumed,
     /// The process started, after one that did not: a crash or a power cut.
     CutOff,
+    /// Somebody, or what watches over what serves, wants what was before, though it had its end.
+    Undone,
 }
 
 impl State {
@@ -114,7 +116,7 @@ impl State {
     #[must_use]
     #[expect(clippy::match_same_arms, reason = "a table has a row for each pair")]
     pub const fn after(self, kind: Kind, event: Event) -> Self {
-        use Event::{CutOff, Done, Failed, Halted, Resumed};
+        use Event::{CutOff, Done, Failed, Halted, Resumed, Undone};
         match (self, event) {
             (Self::Waiting, Done) => Self::Downloading,
             (Self::Downloading, Done) => Self::Unpacking,
@@ -128,7 +130,7 @@ impl State {
             (Self::Committing, Done) => Self::Committed,
             (Self::RollingBack, Done) => Self::RolledBack,
             // There is nothing to undo yet.
-            (Self::Waiting, Failed | Halted) => Self::RolledBack,
+            (Self::Waiting, Failed | Halted | Undone) => Self::RolledBack,
             // What has proved itself is not given up for being halted in its last step.
             (Self::Committing, Halted) => Self::Committing,
             (
@@ -139,10 +141,10 @@ impl State {
                 | Self::Canary
                 | Self::Probation
                 | Self::Committing,
-                Failed | Halted,
+                Failed | Halted | Undone,
             ) => Self::RollingBack,
             // The way back is tried until it succeeds.
-            (Self::RollingBack, Failed | Halted) => Self::RollingBack,
+            (Self::RollingBack, Failed | Halted | Undone) => Self::RollingBack,
             // A model beside another is gone with the process: it is loaded and tried anew.
             (Self::Shadow | Self::Canary, Resumed | CutOff) => Self::Checking,
             (
@@ -155,14 +157,15 @@ impl State {
                 | Self::RollingBack,
                 Resumed | CutOff,
             ) => self,
+            (Self::Committed, Undone) => Self::RollingBack,
             (Self::Committed | Self::RolledBack, _) => self,
         }
     }
 }
 
 /// A release on this device, as it is saved.
+// An older eir reads what a newer one wrote before it went back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Progress {
     /// The target in the repository, as `models/defects/4.tar.zst`.
     pub release: String,
@@ -210,10 +213,14 @@ impl Progress {
     /// the event is what turns the release back.
     #[must_use]
     pub fn step(&self, event: Event, why: &str) -> Option<Self> {
-        if self.state.is_final() {
+        if self.state.is_final() && event != Event::Undone {
             return None;
         }
         let mut next = Self { state: self.state.after(self.kind, event), ..self.clone() };
+        if self.state.is_final() {
+            // The way back is another matter than the way here, which had its end.
+            next.moves = 0;
+        }
         let mut reason = why.to_owned();
         if event == Event::CutOff && self.state.is_trial() {
             next.starts = next.starts.saturating_add(1);
@@ -222,7 +229,7 @@ impl Progress {
                 reason = format!("{} starts were cut off while it was tested", next.starts);
             }
         }
-        if next == *self {
+        if next.state == self.state && next.starts == self.starts {
             return None;
         }
         let goes_back = |state| matches!(state, State::RollingBack | State::RolledBack);

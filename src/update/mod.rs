@@ -8,13 +8,17 @@
 
 pub mod archive;
 pub mod author;
+pub mod config;
 pub mod decimal;
+pub mod depot;
 pub mod download;
 pub mod journal;
 pub mod keys;
 pub mod machine;
+pub mod plan;
 pub mod release;
 pub mod sign;
+pub mod slots;
 pub mod source;
 pub mod store;
 pub mod trust;

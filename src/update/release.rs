@@ -245,6 +245,11 @@ impl Needs {
     }
 }
 
+/// A version of eir is newer than another; one that is no version is newer than none.
+pub fn newer(a: &str, b: &str) -> bool {
+    version(a).is_some_and(|a| version(b).is_none_or(|b| a > b))
+}
+
 /// `0.4.0` as numbers; what follows a `-` comes before the version itself.
 fn version(text: &str) -> Option<([u64; 3], bool)> {
     let (numbers, is_whole) = match text.split_once('-') {

@@ -1,24 +1,27 @@
 use super::*;
 
-const EVENTS: [Event; 5] =
-    [Event::Done, Event::Failed, Event::Halted, Event::Resumed, Event::CutOff];
+const EVENTS: [Event; 6] =
+    [Event::Done, Event::Failed, Event::Halted, Event::Resumed, Event::CutOff, Event::Undone];
 const KINDS: [Kind; 3] = [Kind::Model, Kind::Binary, Kind::Config];
 
 /// Another hand's copy of the table: state, then what follows each of [`EVENTS`].
-const TABLE: [(State, [State; 5]); 11] = {
+const TABLE: [(State, [State; 6]); 11] = {
     use State::*;
     [
-        (Waiting, [Downloading, RolledBack, RolledBack, Waiting, Waiting]),
-        (Downloading, [Unpacking, RollingBack, RollingBack, Downloading, Downloading]),
-        (Unpacking, [Checking, RollingBack, RollingBack, Unpacking, Unpacking]),
-        (Checking, [Shadow, RollingBack, RollingBack, Checking, Checking]),
-        (Shadow, [Canary, RollingBack, RollingBack, Checking, Checking]),
-        (Canary, [Committing, RollingBack, RollingBack, Checking, Checking]),
-        (Probation, [Committing, RollingBack, RollingBack, Probation, Probation]),
-        (Committing, [Committed, RollingBack, Committing, Committing, Committing]),
-        (RollingBack, [RolledBack, RollingBack, RollingBack, RollingBack, RollingBack]),
-        (Committed, [Committed; 5]),
-        (RolledBack, [RolledBack; 5]),
+        (Waiting, [Downloading, RolledBack, RolledBack, Waiting, Waiting, RolledBack]),
+        (Downloading, [Unpacking, RollingBack, RollingBack, Downloading, Downloading, RollingBack]),
+        (Unpacking, [Checking, RollingBack, RollingBack, Unpacking, Unpacking, RollingBack]),
+        (Checking, [Shadow, RollingBack, RollingBack, Checking, Checking, RollingBack]),
+        (Shadow, [Canary, RollingBack, RollingBack, Checking, Checking, RollingBack]),
+        (Canary, [Committing, RollingBack, RollingBack, Checking, Checking, RollingBack]),
+        (Probation, [Committing, RollingBack, RollingBack, Probation, Probation, RollingBack]),
+        (Committing, [Committed, RollingBack, Committing, Committing, Committing, RollingBack]),
+        (
+            RollingBack,
+            [RolledBack, RollingBack, RollingBack, RollingBack, RollingBack, RollingBack],
+        ),
+        (Committed, [Committed, Committed, Committed, Committed, Committed, RollingBack]),
+        (RolledBack, [RolledBack; 6]),
     ]
 };
 

@@ -77,7 +77,7 @@ async fn what_is_allowed_for_a_day_is_not_exceeded_and_said() {
     config.daily = Some(ByteSize(2000));
     let sync = device.sync("main", &config);
     let status = until(&sync, "a pause", |status| status.paused.is_some()).await;
-    assert_eq!(status.paused.as_deref(), Some("today's 2000B are sent"));
+    assert_eq!(status.paused.as_deref(), Some("today's 2000B are used"));
     assert!(status.problem.is_none() && (2000..3000).contains(&status.sent_bytes), "{status:?}");
     assert!(device.stored() > 300, "{}", device.stored());
     // Also at the end.

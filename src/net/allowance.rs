@@ -1,5 +1,4 @@
-//! When, how fast and how much a cloud may be sent: what a metered link, or a site that needs its line by day,
-//! allows.
+//! When, how fast and how much may go over a line: what a metered link, or a site that needs it by day, allows.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +9,6 @@ use jiff::civil::Date;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::CloudConfig;
 use crate::event::ByteSize;
 
 /// The clock may be set at any time: nothing is waited for longer than this without a look at it.
@@ -19,10 +17,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// A batch is no larger than what the rate lets through in this time, so that the rate holds over any minute.
 const BURST_SECONDS: usize = 10;
 
-/// Hours of the day in which records may leave, written `22:00-06:00`, by the device's own time zone.
+/// Hours of the day, written `22:00-06:00`, by the device's own time zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct UploadHours {
+pub struct Hours {
     /// Minutes since midnight.
     from: u16,
     /// Minutes since midnight; before `from` where midnight lies between.
@@ -34,10 +32,10 @@ pub struct UploadHours {
 #[serde(try_from = "String", into = "String")]
 pub struct Rate(pub ByteSize);
 
-/// What one cloud may be sent, and what it was.
+/// What may go over the line, and what did.
 #[derive(Debug)]
-pub(super) struct Allowance {
-    hours: Option<UploadHours>,
+pub struct Allowance {
+    hours: Option<Hours>,
     rate: Option<Rate>,
     daily: Option<usize>,
     /// What was sent on this day.
@@ -47,40 +45,41 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
-    pub(super) const fn new(config: &CloudConfig) -> Self {
-        let daily = match config.daily {
+    /// Nothing has gone over it yet.
+    pub const fn new(hours: Option<Hours>, rate: Option<Rate>, daily: Option<ByteSize>) -> Self {
+        let daily = match daily {
             Some(bytes) => Some(bytes.0),
             None => None,
         };
-        Self { hours: config.allow, rate: config.rate, daily, spent: (None, 0), through: None }
+        Self { hours, rate, daily, spent: (None, 0), through: None }
     }
 
-    /// How long nothing may be sent, at least, and why, where that is more than the rate.
-    pub(super) fn wait(&self, now: Instant, local: &Zoned) -> Option<(Duration, Option<String>)> {
+    /// How long nothing may go, at least, and why, where that is more than the rate.
+    pub fn wait(&self, now: Instant, local: &Zoned) -> Option<(Duration, Option<String>)> {
         if let Some(hours) = self.hours
             && let Some(wait) = hours.wait(local)
         {
-            return Some((wait.min(LOOK_AGAIN), Some(format!("may leave {hours}"))));
+            return Some((wait.min(LOOK_AGAIN), Some(format!("is allowed {hours}"))));
         }
         if let Some(daily) = self.daily
             && self.left(daily, local) == 0
         {
-            let why = format!("today's {} are sent", ByteSize(daily));
+            let why = format!("today's {} are used", ByteSize(daily));
             return Some((LOOK_AGAIN, Some(why)));
         }
         let through = self.through?.saturating_duration_since(now);
         (!through.is_zero()).then_some((through, None))
     }
 
-    /// The most bytes of the next batch, of the `most` that could be.
-    pub(super) fn most(&self, most: usize, local: &Zoned) -> usize {
+    /// The most bytes that may go next, of the `most` that could.
+    pub fn most(&self, most: usize, local: &Zoned) -> usize {
         let at_rate = self.rate.map_or(most, |Rate(bytes)| bytes.0.saturating_mul(BURST_SECONDS));
         let today = self.daily.map_or(most, |daily| self.left(daily, local));
         most.min(at_rate).min(today)
     }
 
-    /// So much was sent, whether it arrived or not.
-    pub(super) fn sent(&mut self, bytes: usize, now: Instant, local: &Zoned) {
+    /// So much went, whether it arrived or not.
+    pub fn sent(&mut self, bytes: usize, now: Instant, local: &Zoned) {
         let today = local.date();
         if self.spent.0 != Some(today) {
             self.spent = (Some(today), 0);
@@ -98,7 +97,7 @@ impl Allowance {
     }
 }
 
-impl UploadHours {
+impl Hours {
     /// How long until they begin; `None`: they have.
     fn wait(self, local: &Zoned) -> Option<Duration> {
         let time = local.time();
@@ -115,7 +114,7 @@ impl UploadHours {
     }
 }
 
-impl FromStr for UploadHours {
+impl FromStr for Hours {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -142,7 +141,7 @@ impl FromStr for UploadHours {
     }
 }
 
-impl fmt::Display for UploadHours {
+impl fmt::Display for Hours {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { from, until } = self;
         write!(f, "{:02}:{:02}-{:02}:{:02}", from / 60, from % 60, until / 60, until % 60)
@@ -196,7 +195,7 @@ macro_rules! as_text {
     };
 }
 
-as_text!(UploadHours, "^ *[0-9]{2}:[0-9]{2} *- *[0-9]{2}:[0-9]{2} *$", "22:00-06:00");
+as_text!(Hours, "^ *[0-9]{2}:[0-9]{2} *- *[0-9]{2}:[0-9]{2} *$", "22:00-06:00");
 as_text!(Rate, "^.+/s *$", "64KiB/s");
 
 #[cfg(test)]
@@ -210,15 +209,16 @@ mod tests {
         format!("2026-03-01T{text}+01:00[+01:00]").parse().expect("a time")
     }
 
-    fn allowance(more: &str) -> Allowance {
-        let text = format!("url = 'https://c.example'\n{more}");
-        Allowance::new(&toml::from_str(&text).expect("a config"))
+    fn allowance(hours: Option<&str>, rate: Option<&str>, daily: Option<&str>) -> Allowance {
+        let hours = hours.map(|text| text.parse().expect("hours"));
+        let rate = rate.map(|text| text.parse().expect("a rate"));
+        Allowance::new(hours, rate, daily.map(|text| text.parse().expect("a size")))
     }
 
     #[test]
     fn hours_may_lie_around_midnight() {
         let wait = |hours: &str, time: &str| {
-            let hours: UploadHours = hours.parse().expect("hours");
+            let hours: Hours = hours.parse().expect("hours");
             hours.wait(&local(time)).map(|wait| wait.as_secs())
         };
         assert_eq!(wait("22:00-06:00", "23:59:59"), None);
@@ -231,16 +231,16 @@ mod tests {
         for wrong in
             ["", "22:00", "22:00-22:00", "8:00-9:00", "25:00-26:00", "24:00-01:00", "10:60-11:00"]
         {
-            assert!(wrong.parse::<UploadHours>().is_err(), "{wrong}");
+            assert!(wrong.parse::<Hours>().is_err(), "{wrong}");
         }
-        let hours = allowance("allow = '22:00-06:00'");
+        let hours = allowance(Some("22:00-06:00"), None, None);
         let (wait, why) = hours.wait(SystemClock.now(), &local("12:00")).expect("a wait");
-        assert_eq!((wait, why.as_deref()), (LOOK_AGAIN, Some("may leave 22:00-06:00")));
+        assert_eq!((wait, why.as_deref()), (LOOK_AGAIN, Some("is allowed 22:00-06:00")));
     }
 
     #[test]
     fn a_rate_holds_over_time() {
-        let mut allowance = allowance("rate = '1KiB/s'");
+        let mut allowance = allowance(None, Some("1KiB/s"), None);
         let (start, noon) = (SystemClock.now(), local("12:00"));
         let mut now = start;
         assert_eq!(allowance.most(1 << 20, &noon), 10 << 10);
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn what_is_left_of_a_day_is_no_more_than_that_and_the_next_day_is_new() {
-        let mut allowance = allowance("daily = '10KiB'");
+        let mut allowance = allowance(None, None, Some("10KiB"));
         let now = SystemClock.now();
         let noon = local("12:00");
         assert_eq!(allowance.wait(now, &noon), None);
@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(allowance.most(1 << 20, &noon), 2 << 10);
         allowance.sent(3 << 10, now, &noon);
         let (_, why) = allowance.wait(now, &noon).expect("a wait");
-        assert_eq!(why.as_deref(), Some("today's 10KiB are sent"));
+        assert_eq!(why.as_deref(), Some("today's 10KiB are used"));
         let tomorrow: Zoned = "2026-03-02T00:00:01+01:00[+01:00]".parse().expect("a time");
         assert_eq!(allowance.wait(now, &tomorrow), None);
         assert_eq!(allowance.most(1 << 20, &tomorrow), 10 << 10);
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn no_jump_of_the_clock_freezes_a_cloud() {
         const JUMPS: [i64; 4] = [10, -10, -10, 10];
-        let mut allowance = allowance("daily = '10KiB'\nrate = '1KiB/s'\nallow = '00:00-23:00'");
+        let mut allowance = allowance(Some("00:00-23:00"), Some("1KiB/s"), Some("10KiB"));
         let (mut now, mut wall) = (SystemClock.now(), local("00:00"));
         let (mut sent, mut jumps, mut waited) = (0, JUMPS.iter().cycle(), Duration::ZERO);
         for step in 0..24 * 60 - 1 {
@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn what_is_written_reads_back() {
         for text in ["22:00-06:00", "00:00-24:00"] {
-            assert_eq!(text.parse::<UploadHours>().expect("hours").to_string(), text);
+            assert_eq!(text.parse::<Hours>().expect("hours").to_string(), text);
         }
         let rate: Rate = "64KiB/s".parse().expect("a rate");
         assert_eq!(rate.to_string().parse(), Ok(rate));
