@@ -3,6 +3,7 @@
 #[cfg(not(feature = "grpc"))]
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    tell_the_target();
 }
 
 /// The messages and the service of the Open Inference Protocol, and what reflection says of them; needs no `protoc`.
@@ -11,6 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     const DIRECTORY: &str = "src/api/grpc";
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed={DIRECTORY}/inference.proto");
+    tell_the_target();
     let out = std::path::PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     let mut compiler = protox::Compiler::new([DIRECTORY])?;
     compiler.open_file("inference.proto")?;
@@ -27,4 +29,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .codec_path("crate::api::grpc::codec::Codec")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
+}
+
+/// Releases are made for one target triple each, and a program knows its own.
+fn tell_the_target() {
+    let target = std::env::var("TARGET").unwrap_or_default();
+    println!("cargo::rustc-env=EIR_TARGET={target}");
 }

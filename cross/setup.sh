@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what a build or a test needs and the machine lacks.
 #   cross/setup.sh build    a C compiler
-#   cross/setup.sh test     that, mosquitto, openssl, strace and procps as the tests' real peers, and what
+#   cross/setup.sh test     that, mosquitto, nginx, openssl, strace and procps as the tests' real peers, and what
 #                           takes a network away from them: iproute2, and unshare and nsenter of util-linux
 #   cross/setup.sh browser  Chromium, which looks at the live page; where the system has no package of it, the
 #                           tests go without
@@ -39,7 +39,7 @@ build)
 test)
     toolchain
     packages "${build_tools[@]}" mosquitto:mosquitto mosquitto_pub:mosquitto-clients \
-        openssl:openssl strace:strace pkill:procps ip:iproute2 unshare:util-linux nsenter:util-linux
+        openssl:openssl nginx:nginx-light strace:strace pkill:procps ip:iproute2 unshare:util-linux nsenter:util-linux
     ;;
 browser)
     command -v chromium >/dev/null || command -v chromium-browser >/dev/null ||

@@ -1,5 +1,8 @@
 //! What an administrator orders: it is handed to whoever runs the device, and answered when it is done.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -17,6 +20,8 @@ use super::route::{Answer, busy, error};
 use crate::event::LogLevel;
 use crate::net::with_sources;
 use crate::outbox::{Contents, Inspector};
+use crate::update::status::Status;
+use crate::update::wish::Wish;
 
 /// An order, and where its outcome is awaited.
 #[derive(Debug)]
@@ -34,6 +39,8 @@ pub enum What {
     Reload,
     /// Logging more or less.
     Log(LogLevel),
+    /// Ending in order, so that another program starts in this one's place.
+    Exchange,
 }
 
 /// Where orders go.
@@ -44,6 +51,7 @@ pub(super) fn routes() -> Router<Door> {
         .route("/v2/admin/reload", post(reload))
         .route("/v2/admin/log", post(log))
         .route("/v2/admin/outbox", get(outbox))
+        .route("/v2/admin/update", get(updates).post(wish))
 }
 
 /// How much is logged.
@@ -82,6 +90,44 @@ async fn order(door: &Door, what: What) -> Answer<()> {
         Ok(Err(_)) => Err(error(StatusCode::SERVICE_UNAVAILABLE, "nobody here carries it out")),
         Err(_) => Err(error(StatusCode::GATEWAY_TIMEOUT, "it goes on; the log tells its end")),
     }
+}
+
+/// How the updates are doing.
+async fn updates(State(door): State<Door>) -> Answer<Json<Status>> {
+    let (status, _) = taken(&door)?;
+    Ok(Json(Status::clone(&status)))
+}
+
+/// Has the updates do something: it is put down, and taken up within a second or so.
+async fn wish(State(door): State<Door>, request: Request) -> Answer {
+    let (_, directory) = taken(&door)?;
+    let (head, body) = request.into_parts();
+    let (body, _room) = door.read(&head, body, false).await?;
+    let bad = |problem| {
+        let message = format!(
+            "{problem}; it wants {{\"wish\": \"check\"}}, or apply or rollback with a subject such as models/NAME"
+        );
+        error(StatusCode::BAD_REQUEST, message)
+    };
+    let wish: Wish = serde_json::from_slice(&body).map_err(bad)?;
+    if matches!(wish, Wish::Import { .. }) {
+        let message = "what came on a stick is imported on the device: eir update import";
+        return Err(error(StatusCode::BAD_REQUEST, message));
+    }
+    let put = blocking(move || wish.put(&directory)).await?;
+    put.map_err(|problem| {
+        tracing::warn!("a wish cannot be put down: {problem}");
+        error(StatusCode::SERVICE_UNAVAILABLE, "it cannot be put down; the log says why")
+    })?;
+    Ok((StatusCode::ACCEPTED, Json(json!({}))).into_response())
+}
+
+/// The updates, and where wishes are put down.
+fn taken(door: &Door) -> Answer<(Arc<Status>, PathBuf)> {
+    let found = door.shown.load().updates.clone();
+    found.ok_or_else(|| {
+        error(StatusCode::NOT_FOUND, "no updates are taken here: there is no [update]")
+    })
 }
 
 /// What waits for the clouds, as it lies on the disk.

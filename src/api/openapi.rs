@@ -20,6 +20,8 @@ use super::route::Problem;
 use crate::job::Job;
 use crate::oip::server::{Answer, Request};
 use crate::outbox::Contents;
+use crate::update::status::Status;
+use crate::update::wish::Wish;
 
 const JSON: &str = "application/json";
 const BYTES: &str = "application/octet-stream";
@@ -188,6 +190,16 @@ fn made() -> Json {
     }
     let about = "What waits for the clouds, as it lies on the disk.";
     book.get::<Contents>("/v2/admin/outbox", Some(Role::Admin), about);
+    let about = "How the updates are doing.";
+    book.get::<Status>("/v2/admin/update", Some(Role::Admin), about);
+    let (wish, done) = (book.form::<Wish>(), book.form::<Done>());
+    let about = "Wishes something of the updates: a look, a release at once, the way back. It is taken up within a \
+                 second or so.";
+    let both = (vec![(JSON, wish)], vec![(JSON, done)]);
+    book.add("post", "/v2/admin/update", Some(Role::Admin), about, both);
+    if let Some(operation) = book.operations.last_mut() {
+        operation.statuses = &["202"];
+    }
     let level = vec![(JSON, book.form::<Log>())];
     let about = "Logs more or less, until the configuration is read again.";
     let both = (level.clone(), level);

@@ -20,6 +20,7 @@ use crate::outbox::{self, Lane};
 use crate::summary::Drift;
 use crate::sync::CloudStatus;
 use crate::trace::TraceStatus;
+use crate::update::status::Status;
 
 /// A view that is older than this was left hanging: nobody runs the device any more.
 const STALE: Duration = Duration::from_mins(1);
@@ -58,6 +59,8 @@ pub struct View {
     pub traces: Option<TraceStatus>,
     /// Whether jobs can be kept, where there are to be some.
     pub jobs: Option<Result<(), String>>,
+    /// The updates, where any are taken, and where wishes for them are put down.
+    pub updates: Option<(Arc<Status>, PathBuf)>,
 }
 
 /// How a pipeline is doing.
@@ -179,6 +182,7 @@ impl View {
             clouds: Vec::new(),
             traces: None,
             jobs: None,
+            updates: None,
         }
     }
 
@@ -239,8 +243,34 @@ impl View {
             name: "jobs".into(),
             problem: state.as_ref().err().map(String::as_str),
         });
-        let ways = outbox.chain(clouds).chain(traces).chain(jobs);
+        let updates = self.updates.iter().map(|(updates, _)| Part {
+            kind: "updates",
+            name: "updates".into(),
+            problem: updates.problem.as_deref(),
+        });
+        let ways = outbox.chain(clouds).chain(traces).chain(jobs).chain(updates);
         pipelines.chain(connections).chain(broker).chain(ways).collect()
+    }
+
+    /// What decisions need and have: pipelines, connections, the embedded broker, by kind and name.
+    pub fn works(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.needed().filter(|(_, _, well)| *well).map(|(kind, name, _)| (kind, name))
+    }
+
+    /// Whether there is such a thing, well or not.
+    pub fn is_there(&self, kind: &str, name: &str) -> bool {
+        self.needed().any(|(known, of, _)| known == kind && of == name)
+    }
+
+    fn needed(&self) -> impl Iterator<Item = (&str, &str, bool)> {
+        let pipelines =
+            self.pipelines.iter().map(|p| ("pipeline", p.name.as_str(), p.problem.is_none()));
+        let connections = self
+            .connections
+            .iter()
+            .map(|(name, state)| ("connection", name.as_str(), state.is_ok()));
+        let broker = self.broker.iter().map(|state| ("broker", "embedded", state.is_ok()));
+        pipelines.chain(connections).chain(broker)
     }
 
     /// Whether everything that should move does; a new start would help where not.

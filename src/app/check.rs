@@ -24,7 +24,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
     let workshop = Workshop {
         device: Arc::new(config.device.resolve()),
         clock: Arc::new(SystemClock),
-        models: Arc::new(Models::new(&config.models)),
+        models: Arc::new(Models::new(&config.models).and(config.came())),
         observer: None,
         live: crate::api::Live::new(),
         traces: crate::trace::Traces::default(),

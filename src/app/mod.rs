@@ -28,6 +28,7 @@ mod summaries;
 mod thread;
 mod traces;
 mod understudy;
+mod updates;
 mod view;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ use tokio::sync::mpsc;
 
 pub use check::{Finding, check};
 pub use movement::Stalled;
+pub use updates::BASE;
 
 use self::build::Workshop;
 use self::clouds::Clouds;
@@ -52,6 +54,7 @@ use self::standing::Standing;
 use self::summaries::Summaries;
 use self::traces::Tracing;
 use self::understudy::Stages;
+use self::updates::Updates;
 use crate::action;
 use crate::api::{Api, ApiConfig, Handles, Live, Order, PipelineStatus, View};
 use crate::broker::{Broker, BrokerConfig};
@@ -119,6 +122,7 @@ pub struct App {
     pipelines: BTreeMap<Name, Pipeline>,
     /// Pipelines that were replaced, sending what they decided.
     retiring: Group,
+    updates: Option<Updates>,
 }
 
 impl App {
@@ -141,7 +145,7 @@ impl App {
         let workshop = Workshop {
             device,
             clock: Arc::new(SystemClock),
-            models: Arc::new(Models::new(&config.models)),
+            models: Arc::new(Models::new(&config.models).and(config.came())),
             observer,
             live: Live::new(),
             traces: tracing.traces().clone(),
@@ -184,6 +188,7 @@ impl App {
             connections,
             pipelines,
             retiring: Group::default(),
+            updates: None,
         };
         app.open_connections()?;
         app.tell_of_the_start();
@@ -246,6 +251,9 @@ impl App {
     pub async fn drain(mut self) {
         let deadline = self.config.shutdown.drain.0;
         self.handles.shown.rcu(|view| View { stopping: true, ..View::clone(view) });
+        if let Some(updates) = self.updates.take() {
+            updates.stop(GOODBYE).await;
+        }
         for connection in self.connections.values() {
             connection.close_intake();
         }

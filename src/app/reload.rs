@@ -57,6 +57,7 @@ impl App {
             ("device", self.config.device != config.device),
             ("broker", self.config.broker != config.broker),
             ("models", self.config.models != config.models),
+            ("update", self.config.update != config.update),
             ("summary", self.config.summary != config.summary),
             ("outbox", self.config.outbox.is_some() && self.config.outbox != config.outbox),
         ];

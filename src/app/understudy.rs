@@ -5,12 +5,14 @@
 //! each lot of messages. It fails alone: where it does, what the model says that serves counts.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use serde::Serialize;
 
 use super::flow::Flow;
 use crate::event::{Input, ModelName, Prediction, StreamKey};
@@ -19,8 +21,8 @@ use crate::model::{Caller, Model, PredictError};
 type Answers = [Result<Prediction, PredictError>];
 
 /// The stage of each model, made when somebody asks for it.
-#[derive(Debug, Default)]
-pub(super) struct Stages(Mutex<BTreeMap<ModelName, Stage>>);
+#[derive(Debug, Clone, Default)]
+pub(super) struct Stages(Arc<Mutex<BTreeMap<ModelName, Stage>>>);
 
 /// Where the understudy of a model is seen, while there is one.
 pub(super) type Stage = Arc<ArcSwapOption<Understudy>>;
@@ -56,7 +58,7 @@ pub(super) struct Tally {
 }
 
 /// [`Tally`] at one moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub(super) struct Seen {
     /// Inputs that both were asked.
     pub asked: u64,
@@ -66,6 +68,14 @@ pub(super) struct Seen {
     pub failed: u64,
     /// Its time, in times of the other's.
     pub latency_ratio: Option<f64>,
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { asked, agreed, failed, .. } = self;
+        write!(f, "asked {asked} times, agreed {agreed}, failed {failed}")?;
+        self.latency_ratio.map_or(Ok(()), |ratio| write!(f, ", {ratio:.2} times as long"))
+    }
 }
 
 /// What a pipeline's thread has of it.
@@ -84,6 +94,12 @@ impl Stages {
         // Nothing that can panic runs under this lock.
         let mut stages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(stages.entry(name.clone()).or_default())
+    }
+
+    /// Of which models there are any.
+    pub(super) fn names(&self) -> Vec<ModelName> {
+        let stages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        stages.keys().cloned().collect()
     }
 }
 

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 
 use super::App;
 use super::standing::Standing;
+use super::updates::Updates;
 use crate::api::{Api, PipelineStatus, Shown, View};
 use crate::event::Device;
 use crate::summary::Board;
@@ -65,6 +66,7 @@ impl App {
             outbox: self.outbox(),
             clouds: self.clouds(),
             traces: self.traces(),
+            updates: self.updates.as_ref().map(Updates::status),
             jobs: self.api.as_ref().and_then(Standing::running).and_then(Api::jobs),
             ..View::new(self.device().id.clone(), SystemClock.now())
         }

@@ -7,6 +7,7 @@ mod device;
 mod exit;
 mod infer;
 mod input;
+mod launch;
 mod log;
 mod model;
 mod outbox;
@@ -17,6 +18,7 @@ mod schema;
 mod service;
 mod table;
 mod token;
+mod update;
 
 use std::path::{Path, PathBuf};
 
@@ -62,9 +64,9 @@ enum Command {
     #[command(subcommand)]
     Token(token::TokenCommand),
     /// Keep a repository of signed releases
-    // Devices cannot take any yet.
-    #[command(hide = true)]
     Release(release::ReleaseArgs),
+    /// Look at what this device takes over the air, and hurry it along
+    Update(update::UpdateArgs),
     /// Print the schema of a file format
     #[command(subcommand)]
     Schema(schema::SchemaCommand),
@@ -90,6 +92,8 @@ impl ConfigArgs {
             file: self.config.clone(),
             text: None,
             over: None,
+            tried: None,
+            bare: false,
             profile: self.profile.clone(),
             set: self.set.clone(),
             env: std::env::vars_os()
@@ -115,6 +119,7 @@ impl Cli {
             Command::Outbox(command) => outbox::outbox(&command),
             Command::Token(command) => token::token(&command),
             Command::Release(args) => release::release(&args),
+            Command::Update(args) => update::update(&args),
             Command::Schema(command) => schema::schema(&command),
         };
         // Whoever read the output has had enough of it.

@@ -9,11 +9,12 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::service::Watchdog;
-use super::{Exit, Failure, log, service};
+use super::{Exit, Failure, launch, log, service};
 use crate::api::{Order, What};
 use crate::app::App;
-use crate::app::config::{self, Config, Sources};
+use crate::app::config::{self, Config, Problems, Sources};
 use crate::task::{Clock, SystemClock};
+use crate::update::agent::wake;
 
 /// How often it is tried to build again what is degraded.
 const HEAL_EVERY: Duration = Duration::from_secs(10);
@@ -27,21 +28,59 @@ const MADE: Timestamp = Timestamp::constant(1_767_225_600, 0);
 /// By then what the start needs has run, and the first messages have gone their way.
 const SETTLE_AFTER: Duration = Duration::from_secs(3);
 
+/// What the process ends for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// It was asked to.
+    Stop,
+    /// Another program is to start in its place.
+    Exchange,
+}
+
 pub(super) fn run(sources: &Sources) -> Result<(), Failure> {
-    let config = load(sources)?;
+    launch::hand_over(sources);
+    // Before the configuration is read: a layer of it that takes the process down is given up here.
+    let woken = config::update_directory(sources).map(|directory| wake(&directory));
+    let (config, set_aside) = load_in_any_case(sources)?;
     let log = log::start(config.log.level);
+    match woken {
+        Some(Ok(notes)) => notes.iter().for_each(|note| tracing::warn!("updates: {note}")),
+        Some(Err(error)) => tracing::error!("updates: {error}"),
+        None => {}
+    }
+    if let Some(problems) = set_aside {
+        tracing::error!(
+            "layers that came over the air do not count: with them the configuration is not valid:\n{problems}"
+        );
+    }
     warn_of_files(&config);
     if let Some(warning) = warn_of_clock(SystemClock.wall()) {
         tracing::warn!("{warning}");
     }
-    super::runtime()?.block_on(serve(config, sources, &log))
+    match super::runtime()?.block_on(serve(config, sources, &log))? {
+        Ending::Stop => Ok(()),
+        Ending::Exchange => Err(launch::exchange()),
+    }
+}
+
+/// Reads a configuration, without the layers that came over the air if it is only right without them: nobody who could
+/// mend it is there.
+fn load_in_any_case(sources: &Sources) -> Result<(Config, Option<Problems>), Failure> {
+    let Err(problems) = config::load(sources) else { return Ok((load(sources)?, None)) };
+    let bare = Sources { bare: true, ..sources.clone() };
+    match config::load(&bare) {
+        Ok(config) if config.update.is_some() => Ok((config, Some(problems))),
+        Ok(_) | Err(_) => Err(not_valid(&problems)),
+    }
 }
 
 /// Reads a configuration; a mistake ends the command.
 pub(super) fn load(sources: &Sources) -> Result<Config, Failure> {
-    config::load(sources).map_err(|problems| {
-        Failure::new(Exit::Config, anyhow::anyhow!("the configuration is not valid:\n{problems}"))
-    })
+    config::load(sources).map_err(|problems| not_valid(&problems))
+}
+
+fn not_valid(problems: &Problems) -> Failure {
+    Failure::new(Exit::Config, anyhow::anyhow!("the configuration is not valid:\n{problems}"))
 }
 
 /// A file that cannot be read degrades what needs it, and nothing else.
@@ -61,9 +100,10 @@ fn warn_of_clock(wall: Timestamp) -> Option<String> {
     })
 }
 
-async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Result<(), Failure> {
+async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Result<Ending, Failure> {
     let mut signals = Signals::listen()?;
     let mut app = App::start(config, None).map_err(super::start_failure)?;
+    app.take_updates(sources);
     service::ready(&app);
     let mut orders = app.take_orders();
     let mut watchdog = Watchdog::new();
@@ -74,6 +114,7 @@ async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Resul
     let settle = tokio::time::sleep(SETTLE_AFTER);
     tokio::pin!(settle);
     let mut settled = false;
+    let mut ending = Ending::Stop;
     loop {
         tokio::select! {
             () = recv(&mut signals.reload) => {
@@ -89,6 +130,10 @@ async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Resul
                         log.set(level);
                         Ok(())
                     }
+                    What::Exchange => {
+                        ending = Ending::Exchange;
+                        Ok(())
+                    }
                     What::Reload => {
                         service::reloading();
                         let outcome = reload(&mut app, sources, log).await;
@@ -99,6 +144,9 @@ async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Resul
                 };
                 // Who ordered it may be gone.
                 let _unheard = done.send(outcome);
+                if ending == Ending::Exchange {
+                    break;
+                }
             }
             _ = watch.tick() => watchdog.feed(&mut app).await,
             _ = report.tick() => app.log_counts(),
@@ -112,10 +160,14 @@ async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Resul
             () = recv(&mut signals.interrupt) => break,
         }
     }
-    service::stopping();
+    match ending {
+        Ending::Stop => service::stopping(),
+        // The same process goes on as another program.
+        Ending::Exchange => service::reloading(),
+    }
     tracing::info!("draining; a second signal stops at once");
     tokio::select! {
-        () = app.drain() => Ok(()),
+        () = app.drain() => Ok(ending),
         () = recv(&mut signals.terminate) => Err(stopped_at_once()),
         () = recv(&mut signals.interrupt) => Err(stopped_at_once()),
     }

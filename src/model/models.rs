@@ -1,7 +1,7 @@
 //! The models of this process, shared between those that use them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ use crate::task::SystemClock;
 #[derive(Debug)]
 pub struct Models {
     config: ModelsConfig,
+    /// Where those lie that came over the air.
+    came: Option<PathBuf>,
     engines: Engines,
     loaded: Mutex<BTreeMap<(ModelName, u64), Weak<Model>>>,
     /// Held while loading, so that two who ask at once do not load twice.
@@ -33,15 +35,33 @@ impl Models {
     pub fn new(config: &ModelsConfig) -> Self {
         Self {
             config: config.clone(),
+            came: None,
             engines: Engines::new(&config.ort, Verdicts::new(config.cache_dir.clone())),
             loaded: Mutex::default(),
             loading: Mutex::default(),
         }
     }
 
-    /// The repository that the configuration names.
+    /// The same with those of another directory, there or not.
+    #[must_use]
+    pub fn and(mut self, directory: Option<PathBuf>) -> Self {
+        self.came = directory;
+        self
+    }
+
+    /// The repository that the configuration names, and what came over the air.
     pub fn repository(&self) -> Result<Repository, ModelError> {
-        Ok(Repository::open(&self.config.dir)?)
+        let repository = Repository::open(&self.config.dir)?;
+        Ok(match &self.came {
+            Some(came) => repository.and(came),
+            None => repository,
+        })
+    }
+
+    /// Lets a model that was loaded for its own sake serve whoever asks for its name and version.
+    pub fn adopt(&self, model: &Arc<Model>) {
+        let key = (model.package().name.clone(), model.package().version);
+        self.loaded().insert(key, Arc::downgrade(model));
     }
 
     /// The model that a reference means. Those who ask for the same version share it while it lives.

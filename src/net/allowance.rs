@@ -99,7 +99,7 @@ impl Allowance {
 
 impl Hours {
     /// How long until they begin; `None`: they have.
-    fn wait(self, local: &Zoned) -> Option<Duration> {
+    pub fn wait(self, local: &Zoned) -> Option<Duration> {
         let time = local.time();
         let minute =
             u16::from(time.hour().unsigned_abs()) * 60 + u16::from(time.minute().unsigned_abs());

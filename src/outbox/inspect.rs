@@ -91,6 +91,12 @@ impl Inspector {
         Ok(Self { path: path.to_owned(), db, origins })
     }
 
+    /// Writes all of it to a file that is not there yet, as it is at one moment.
+    pub fn copy(&self, to: &Path) -> Result<(), OutboxError> {
+        self.db.execute("VACUUM INTO ?1", [to.to_string_lossy()])?;
+        Ok(())
+    }
+
     /// What there is.
     pub fn contents(&self) -> Result<Contents, OutboxError> {
         let mut kinds = BTreeMap::new();

@@ -1,5 +1,6 @@
 //! A directory of models: `<name>/<version>/model.onnx`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -42,40 +43,49 @@ pub struct Listed {
     pub versions: Vec<u64>,
 }
 
-/// A directory of models.
+/// A directory of models, or several that are looked at as one.
 #[derive(Debug, Clone)]
 pub struct Repository {
-    directory: PathBuf,
+    directories: Vec<PathBuf>,
 }
 
 impl Repository {
     /// A repository in a directory, which must be there.
     pub fn open(directory: &Path) -> Result<Self, PackageError> {
         fs::read_dir(directory).map_err(|error| PackageError::read(directory, &error))?;
-        Ok(Self { directory: directory.to_owned() })
+        Ok(Self { directories: vec![directory.to_owned()] })
+    }
+
+    /// The same with the models of one more directory, there or not. Where both have a version, that of the first counts.
+    #[must_use]
+    pub fn and(mut self, directory: &Path) -> Self {
+        self.directories.push(directory.to_owned());
+        self
     }
 
     /// Every model with its versions, by name. What is no model is passed over.
     pub fn models(&self) -> Result<Vec<Listed>, PackageError> {
-        let mut models = Vec::new();
-        for entry in entries(&self.directory)? {
-            let Ok(name) = entry.parse::<ModelName>() else { continue };
-            let versions = versions(&self.directory.join(&entry)).unwrap_or_default();
-            if !versions.is_empty() {
-                models.push(Listed { name, versions });
+        let mut names = BTreeSet::new();
+        for (place, directory) in self.directories.iter().enumerate() {
+            match entries(directory) {
+                Ok(found) => names.extend(found.iter().filter_map(|name| name.parse().ok())),
+                Err(error) if place == 0 => return Err(error),
+                Err(_) => {}
             }
         }
-        models.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(models)
+        let listed = names.into_iter().map(|name: ModelName| {
+            let versions = self.places(&name).into_iter().map(|(version, _)| version).collect();
+            Listed { name, versions }
+        });
+        Ok(listed.filter(|model| !model.versions.is_empty()).collect())
     }
 
     /// The newest version of a model.
     pub fn latest(&self, name: &ModelName) -> Result<u64, PackageError> {
-        let newest =
-            versions(&self.directory.join(name.as_str())).ok().and_then(|v| v.last().copied());
+        let newest = self.places(name).last().map(|(version, _)| *version);
         newest.ok_or_else(|| PackageError::UnknownModel {
             name: name.to_string(),
-            directory: self.directory.clone(),
+            directory: self.directories[0].clone(),
             known: self.models().into_iter().flatten().map(|m| m.name.to_string()).collect(),
         })
     }
@@ -83,14 +93,25 @@ impl Repository {
     /// The version that a reference means, and where it lies.
     pub fn resolve(&self, model: &ModelRef) -> Result<(u64, PathBuf), PackageError> {
         let newest = self.latest(&model.name)?;
-        let directory = self.directory.join(model.name.as_str());
         let version = model.version.unwrap_or(newest);
-        let known = versions(&directory)?;
-        if !known.contains(&version) {
-            let name = model.name.to_string();
-            return Err(PackageError::UnknownVersion { name, version, known });
+        let places = self.places(&model.name);
+        let found = places.iter().find(|(known, _)| *known == version);
+        found.cloned().ok_or_else(|| {
+            let known = places.iter().map(|(known, _)| *known).collect();
+            PackageError::UnknownVersion { name: model.name.to_string(), version, known }
+        })
+    }
+
+    /// The versions of a model with where they lie, the oldest first.
+    fn places(&self, name: &ModelName) -> Vec<(u64, PathBuf)> {
+        let mut places = BTreeMap::new();
+        for directory in &self.directories {
+            let directory = directory.join(name.as_str());
+            for version in versions(&directory).unwrap_or_default() {
+                places.entry(version).or_insert_with(|| directory.join(version.to_string()));
+            }
         }
-        Ok((version, directory.join(version.to_string())))
+        places.into_iter().collect()
     }
 
     /// Opens the package that a reference means.
@@ -216,6 +237,25 @@ mod tests {
         let error = repository.package(&reference("n")).expect_err("no such model");
         assert!(error.to_string().contains("known are m"), "{error}");
         assert!(Repository::open(&root.join("nowhere")).is_err());
+    }
+
+    #[test]
+    fn two_directories_are_one_repository() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let root = directory.path();
+        let bytes = Graph::identity(DType::F32, &[Some(1)]).bytes();
+        for version in ["own/m/1", "own/m/2", "came/m/2", "came/m/3", "came/n/1"] {
+            test_package(&root.join(version), &bytes, "", &[]);
+        }
+        let repository = Repository::open(&root.join("own")).expect("repository");
+        let repository = repository.and(&root.join("came")).and(&root.join("nowhere"));
+        let listed = repository.models().expect("models");
+        let listed: Vec<_> = listed.iter().map(|m| (m.name.as_str(), &*m.versions)).collect();
+        assert_eq!(listed, [("m", &[1, 2, 3][..]), ("n", &[1])]);
+        let place = |text: &str| repository.resolve(&reference(text)).expect(text);
+        assert_eq!(place("m"), (3, root.join("came/m/3")));
+        assert_eq!(place("m@2"), (2, root.join("own/m/2")), "what the user put there counts");
+        assert_eq!(place("n"), (1, root.join("came/n/1")));
     }
 
     #[test]

@@ -191,6 +191,11 @@ impl Depot {
         Ok(())
     }
 
+    /// Nothing is where a release is to be laid out.
+    pub fn clear(&self, staged: &Path) -> io::Result<()> {
+        self.throw_away(staged)
+    }
+
     /// Out of the way at once, whole; gone soon after.
     fn throw_away(&self, path: &Path) -> io::Result<()> {
         let trash = self.place("trash").join(uuid::Uuid::now_v7().to_string());

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::machine::{Event, Kind, Progress};
+use super::machine::{Event, Kind, Progress, State};
 use crate::disk;
 use crate::event::Name;
 
@@ -107,6 +107,22 @@ impl Journal {
         Ok(true)
     }
 
+    /// A release that was rolled back is begun once more, because somebody wants it. Nothing is changed while one is under
+    /// way; false then.
+    pub fn retry(&mut self, subject: &Subject, release: &str) -> Result<bool, JournalError> {
+        let Some(before) = self.get(subject).filter(|before| before.state.is_final()) else {
+            return Ok(false);
+        };
+        let mut progress = Progress::new(release, subject.kind);
+        progress.given_up.clone_from(&before.given_up);
+        if before.state == State::RolledBack {
+            progress.given_up.push(before.release.clone());
+        }
+        progress.given_up.retain(|known| known != release);
+        self.save(subject, progress)?;
+        Ok(true)
+    }
+
     /// Saves what follows from an event. What is returned is on the disk, and may be entered; `None`: nothing changes.
     pub fn step(
         &mut self,
@@ -158,7 +174,6 @@ impl Subject {
 
 #[cfg(test)]
 mod tests {
-    use super::super::machine::State;
     use super::*;
 
     fn subject(kind: Kind, name: &str) -> Subject {

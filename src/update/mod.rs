@@ -6,6 +6,7 @@
 //! believed of them, [`download`] fetches what they speak of. [`author`] is the other side: it keeps a repository, [`sign`] makes
 //! what [`trust`] believes, with the [`keys`] in its files.
 
+pub mod agent;
 pub mod archive;
 pub mod author;
 pub mod config;
@@ -20,6 +21,8 @@ pub mod release;
 pub mod sign;
 pub mod slots;
 pub mod source;
+pub mod status;
 pub mod store;
 pub mod trust;
 pub mod wave;
+pub mod wish;

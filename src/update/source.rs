@@ -6,11 +6,12 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
+use hyper::header::{AUTHORIZATION, CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
 use hyper::{Method, StatusCode};
 use thiserror::Error;
 
-use crate::net::{HttpClient, Url, with_sources};
+use super::config::UpdateConfig;
+use crate::net::{HttpClient, TlsFiles, Url, bearer, with_sources};
 
 /// Bytes that are asked for at a time; a server that knows no ranges gives no larger file.
 pub const CHUNK: u64 = 1 << 20;
@@ -85,13 +86,25 @@ pub struct Web {
     client: HttpClient,
     base: Url,
     insecure: bool,
+    token_file: Option<PathBuf>,
 }
 
 impl Web {
-    /// `base` is the directory with `metadata` and `targets`. The client reads [`CHUNK`] bytes at least.
-    pub fn new(client: HttpClient, base: Url, insecure: bool) -> Self {
+    /// As configured; the files are read when they are needed. `None`: no server is named. An error says what would be
+    /// right; [`UpdateConfig::check`] finds it beforehand.
+    pub fn open(config: &UpdateConfig) -> Result<Option<Self>, String> {
+        let Some(url) = &config.url else { return Ok(None) };
+        let base = Url::parse(url, config.insecure).map_err(|error| format!("url: {error}"))?;
+        let client = if base.is_tls() {
+            HttpClient::from_files(TlsFiles::new(config.tls()), config.timeout.0)
+        } else {
+            HttpClient::plain(config.timeout.0)
+        };
+        let proxy = config.proxy().map_err(|error| format!("proxy: {error}"))?;
         let most = usize::try_from(CHUNK).unwrap_or(usize::MAX);
-        Self { client: client.reading(most), base, insecure }
+        let client = client.through(proxy).reading(most);
+        let (insecure, token_file) = (config.insecure, config.token_file.clone());
+        Ok(Some(Self { client, base, insecure, token_file }))
     }
 }
 
@@ -110,6 +123,12 @@ impl Source for Web {
         let mut headers = HeaderMap::new();
         if let Ok(range) = HeaderValue::from_str(&range) {
             headers.insert(RANGE, range);
+        }
+        if let Some(path) = &self.token_file {
+            match bearer(path).await {
+                Ok(value) => drop(headers.insert(AUTHORIZATION, value)),
+                Err(error) => return later(format!("token_file {error}"), None),
+            }
         }
         let reply = match self.client.request(Method::GET, &url, headers, Bytes::new()).await {
             Ok(reply) => reply,
@@ -145,7 +164,7 @@ impl Source for Web {
             let expected = format!("bytes {from}-");
             let said = reply.headers.get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
             if !bytes.is_empty() && !said.is_some_and(|said| said.starts_with(&expected)) {
-                return never(format!("the server was asked for {range} and gave {said:?}"));
+                return later(format!("the server was asked for {range} and gave {said:?}"), None);
             }
             bytes
         };

@@ -14,6 +14,7 @@ mod models;
 mod mqtt;
 mod offline;
 mod oracle;
+mod ota;
 mod outage;
 mod outbox;
 mod overload;

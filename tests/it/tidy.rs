@@ -29,7 +29,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "api",
         &[
             "event", "task", "trace", "net", "package", "pipeline", "engine", "model", "job",
-            "oip", "action", "summary", "outbox", "sync",
+            "oip", "action", "summary", "outbox", "sync", "update",
         ],
     ),
 ];

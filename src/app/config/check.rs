@@ -17,6 +17,7 @@ use crate::pipeline::decode::{DecodeConfig, Decoder};
 use crate::pipeline::rules::RuleSet;
 use crate::sync::{CloudConfig, TracesConfig};
 use crate::task::WhenFull;
+use crate::update::config::UpdateConfig;
 
 /// Every mistake that needs more than one value to see.
 pub(super) fn check(draft: &Draft, mistakes: &mut Mistakes<'_>) {
@@ -31,6 +32,9 @@ pub(super) fn check(draft: &Draft, mistakes: &mut Mistakes<'_>) {
     }
     for found in draft.api.iter().flatten().flat_map(crate::api::ApiConfig::check) {
         mistakes.add(&format!("api.{}", found.key), found.message);
+    }
+    for found in draft.update.iter().flatten().flat_map(UpdateConfig::check) {
+        mistakes.add(&format!("update.{}", found.key), found.message);
     }
     for found in draft.traces.iter().flatten().flat_map(TracesConfig::check) {
         mistakes.add(&format!("traces.{}", found.key), found.message);
@@ -70,7 +74,7 @@ pub(super) fn check(draft: &Draft, mistakes: &mut Mistakes<'_>) {
 pub(super) fn files<'a>(
     connections: impl Iterator<Item = (&'a Name, &'a ConnectionConfig)>,
     clouds: impl Iterator<Item = (&'a Name, &'a CloudConfig)>,
-    traces: Option<&'a TracesConfig>,
+    (traces, update): (Option<&'a TracesConfig>, Option<&'a UpdateConfig>),
     pipelines: impl Iterator<
         Item = (&'a Name, &'a BTreeMap<Name, RuleConfig>, Option<&'a EscalateConfig>),
     >,
@@ -88,6 +92,8 @@ pub(super) fn files<'a>(
     }
     let found = traces.into_iter().flat_map(TracesConfig::check_files);
     problems.extend(found.map(|p| Problem::new(&format!("traces.{}", p.key), p.message)));
+    let found = update.into_iter().filter_map(UpdateConfig::check_files);
+    problems.extend(found.map(|p| Problem::new(&format!("update.{}", p.key), p.message)));
     for (pipeline, rules, escalate) in pipelines {
         let pipeline = join("pipeline", pipeline.as_str());
         for (name, rule) in rules {

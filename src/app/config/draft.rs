@@ -26,6 +26,7 @@ use crate::pipeline::rules::Condition;
 use crate::pipeline::window::{StreamLimits, WindowConfig};
 use crate::summary::{GroupConfig, SampleConfig, SummaryConfig};
 use crate::sync::{CloudConfig, TracesConfig};
+use crate::update::config::UpdateConfig;
 
 /// `None` stands for what is wrong; what is not written has its default.
 #[derive(Debug)]
@@ -42,6 +43,7 @@ pub(super) struct Draft {
     pub summary: Option<Option<SummaryConfig>>,
     pub traces: Option<Option<TracesConfig>>,
     pub api: Option<Option<ApiConfig>>,
+    pub update: Option<Option<UpdateConfig>>,
     pub shutdown: Option<ShutdownConfig>,
 }
 
@@ -88,6 +90,7 @@ impl Draft {
             },
             traces: table.or_default("traces"),
             api: table.or_default("api"),
+            update: table.or_default("update"),
             shutdown: table.or_default("shutdown"),
         }
     }
@@ -130,6 +133,7 @@ impl Draft {
             summary: self.summary.flatten(),
             traces: self.traces.flatten(),
             api: self.api.flatten(),
+            update: self.update.flatten(),
             shutdown: self.shutdown.unwrap_or_default(),
         }
     }

@@ -56,7 +56,8 @@ pub fn examine(sources: &Sources) -> Examined {
         (name, &pipeline.rule, pipeline.escalate.as_ref().and_then(Option::as_ref))
     });
     let traces = draft.traces.as_ref().and_then(Option::as_ref);
-    let mut files = files(draft.connections(), draft.clouds(), traces, pipelines);
+    let update = draft.update.as_ref().and_then(Option::as_ref);
+    let mut files = files(draft.connections(), draft.clouds(), (traces, update), pipelines);
     for problem in &mut files {
         problem.origin = origins.of(&problem.key);
     }
@@ -71,7 +72,8 @@ impl Config {
     pub fn files(&self) -> Vec<Problem> {
         let pipelines = self.pipeline.iter();
         let pipelines = pipelines.map(|(name, found)| (name, &found.rule, found.escalate.as_ref()));
-        files(self.mqtt.iter(), self.cloud.iter(), self.traces.as_ref(), pipelines)
+        let rest = (self.traces.as_ref(), self.update.as_ref());
+        files(self.mqtt.iter(), self.cloud.iter(), rest, pipelines)
     }
 }
 

@@ -1,15 +1,21 @@
 //! Layers: files, `conf.d`, a profile, the environment and `--set`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use config::{ConfigError, Map, Source, Value, ValueKind};
 
 use super::Problem;
 use super::tree::problem;
+use crate::event::Name;
+use crate::update::config::UpdateConfig;
+use crate::update::depot::Depot;
 
 /// A configuration file is a page or two; this is a bound, not a wish.
 const MAX_FILE: u64 = 1 << 20;
+
+/// What a layer of a release cannot set: who the device is, and whom it believes.
+const NOT_RELEASED: [&str; 2] = ["device", "update"];
 
 /// So many `=` of a `--set` may stand in its key.
 const MAX_EQUALS: usize = 8;
@@ -23,12 +29,28 @@ pub struct Sources {
     pub text: Option<(String, String)>,
     /// A file of `conf.d` and a text that stands in for it, there or not (`eir device init`).
     pub over: Option<(PathBuf, String)>,
+    /// A layer of a release that is to be tried: its name and its text, in place of the layer of that name that counts.
+    pub tried: Option<(Name, String)>,
+    /// Layers that came over the air do not count.
+    pub bare: bool,
     /// Overlays `[profile.NAME]`.
     pub profile: Option<String>,
     /// `key=value`, as in `log.level=debug`.
     pub set: Vec<String>,
     /// Environment variables; those that start with `EIR__` count.
     pub env: Vec<(String, String)>,
+}
+
+impl Sources {
+    /// What another eir is to be told on its command line to read the same; the environment it has.
+    pub fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec!["--config".to_owned(), self.file.display().to_string()];
+        let profile = self.profile.iter().map(|name| ("--profile", name));
+        for (flag, value) in profile.chain(self.set.iter().map(|set| ("--set", set))) {
+            arguments.extend([flag.to_owned(), value.clone()]);
+        }
+        arguments
+    }
 }
 
 /// One layer: a tree, and what to call it in a message.
@@ -51,7 +73,12 @@ impl Source for Layer {
 /// The layers of a configuration, the weakest first. `None`: a file cannot be read, and what is missing
 /// then is unknown.
 pub(super) fn read_layers(sources: &Sources, problems: &mut Vec<Problem>) -> Option<Vec<Layer>> {
-    let (mut layers, profiles) = read_files(sources, problems)?;
+    let (mut layers, mut profiles) = read_files(sources, problems)?;
+    if !sources.bare {
+        let (came, more) = read_releases(sources, &layers, problems)?;
+        layers.extend(came);
+        profiles.extend(more);
+    }
     if let Some(wanted) = &sources.profile {
         let known: BTreeSet<_> = profiles.iter().map(|(name, _)| name.clone()).collect();
         if !known.contains(wanted) {
@@ -122,6 +149,74 @@ fn read_files(sources: &Sources, problems: &mut Vec<Problem>) -> Option<(Vec<Lay
         }
     }
     (problems.len() == before).then_some((layers, profiles))
+}
+
+/// What came over the air: those layers that count, in the order of their names, behind all files.
+fn read_releases(
+    sources: &Sources,
+    layers: &[Layer],
+    problems: &mut Vec<Problem>,
+) -> Option<(Vec<Layer>, Profiles)> {
+    let before = problems.len();
+    let mut texts = BTreeMap::new();
+    if let Some(directory) = updates_in(sources, layers) {
+        match Depot::at(&directory).layers() {
+            Ok(found) => {
+                texts.extend(found.into_iter().map(|(name, _, path)| (name, read_file(&path))));
+            }
+            Err(error) => {
+                let origin = directory.display().to_string();
+                problems.push(problem(origin, "", format!("cannot be read: {error}")));
+            }
+        }
+    }
+    if let Some((name, text)) = &sources.tried {
+        texts.insert(name.clone(), parse(format!("release config/{name}"), text));
+    }
+    let (mut layers, mut profiles) = (Vec::new(), Vec::new());
+    for layer in texts.into_values() {
+        match layer {
+            Ok(mut layer) => {
+                for key in NOT_RELEASED {
+                    if layer.table.contains_key(key) {
+                        let message = "is a matter of the device: it stands in its own files, and in no release";
+                        problems.push(problem(&layer.origin, key, message));
+                    }
+                }
+                profiles.extend(take_profiles(&mut layer, problems));
+                layers.push(layer);
+            }
+            Err(found) => problems.push(found),
+        }
+    }
+    (problems.len() == before).then_some((layers, profiles))
+}
+
+/// `[update].dir`, as far as it can be known of layers that nobody has checked yet; `None`: there is no `[update]`.
+fn updates_in(sources: &Sources, layers: &[Layer]) -> Option<PathBuf> {
+    let of = |layer: &Layer| layer.table.get("update").cloned();
+    let set = |text: &String| {
+        let (path, value) = split_assignment(text)?;
+        of(&one_value(String::new(), &path, value))
+    };
+    let env = |(name, value): &(String, String)| {
+        let path: Vec<_> = name.strip_prefix("EIR__")?.split("__").map(str::to_lowercase).collect();
+        of(&one_value(String::new(), &path, value))
+    };
+    let all = layers.iter().filter_map(of);
+    let all =
+        all.chain(sources.env.iter().filter_map(env)).chain(sources.set.iter().filter_map(set));
+    let all: Vec<_> = all.collect();
+    let named = all.iter().rev().find_map(|table| table.get("dir")?.as_str());
+    let usual = || UpdateConfig::default().dir;
+    (!all.is_empty()).then(|| named.map_or_else(usual, PathBuf::from))
+}
+
+/// Where updates lie, before anything of the configuration is checked: an older program may have to find them in the
+/// configuration of a newer one.
+pub fn update_directory(sources: &Sources) -> Option<PathBuf> {
+    let (layers, _) = read_files(sources, &mut Vec::new())?;
+    updates_in(sources, &layers)
 }
 
 /// What lies in `conf.d` beside the file.

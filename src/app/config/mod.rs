@@ -13,12 +13,13 @@ mod schema;
 mod tree;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use examine::{Examined, examine, load};
-pub use layer::Sources;
+pub use layer::{Sources, update_directory};
 pub use problem::{Problem, Problems};
 pub use schema::schema;
 pub(super) use tree::join;
@@ -40,6 +41,8 @@ use crate::pipeline::window::{StreamLimits, WindowConfig};
 use crate::summary::{GroupConfig, SampleConfig, SummaryConfig};
 use crate::sync::{CloudConfig, TracesConfig};
 use crate::task::WhenFull;
+use crate::update::config::UpdateConfig;
+use crate::update::depot::Depot;
 
 /// Everything a user may set.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -69,8 +72,17 @@ pub struct Config {
     pub traces: Option<TracesConfig>,
     /// Health and metrics over HTTP; without this table no port is open.
     pub api: Option<ApiConfig>,
+    /// Releases over the air; without this table there are none.
+    pub update: Option<UpdateConfig>,
     /// How the process ends.
     pub shutdown: ShutdownConfig,
+}
+
+impl Config {
+    /// Where models lie that came over the air.
+    pub(in crate::app) fn came(&self) -> Option<PathBuf> {
+        self.update.as_ref().map(|update| Depot::at(&update.dir).place("models"))
+    }
 }
 
 /// Who this device is.

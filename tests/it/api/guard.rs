@@ -48,6 +48,8 @@ async fn a_token_opens_what_its_role_may_and_nothing_else() {
         ("POST", "/v2/models/bearing/jobs", 2),
         ("POST", "/v2/jobs/1/cancel", 2),
         ("GET", "/v2/admin/outbox", 3),
+        ("GET", "/v2/admin/update", 3),
+        ("POST", "/v2/admin/update", 3),
         ("POST", "/v2/admin/log", 3),
         ("POST", "/v2/admin/reload", 3),
     ] {

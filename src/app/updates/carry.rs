@@ -1,0 +1,366 @@
+//! What is done for a release in each of its states. Each may be done again after a power cut: what was done before
+//! stays done.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::super::check::check;
+use super::super::config;
+use super::super::understudy::Part;
+use super::probation::Probation;
+use super::trial::{Trial, Verdict};
+use super::{SystemClock, Worker};
+use crate::api::What;
+use crate::event::Name;
+use crate::model::Model;
+use crate::package::Package;
+use crate::task::Clock;
+use crate::update::agent::Fetched;
+use crate::update::journal::Subject;
+use crate::update::machine::{Event, Kind, Progress, State};
+use crate::update::release::Content;
+use crate::update::source::Source;
+
+/// Pieces of a download that are fetched before others get their turn.
+const TURN: Duration = Duration::from_secs(1);
+
+/// How long it is waited for something outside: an hour of the day, another release.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// The shortest wait after a piece that did not come.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// How it went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Carried {
+    /// It is in another state, or in none any more.
+    On,
+    /// It is where it was, with what is to be known of that.
+    Stays(String),
+    /// The same, and nothing is to be done for so long.
+    Waits(Duration, String),
+}
+
+/// Done, or why not; or not yet.
+type Done = Result<(), String>;
+
+impl Worker {
+    /// Takes a release a step further.
+    pub(super) async fn carry(&mut self, subject: &Subject) -> Carried {
+        let Some(progress) = self.agent.progress(subject).cloned() else { return Carried::On };
+        let Some(content) = Content::of(&progress.release) else {
+            return self.settle(subject, Err("its name says nothing".to_owned()));
+        };
+        match progress.state {
+            State::Waiting => self.wait(subject),
+            State::Downloading => self.download(subject).await,
+            State::Unpacking => match self.agent.unpacking(subject) {
+                Some(unpack) => {
+                    let done = tokio::task::spawn_blocking(unpack).await;
+                    self.settle(subject, done.map_err(|error| error.to_string()).flatten())
+                }
+                None => self.settle(subject, Err("it is not published any more".to_owned())),
+            },
+            State::Checking => {
+                let checked = match &content {
+                    Content::Model { name, version } => {
+                        self.check_model(subject, name, *version).await
+                    }
+                    Content::Config { name, .. } => self.check_layer(name, &content).await,
+                    Content::Binary { version, .. } => self.check_program(&content, version).await,
+                };
+                self.settle(subject, checked)
+            }
+            State::Shadow | State::Canary => self.try_model(subject, &progress, &content).await,
+            State::Probation => match &content {
+                Content::Config { name, version } => {
+                    self.prove_layer(subject, &progress, name, *version).await
+                }
+                Content::Binary { version, .. } => {
+                    self.prove_program(subject, &progress, &content, version).await
+                }
+                Content::Model { .. } => {
+                    self.settle(subject, Err("a model has no probation".to_owned()))
+                }
+            },
+            State::Committing => {
+                let committed = self.commit(subject, &content).await;
+                self.settle(subject, committed)
+            }
+            State::RollingBack => self.go_back(subject, &content).await,
+            State::Committed | State::RolledBack => Carried::On,
+        }
+    }
+
+    /// Saves what became of a state.
+    pub(super) fn settle(&mut self, subject: &Subject, done: Done) -> Carried {
+        let (event, why) = match &done {
+            Ok(()) => (Event::Done, ""),
+            Err(why) => (Event::Failed, why.as_str()),
+        };
+        match self.agent.step(subject, event, why) {
+            Ok(_) => Carried::On,
+            // Nothing is entered that is not saved.
+            Err(error) => Carried::Waits(AGAIN, error.to_string()),
+        }
+    }
+
+    fn wait(&mut self, subject: &Subject) -> Carried {
+        match self.closed() {
+            Some(why) => Carried::Waits(LOOK_AGAIN, why),
+            None => self.settle(subject, Ok(())),
+        }
+    }
+
+    /// Why nothing is begun at this hour.
+    pub(super) fn closed(&self) -> Option<String> {
+        let hours = self.config().window?;
+        let local = SystemClock.wall().to_zoned(jiff::tz::TimeZone::system());
+        hours.wait(&local).map(|_| format!("waits for {hours}"))
+    }
+
+    async fn download(&mut self, subject: &Subject) -> Carried {
+        let Some(web) = self.web.take() else {
+            let why = "it came on a stick that is gone; import it again".to_owned();
+            return Carried::Waits(LOOK_AGAIN, why);
+        };
+        let carried = self.fetch_from(subject, &web, SystemClock.now() + TURN).await;
+        self.web = Some(web);
+        carried
+    }
+
+    /// Fetches pieces until then; at least one, and without a limit of time where `until` has passed already.
+    pub(super) async fn fetch_from(
+        &mut self,
+        subject: &Subject,
+        source: &impl Source,
+        until: Instant,
+    ) -> Carried {
+        let is_limited = until > SystemClock.now();
+        while self.agent.progress(subject).is_some_and(|p| p.state == State::Downloading) {
+            match self.agent.fetch(subject, source, &SystemClock).await {
+                Fetched::More(have, all) => {
+                    let detail = format!("{have} of {all} bytes");
+                    if is_limited && SystemClock.now() >= until {
+                        return Carried::Stays(detail);
+                    }
+                }
+                Fetched::Whole => return self.settle(subject, Ok(())),
+                Fetched::Wait(time, why) => return Carried::Waits(time.max(AGAIN), why),
+                Fetched::Failed(why) => return self.settle(subject, Err(why)),
+            }
+        }
+        Carried::On
+    }
+
+    /// Loads a model beside the one that serves: its golden samples are run on this device.
+    async fn check_model(&mut self, subject: &Subject, name: &Name, version: u64) -> Done {
+        let content = Content::Model { name: name.clone(), version };
+        let staged = self.agent.depot().staged(&content);
+        let models = Arc::clone(&self.models);
+        let named = name.clone();
+        let load = move || -> Result<Arc<Model>, String> {
+            let package = Package::open(&staged).map_err(|error| error.to_string())?;
+            let package = Package { name: named, version, ..package };
+            models.serve(package, None).map_err(|error| error.to_string())
+        };
+        let loaded = tokio::task::spawn_blocking(load).await;
+        let model = loaded.map_err(|error| error.to_string()).flatten()?;
+        self.spare_memory()?;
+        self.trials.insert(subject.clone(), Trial::new(model, self.stages.of(name)));
+        Ok(())
+    }
+
+    fn spare_memory(&self) -> Done {
+        let (spare, found) = (self.config().spare_memory.0 as u64, self.available());
+        match found.filter(|found| *found < spare) {
+            Some(found) => Err(format!(
+                "beside the old model {found} bytes of memory are available, {spare} are to stay so"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the configuration is right with the layer in it: all that `eir check` finds.
+    async fn check_layer(&self, name: &Name, content: &Content) -> Done {
+        let staged = self.agent.depot().staged(content);
+        let text = std::fs::read_to_string(&staged).map_err(|error| error.to_string())?;
+        let tried = Some((name.clone(), text));
+        let sources = config::Sources { tried, ..self.sources.clone() };
+        let examine = move || -> Done {
+            let config = config::load(&sources).map_err(|problems| problems.to_string())?;
+            let wrong: Vec<_> = check(&config)
+                .into_iter()
+                .filter_map(|finding| finding.outcome.err())
+                .flatten()
+                .map(|problem| problem.to_string())
+                .collect();
+            if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
+        };
+        let examined = tokio::task::spawn_blocking(examine).await;
+        examined.map_err(|error| error.to_string()).flatten()
+    }
+
+    /// Shadow and canary.
+    async fn try_model(
+        &mut self,
+        subject: &Subject,
+        progress: &Progress,
+        content: &Content,
+    ) -> Carried {
+        let Content::Model { name, .. } = content else {
+            return self.settle(subject, Err("only models are tried so".to_owned()));
+        };
+        let about = self.agent.about(&progress.release).unwrap_or_default();
+        let serving = self.models.in_use(name);
+        let config = self.config();
+        let (part, share, length, least) = if progress.state == State::Shadow {
+            let shadow = &config.shadow;
+            (Part::Shadow, shadow.share, shadow.length.0, shadow.least)
+        } else {
+            (Part::Canary, config.canary.share, config.canary.length.0, 1)
+        };
+        if let Err(why) = self.spare_memory() {
+            return self.settle(subject, Err(why));
+        }
+        let Some(trial) = self.trials.get_mut(subject) else {
+            // The process was another when it was loaded.
+            return self.settle(subject, Err("it is not loaded".to_owned()));
+        };
+        // Nobody asks the one that serves, or rules are written for other labels than it has.
+        let alone = !serving.iter().any(|model| is_alike(model, &trial.model));
+        if alone || share <= 0.0 {
+            return self.settle(subject, Ok(()));
+        }
+        let now = SystemClock.now();
+        trial.play(part, share, now);
+        match trial.verdict(&about.judge, (length, least), now) {
+            Verdict::Open(detail) => Carried::Stays(detail),
+            Verdict::Passed => self.settle(subject, Ok(())),
+            Verdict::Failed(why) => self.settle(subject, Err(why)),
+        }
+    }
+
+    /// A layer counts at once, and is watched.
+    async fn prove_layer(
+        &mut self,
+        subject: &Subject,
+        progress: &Progress,
+        name: &Name,
+        version: u64,
+    ) -> Carried {
+        let directory = self.config().dir.clone();
+        if self.probation.as_ref().is_none_or(|known| !known.is_of(&progress.release)) {
+            if let Some(other) = self.probation.as_ref().map(|_| "another is on probation") {
+                return Carried::Waits(LOOK_AGAIN, other.to_owned());
+            }
+            let noted = Probation::note(&directory, &progress.release, &self.shown.load());
+            let entered = noted.and_then(|()| self.agent.depot().enter_layer(name, version));
+            if let Err(error) = entered {
+                return self.settle(subject, Err(error.to_string()));
+            }
+            if let Err(why) = self.order(What::Reload).await {
+                return self.settle(subject, Err(why));
+            }
+            let now = SystemClock.now();
+            self.probation = Some(Probation::begin(&directory, &progress.release, now));
+        }
+        self.watch(subject)
+    }
+
+    /// Looks after what is on probation.
+    pub(super) fn watch(&mut self, subject: &Subject) -> Carried {
+        let length = self.config().probation.0;
+        let (view, now) = (self.shown.load_full(), SystemClock.now());
+        let Some(probation) = &mut self.probation else { return Carried::On };
+        match probation.look(&view, length, now) {
+            Verdict::Open(detail) => Carried::Stays(detail),
+            Verdict::Passed => self.settle(subject, Ok(())),
+            Verdict::Failed(why) => self.settle(subject, Err(why)),
+        }
+    }
+
+    async fn commit(&mut self, subject: &Subject, content: &Content) -> Done {
+        match content {
+            Content::Model { name, version } => {
+                // What was tried lies elsewhere from now on, and is loaded from there.
+                self.trials.remove(subject);
+                let told = |error: std::io::Error| error.to_string();
+                self.agent.depot().commit_model(name, *version).map_err(told)?;
+                self.order(What::Reload).await?;
+                self.agent.depot().thin(name).map_err(told)?;
+            }
+            Content::Config { .. } => self.end_probation(),
+            Content::Binary { version, .. } => {
+                self.keep_program(version)?;
+                self.end_probation();
+            }
+        }
+        if let Err(error) = self.agent.tidy() {
+            tracing::debug!("what was fetched is not tidied: {error}");
+        }
+        Ok(())
+    }
+
+    async fn go_back(&mut self, subject: &Subject, content: &Content) -> Carried {
+        self.trials.remove(subject);
+        self.end_probation();
+        if let Content::Binary { version, .. } = content
+            && let Some(carried) = self.leave_program(subject, version).await
+        {
+            return carried;
+        }
+        let counted = self.counts(content);
+        if let Err(error) = self.agent.depot().discard(content) {
+            return Carried::Waits(AGAIN, error.to_string());
+        }
+        if counted && let Err(why) = self.order(What::Reload).await {
+            return Carried::Waits(AGAIN, why);
+        }
+        let carried = self.settle(subject, Ok(()));
+        if let Err(error) = self.agent.tidy() {
+            tracing::debug!("what was fetched is not tidied: {error}");
+        }
+        carried
+    }
+
+    /// Whether what runs may be made of it.
+    fn counts(&self, content: &Content) -> bool {
+        let depot = self.agent.depot();
+        match content {
+            Content::Model { name, version } => depot.model(name, *version).exists(),
+            Content::Config { name, version } => {
+                depot.pointer(name).is_ok_and(|pointer| pointer.active == Some(*version))
+            }
+            Content::Binary { .. } => false,
+        }
+    }
+
+    pub(super) fn end_probation(&mut self) {
+        self.probation = None;
+        Probation::forget(&self.config().dir);
+    }
+
+    /// Something else is being tried, which a new start would break off.
+    pub(super) fn busy(&self, subject: &Subject) -> Option<String> {
+        let tried = |(other, known): &(Subject, Progress)| {
+            let is_tried = matches!(
+                known.state,
+                State::Shadow | State::Canary | State::Probation | State::Committing
+            );
+            other != subject && is_tried && other.kind != Kind::Binary
+        };
+        let found = self.agent.under_way().into_iter().find(tried)?;
+        Some(format!("waits for {}", found.0.word()))
+    }
+}
+
+/// Both say the same kind of thing in the same words.
+fn is_alike(a: &Model, b: &Model) -> bool {
+    let sorted = |package: &Package| {
+        let mut labels = package.labels.clone();
+        labels.sort_unstable();
+        labels
+    };
+    a.package().spec.task == b.package().spec.task && sorted(a.package()) == sorted(b.package())
+}

@@ -1,0 +1,335 @@
+//! Carries releases through: between what the agent fetches, and what runs here.
+//!
+//! One task does it all, a step at a time, so that no two things change at once. What only the one can do who holds the
+//! [`App`](super::App) is ordered from it, as an administrator would over the API.
+
+mod carry;
+mod probation;
+mod program;
+mod trial;
+mod wishes;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use self::carry::Carried;
+use self::probation::Probation;
+use self::trial::Trial;
+use super::App;
+use super::config::Sources;
+use super::summaries::record;
+use super::understudy::{Seen, Stages};
+use crate::api::{Order, Orders, Shown, What};
+use crate::engine::{EngineKind, Form};
+use crate::event::Name;
+use crate::model::Models;
+use crate::outbox::{Kind as RecordKind, Outbox};
+use crate::summary::Board;
+use crate::task::{Backoff, Clock, Group, Stop, SystemClock};
+use crate::update::agent::{Agent, Change, Facts};
+use crate::update::config::UpdateConfig;
+use crate::update::depot::Depot;
+use crate::update::journal::Subject;
+use crate::update::plan::Installed;
+use crate::update::source::Web;
+use crate::update::status::{ReleaseStatus, Status};
+use crate::update::wish::Wish;
+
+pub use self::program::BASE;
+
+/// How often it is looked what has become of what is under way, and whether somebody wants something.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The first wait after a look that found nobody; it grows to what is configured.
+const FIRST_WAIT: Duration = Duration::from_secs(5);
+
+/// The updates of a running device.
+#[derive(Debug)]
+pub(super) struct Updates {
+    status: Arc<ArcSwap<Status>>,
+    /// Where wishes are put down.
+    wishes: PathBuf,
+    group: Group,
+}
+
+/// What is told of an update to the cloud.
+#[derive(Debug, Serialize)]
+struct Told<'a> {
+    subject: String,
+    release: &'a str,
+    state: crate::update::machine::State,
+    /// From 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wave: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    /// What was seen of a model beside the one that serves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measured: Option<Seen>,
+    /// The version of eir that tells it.
+    version: &'static str,
+}
+
+/// Does the work.
+struct Worker {
+    agent: Agent,
+    web: Option<Web>,
+    models: Arc<Models>,
+    stages: Stages,
+    orders: Orders,
+    shown: Shown,
+    outbox: Option<Outbox>,
+    sources: Sources,
+    status: Arc<ArcSwap<Status>>,
+    trials: BTreeMap<Subject, Trial>,
+    probation: Option<Probation>,
+    /// What is to be known of what is under way.
+    details: BTreeMap<Subject, String>,
+    /// Nothing is done for these before.
+    waits: BTreeMap<Subject, Instant>,
+    looked: Option<jiff::Timestamp>,
+    problem: Option<String>,
+    next_look: Instant,
+    backoff: Backoff,
+    /// What runs has done well by then.
+    vouch_at: Instant,
+    /// The program is being exchanged: nothing more is done.
+    leaving: bool,
+}
+
+impl App {
+    /// Begins to take updates, where the configuration has `[update]`. What is wrong with them is told, and the rest works.
+    /// `sources` are what the configuration was read from. To be called within a runtime.
+    pub fn take_updates(&mut self, sources: &Sources) {
+        let Some(config) = &self.config.update else { return };
+        let status = Arc::new(ArcSwap::from_pointee(Status::default()));
+        let mut group = Group::default();
+        let opened = Agent::open(config, Arc::clone(&self.workshop.device))
+            .map_err(|error| error.to_string())
+            .and_then(|(agent, notes)| Ok((agent, notes, Web::open(config)?)));
+        match opened {
+            Ok((agent, notes, web)) => {
+                for note in notes {
+                    tracing::warn!("updates: {note}");
+                }
+                let now = SystemClock.now();
+                let worker = Worker {
+                    agent,
+                    web,
+                    models: Arc::clone(&self.workshop.models),
+                    stages: self.workshop.stages.clone(),
+                    orders: self.handles.orders.clone(),
+                    shown: Arc::clone(&self.handles.shown),
+                    outbox: self.workshop.outbox.clone(),
+                    sources: sources.clone(),
+                    status: Arc::clone(&status),
+                    trials: BTreeMap::new(),
+                    probation: None,
+                    details: BTreeMap::new(),
+                    waits: BTreeMap::new(),
+                    looked: None,
+                    problem: None,
+                    next_look: now + jitter(config.every.0.min(FIRST_WAIT)),
+                    backoff: Backoff::new(FIRST_WAIT, config.every.0),
+                    vouch_at: now + config.probation.0,
+                    leaving: false,
+                };
+                let stop = group.stop_signal();
+                group.spawn("updates", worker.run(stop));
+            }
+            Err(problem) => {
+                tracing::error!("no updates are taken: {problem}");
+                status.store(Arc::new(Status { problem: Some(problem), ..Status::default() }));
+            }
+        }
+        let wishes = Depot::at(&config.dir).place("wishes");
+        self.updates = Some(Updates { status, wishes, group });
+    }
+}
+
+impl Updates {
+    pub(super) fn status(&self) -> (Arc<Status>, PathBuf) {
+        (self.status.load_full(), self.wishes.clone())
+    }
+
+    pub(super) async fn stop(self, deadline: Duration) {
+        self.group.drain(deadline).await;
+    }
+}
+
+impl Worker {
+    async fn run(mut self, mut stop: Stop) {
+        self.reconcile();
+        loop {
+            let round = async {
+                self.take_up_wishes().await;
+                if SystemClock.now() >= self.next_look {
+                    self.look().await;
+                }
+                self.carry_on().await;
+                self.vouch();
+            };
+            tokio::select! {
+                () = round => {}
+                // What is saved is saved; what was being done is done anew.
+                () = stop.stopped() => break,
+            }
+            self.tell();
+            let pause = if self.details.is_empty() { TICK } else { TICK / 4 };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.stopped() => break,
+            }
+        }
+        self.agent.close();
+    }
+
+    fn config(&self) -> &UpdateConfig {
+        self.agent.config()
+    }
+
+    /// Looks for what is new.
+    async fn look(&mut self) {
+        let Some(web) = self.web.take() else {
+            self.next_look = SystemClock.now() + jitter(self.config().every.0);
+            return;
+        };
+        let facts = self.facts();
+        let outcome = self.agent.look(&web, &SystemClock, &facts).await;
+        self.web = Some(web);
+        let every = self.config().every.0;
+        let wait = match outcome {
+            Ok(()) => {
+                self.looked = Some(SystemClock.wall());
+                self.problem = None;
+                self.backoff.reset();
+                jitter(every)
+            }
+            Err(error) => {
+                let told = error.to_string();
+                if self.problem.as_ref() != Some(&told) {
+                    tracing::warn!("no look for updates: {told}");
+                }
+                self.problem = Some(told);
+                // What is wrong for good is not asked for again and again.
+                let wait =
+                    if error.is_lasting() { jitter(every) } else { self.backoff.next_wait() };
+                wait.max(error.after().unwrap_or_default()).max(TICK)
+            }
+        };
+        self.next_look = SystemClock.now() + wait;
+    }
+
+    /// What the device is and has.
+    fn facts(&self) -> Facts {
+        let repository = self.models.repository().ok();
+        let newest = |name: &Name| {
+            repository.as_ref().and_then(|models| models.latest(name).ok()).unwrap_or(0)
+        };
+        let names = self.stages.names().into_iter().chain(self.config().models.iter().cloned());
+        let models = names.map(|name| (name.clone(), newest(&name))).collect();
+        let layers = self.agent.depot().layers().unwrap_or_default();
+        let layers = layers.into_iter().map(|(name, version, _)| (name, version)).collect();
+        let has_ort = self.models.engine(EngineKind::Ort, Form::Stored).is_ok();
+        let engines = if has_ort { vec!["ort", "tract"] } else { vec!["tract"] };
+        Facts {
+            installed: Installed { models, layers },
+            engines,
+            memory: self.available(),
+            eir: env!("CARGO_PKG_VERSION").to_owned(),
+            triple: env!("EIR_TARGET").to_owned(),
+        }
+    }
+
+    /// Bytes of memory that are available.
+    fn available(&self) -> Option<u64> {
+        Board::read(&self.config().dir).memory.map(|memory| memory.available_bytes)
+    }
+
+    /// Takes each release that is under way a step further.
+    async fn carry_on(&mut self) {
+        for (subject, _) in self.agent.under_way() {
+            if self.leaving {
+                return;
+            }
+            let now = SystemClock.now();
+            if self.waits.get(&subject).is_some_and(|until| *until > now) {
+                continue;
+            }
+            self.waits.remove(&subject);
+            match self.carry(&subject).await {
+                Carried::On => drop(self.details.remove(&subject)),
+                Carried::Stays(detail) => drop(self.details.insert(subject, detail)),
+                Carried::Waits(time, why) => {
+                    self.waits.insert(subject.clone(), now + time);
+                    self.details.insert(subject, why);
+                }
+            }
+            self.tell();
+        }
+    }
+
+    /// Has whoever holds the app do something.
+    async fn order(&self, what: What) -> Result<(), String> {
+        let (done, outcome) = oneshot::channel();
+        let nobody = || "nobody here carries it out".to_owned();
+        self.orders.send(Order { what, done }).await.map_err(|_| nobody())?;
+        outcome.await.map_err(|_| nobody())?
+    }
+
+    /// Tells what moved: the log, the cloud, and those who look on.
+    fn tell(&mut self) {
+        for Change { subject, progress, wave } in self.agent.changes() {
+            let measured = self.trials.get(&subject).and_then(Trial::seen);
+            let reason = progress.reason.as_deref();
+            tracing::info!(
+                release = progress.release,
+                state = %progress.state,
+                reason,
+                "update"
+            );
+            if let Some(outbox) = &self.outbox {
+                let told = Told {
+                    subject: subject.word(),
+                    release: &progress.release,
+                    state: progress.state,
+                    wave,
+                    reason,
+                    measured,
+                    version: env!("CARGO_PKG_VERSION"),
+                };
+                record(outbox, RecordKind::Update, SystemClock.wall(), &told);
+            }
+        }
+        let releases = self.agent.all().map(|(subject, progress)| ReleaseStatus {
+            subject: subject.word(),
+            release: progress.release.clone(),
+            state: progress.state.to_string(),
+            reason: progress.reason.clone(),
+            detail: self.details.get(subject).filter(|_| !progress.state.is_final()).cloned(),
+        });
+        let status = Status {
+            looked: self.looked,
+            problem: self.problem.clone(),
+            releases: releases.collect(),
+            offers: self.agent.offers().to_vec(),
+        };
+        if status != **self.status.load() {
+            if let Err(error) = status.leave(&self.config().dir) {
+                tracing::debug!("how the updates are doing is not written down: {error}");
+            }
+            self.status.store(Arc::new(status));
+        }
+    }
+}
+
+/// Between half and one and a half times that: devices that were switched on at once drift apart.
+fn jitter(time: Duration) -> Duration {
+    time.mul_f64(0.5 + rand::random::<f64>())
+}

@@ -1,0 +1,101 @@
+//! What somebody wants, by `eir update` or over the API.
+
+use std::path::Path;
+
+use super::{SystemClock, Wish, Worker};
+use crate::task::Clock;
+use crate::update::archive::{self, Limits};
+use crate::update::journal::Subject;
+use crate::update::machine::{Event, State};
+use crate::update::source::Directory;
+
+/// Files of a repository.
+const MAX_ENTRIES: usize = 100_000;
+
+impl Worker {
+    pub(super) async fn take_up_wishes(&mut self) {
+        let directory = self.agent.depot().place("wishes");
+        for (path, wish) in Wish::all(&directory) {
+            tracing::info!(?wish, "taken up");
+            if let Err(problem) = self.fulfil(&wish).await {
+                tracing::error!(?wish, "cannot be done: {problem}");
+                self.problem = Some(problem);
+            }
+            self.tell();
+            if let Err(error) = std::fs::remove_file(&path) {
+                tracing::warn!("{} stays: {error}", path.display());
+            }
+        }
+    }
+
+    async fn fulfil(&mut self, wish: &Wish) -> Result<(), String> {
+        match wish {
+            Wish::Check => {
+                if self.web.is_none() {
+                    return Err("[update].url names no repository; `eir update import` takes one \
+                                from a stick"
+                        .to_owned());
+                }
+                self.look().await;
+                Ok(())
+            }
+            Wish::Apply { subject } => {
+                self.look().await;
+                let begun = self.agent.hasten(subject.as_deref());
+                let begun = begun.map_err(|error| error.to_string())?;
+                let what = subject.as_deref().unwrap_or("this device");
+                begun.then_some(()).ok_or_else(|| format!("nothing newer is offered for {what}"))
+            }
+            Wish::Rollback { subject } => self.roll_back(subject),
+            Wish::Import { path } => self.import(path).await,
+        }
+    }
+
+    fn roll_back(&mut self, word: &str) -> Result<(), String> {
+        let found = self.agent.all().find(|(subject, _)| subject.word() == word);
+        let unknown = || format!("no release of {word} was ever begun here");
+        let (subject, state) =
+            found.map(|(subject, known)| (subject.clone(), known.state)).ok_or_else(unknown)?;
+        if state == State::RolledBack {
+            return Err(format!("{word} is rolled back already"));
+        }
+        let moved = self.agent.step(&subject, Event::Undone, "somebody wanted it back");
+        moved.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Takes what a repository on a stick has: the same checks, no network, and no waiting for a wave.
+    async fn import(&mut self, path: &Path) -> Result<(), String> {
+        let unpacked = self.agent.depot().place("staging").join("bundle");
+        let source = if path.is_dir() {
+            Directory(path.to_owned())
+        } else {
+            let (archive, into) = (path.to_owned(), unpacked.clone());
+            let depot = self.agent.depot().clone();
+            let limits = Limits { bytes: self.config().max.0 as u64, entries: MAX_ENTRIES };
+            let unpack = move || -> Result<(), String> {
+                depot.clear(&into).map_err(|error| error.to_string())?;
+                let file = std::fs::File::open(&archive)
+                    .map_err(|error| format!("{}: {error}", archive.display()))?;
+                archive::unpack(file, &into, limits).map_err(|error| error.to_string())
+            };
+            let done = tokio::task::spawn_blocking(unpack).await;
+            done.map_err(|error| error.to_string()).flatten()?;
+            Directory(unpacked.clone())
+        };
+        let facts = self.facts();
+        let looked = self.agent.look(&source, &SystemClock, &facts).await;
+        looked.map_err(|error| error.to_string())?;
+        self.looked = Some(SystemClock.wall());
+        self.problem = None;
+        let begun = self.agent.hasten(None).map_err(|error| error.to_string())?;
+        // All of it now: the stick may be pulled.
+        let now = SystemClock.now();
+        let fetched: Vec<Subject> =
+            self.agent.under_way().into_iter().map(|(subject, _)| subject).collect();
+        for subject in fetched {
+            self.fetch_from(&subject, &source, now).await;
+        }
+        let _cleared = self.agent.depot().clear(&unpacked);
+        begun.then_some(()).ok_or_else(|| format!("{} has nothing newer", path.display()))
+    }
+}

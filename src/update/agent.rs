@@ -1,0 +1,494 @@
+//! The device's side of it all: looks what is new, begins what is due, fetches it, lays it out, and keeps how far each
+//! release is. What only those can do who run models, programs and configurations, they do between two steps.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tough::schema::Target;
+
+use super::archive::{self, Limits};
+use super::config::UpdateConfig;
+use super::depot::Depot;
+use super::download::{Download, DownloadError};
+use super::journal::{Journal, JournalError, Subject};
+use super::machine::{Event, Progress, State};
+use super::plan::{Installed, Offered, due, offers};
+use super::release::{About, Content, Device as Seen};
+use super::sign::hex;
+use super::source::{FetchError, Source};
+use super::store::{Store, StoreError};
+use super::trust::{TrustError, Trusted};
+use super::wave::place;
+use crate::disk;
+use crate::event::Device;
+use crate::net::Allowance;
+use crate::task::{Clock, clock_synced};
+
+/// Files of a model.
+const MAX_ENTRIES: usize = 10_000;
+
+/// Bytes of a layer of the configuration.
+const MAX_LAYER: u64 = 1 << 20;
+
+/// How long it is waited for room on the disk.
+const NO_ROOM: Duration = Duration::from_mins(1);
+
+/// Bytes of the disk that stay free.
+const SPARE: u64 = 16 << 20;
+
+/// Why there are no updates.
+#[derive(Debug, Error)]
+pub enum AgentError {
+    /// The directory is not there, cannot be written, or another process has it.
+    #[error("{path}: {reason}", path = path.display())]
+    Disk {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        reason: io::Error,
+    },
+    /// What is believed cannot be read or kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// How far releases are cannot be read or kept.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// What the device is and has at the moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// What serves.
+    pub installed: Installed,
+    /// The engines that are here.
+    pub engines: Vec<&'static str>,
+    /// Bytes of memory that are available.
+    pub memory: Option<u64>,
+    /// The version that runs.
+    pub eir: String,
+    /// What it was built for.
+    pub triple: String,
+}
+
+/// A release moved on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Of what.
+    pub subject: Subject,
+    /// How far it is now.
+    pub progress: Progress,
+    /// The wave that the device is in, from 1.
+    pub wave: Option<usize>,
+}
+
+/// How a piece of a download went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fetched {
+    /// There is more to come: bytes that are there, and all.
+    More(u64, u64),
+    /// It is all there, verified.
+    Whole,
+    /// Nothing comes for so long, and why.
+    Wait(Duration, String),
+    /// It will never come.
+    Failed(String),
+}
+
+/// Keeps the updates of a device.
+#[derive(Debug)]
+pub struct Agent {
+    config: UpdateConfig,
+    device: Arc<Device>,
+    depot: Depot,
+    /// Nobody else has the directory meanwhile.
+    _held: File,
+    store: Store,
+    trusted: Trusted,
+    journal: Journal,
+    allowance: Allowance,
+    offers: Vec<Offered>,
+    download: Option<(Subject, Download)>,
+    changes: Vec<Change>,
+}
+
+impl Agent {
+    /// Takes up where the last process was; [`wake`] comes first. What was found damaged is told.
+    pub fn open(
+        config: &UpdateConfig,
+        device: Arc<Device>,
+    ) -> Result<(Self, Vec<String>), AgentError> {
+        let depot = Depot::at(&config.dir);
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |reason| AgentError::Disk { path, reason }
+        };
+        let held = depot.own().map_err(at(&config.dir))?;
+        let root = config.read_root().map_err(at(&config.root))?;
+        let (store, trusted, mut notes) = Store::open(&depot.place("trust"), &root)?;
+        let (journal, damaged) = Journal::open(&depot.place("journal"))?;
+        notes.extend(damaged.iter().map(ToString::to_string));
+        let allowance = Allowance::new(None, config.rate, config.daily);
+        let agent = Self {
+            config: config.clone(),
+            device,
+            depot,
+            _held: held,
+            store,
+            trusted,
+            journal,
+            allowance,
+            offers: Vec::new(),
+            download: None,
+            changes: Vec::new(),
+        };
+        let wanted: BTreeSet<_> =
+            agent.under_way().iter().filter_map(|(_, progress)| agent.staged(progress)).collect();
+        agent.depot.sweep(|path| wanted.contains(path)).map_err(at(&config.dir))?;
+        Ok((agent, notes))
+    }
+
+    /// The process ends in order: what is tried is not to blame.
+    pub fn close(self) {
+        if let Err(error) = disk::replace(&self.depot.place("ended"), b"") {
+            tracing::debug!("the end is not noted: {error}");
+        }
+    }
+
+    /// Where things lie.
+    pub const fn depot(&self) -> &Depot {
+        &self.depot
+    }
+
+    /// As it is configured.
+    pub const fn config(&self) -> &UpdateConfig {
+        &self.config
+    }
+
+    /// How far the release of a subject is.
+    pub fn progress(&self, subject: &Subject) -> Option<&Progress> {
+        self.journal.get(subject)
+    }
+
+    /// All that is known of.
+    pub fn all(&self) -> impl Iterator<Item = (&Subject, &Progress)> {
+        self.journal.iter()
+    }
+
+    /// What has not had its end.
+    pub fn under_way(&self) -> Vec<(Subject, Progress)> {
+        let all = self.journal.iter().filter(|(_, progress)| !progress.state.is_final());
+        all.map(|(subject, progress)| (subject.clone(), progress.clone())).collect()
+    }
+
+    /// What the last look found that is newer than what serves.
+    pub fn offers(&self) -> &[Offered] {
+        &self.offers
+    }
+
+    /// What moved since this was asked last.
+    pub fn changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// What is said of a release, where it is still published.
+    pub fn about(&self, release: &str) -> Option<About> {
+        self.target(release).map(|target| About::of(&target))
+    }
+
+    /// Saves what follows from an event; what is returned may be entered.
+    pub fn step(
+        &mut self,
+        subject: &Subject,
+        event: Event,
+        why: &str,
+    ) -> Result<Option<State>, JournalError> {
+        let before = self.journal.get(subject).map(|progress| progress.state);
+        let Some(progress) = self.journal.step(subject, event, why)?.cloned() else {
+            return Ok(None);
+        };
+        if before != Some(progress.state) {
+            self.note(subject, progress.clone());
+        }
+        Ok(Some(progress.state))
+    }
+
+    /// Fetches what is published, and begins what is due. Those whose publisher has taken them back are turned back.
+    pub async fn look(
+        &mut self,
+        source: &impl Source,
+        clock: &dyn Clock,
+        facts: &Facts,
+    ) -> Result<(), AgentError> {
+        let now = self.store.moment(clock.wall(), clock_synced() == Some(true))?;
+        self.store.refresh(&mut self.trusted, source, now).await?;
+        for (subject, progress) in self.under_way() {
+            match self.target(&progress.release).map(|target| About::of(&target)) {
+                None => self.step(&subject, Event::Halted, "it was withdrawn")?,
+                Some(about) if about.halted => {
+                    self.step(&subject, Event::Halted, "its publisher halted it")?
+                }
+                Some(_) => None,
+            };
+        }
+        let labels = &self.device.labels;
+        let seen = Seen {
+            id: self.device.id.as_str(),
+            labels,
+            eir: &facts.eir,
+            triple: &facts.triple,
+            engines: &facts.engines,
+            memory: facts.memory,
+        };
+        self.offers = offers(self.trusted.targets(), &seen, &facts.installed);
+        for (subject, content) in due(&self.offers, now) {
+            self.begin(&subject, &content.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Begins what is offered, whosever turn it is; what was rolled back is tried once more. False: it is not offered.
+    pub fn hasten(&mut self, subject: Option<&str>) -> Result<bool, JournalError> {
+        let wanted: Vec<_> = self
+            .offers
+            .iter()
+            .filter(|offer| offer.why_not.is_none())
+            .filter_map(|offer| Content::of(&offer.release))
+            .filter(|content| subject.is_none_or(|subject| content.subject().word() == subject))
+            .collect();
+        let offers: Vec<_> = wanted
+            .iter()
+            .map(|content| Offered {
+                release: content.to_string(),
+                from: Some(jiff::Timestamp::MIN),
+                why_not: None,
+            })
+            .collect();
+        for (subject, content) in due(&offers, jiff::Timestamp::MAX) {
+            let release = content.to_string();
+            if !self.begin(&subject, &release)? {
+                self.journal.retry(&subject, &release)?;
+            }
+            if self.progress(&subject).is_some_and(|known| known.state == State::Waiting) {
+                self.step(&subject, Event::Done, "")?;
+            }
+        }
+        Ok(!wanted.is_empty())
+    }
+
+    /// One release of a thing at a time; a newer one takes the place of one that waits.
+    fn begin(&mut self, subject: &Subject, release: &str) -> Result<bool, JournalError> {
+        let waits = |known: &Progress| known.state == State::Waiting && known.release != release;
+        if self.progress(subject).is_some_and(waits) {
+            self.step(subject, Event::Halted, &format!("{release} is newer"))?;
+        }
+        let begun = self.journal.begin(subject, release)?;
+        if begun && let Some(progress) = self.progress(subject).cloned() {
+            self.note(subject, progress);
+        }
+        Ok(begun)
+    }
+
+    /// Fetches the next piece of a release.
+    pub async fn fetch(
+        &mut self,
+        subject: &Subject,
+        source: &impl Source,
+        clock: &dyn Clock,
+    ) -> Fetched {
+        let local = clock.wall().to_zoned(jiff::tz::TimeZone::system());
+        if let Some((wait, why)) = self.allowance.wait(clock.now(), &local) {
+            return Fetched::Wait(wait, why.unwrap_or_else(|| "the rate is used up".to_owned()));
+        }
+        let open = match self.download.take().filter(|(of, _)| of == subject) {
+            Some((_, open)) => Ok(open),
+            None => self.open_download(subject).await,
+        };
+        let mut download = match open {
+            Ok(download) => download,
+            Err(fetched) => return fetched,
+        };
+        let before = download.progress().0;
+        let stepped = download.step(source).await;
+        let (have, all) = download.progress();
+        let came = usize::try_from(have - before).unwrap_or(usize::MAX);
+        self.allowance.sent(came, clock.now(), &local);
+        match stepped {
+            Ok(true) => {
+                self.download = Some((subject.clone(), download));
+                Fetched::More(have, all)
+            }
+            Ok(false) => match download.finish() {
+                Ok(_) => Fetched::Whole,
+                Err(error) => failed(&error),
+            },
+            Err(error) => {
+                self.download = Some((subject.clone(), download));
+                failed(&error)
+            }
+        }
+    }
+
+    async fn open_download(&self, subject: &Subject) -> Result<Download, Fetched> {
+        let release = self.progress(subject).map(|progress| progress.release.clone());
+        let found = release.and_then(|release| Some((self.target(&release)?, release)));
+        let gone = || Fetched::Failed("it is not published any more".to_owned());
+        let (target, release) = found.ok_or_else(gone)?;
+        let (directory, most) = (self.depot.place("download"), self.config.max.0 as u64);
+        // It comes once more when it is laid out.
+        if let Some(free) = free(&directory)
+            && free < target.length.saturating_mul(2).saturating_add(SPARE)
+        {
+            let why = format!("no room on the disk for {} bytes: {free} are free", target.length);
+            return Err(Fetched::Wait(NO_ROOM, why));
+        }
+        // What is there already is read again, and hashed.
+        let open = move || Download::open(&directory, &release, &target, most);
+        let opened = tokio::task::spawn_blocking(open).await;
+        let opened = opened.map_err(|error| Fetched::Failed(error.to_string()))?;
+        opened.map_err(|error| failed(&error))
+    }
+
+    /// What lays a release out beside what serves: to be called where it may take its time.
+    pub fn unpacking(
+        &self,
+        subject: &Subject,
+    ) -> Option<impl FnOnce() -> Result<(), String> + Send + use<>> {
+        let content = Content::of(&self.progress(subject)?.release)?;
+        let target = self.target(&content.to_string())?;
+        let archive = self.archive(&target);
+        let (depot, most) = (self.depot.clone(), self.config.max.0 as u64);
+        Some(move || unpack(&depot, &content, &archive, most))
+    }
+
+    /// Where what was fetched of a target lies.
+    fn archive(&self, target: &Target) -> PathBuf {
+        self.depot.place("download").join(hex(&target.hashes.sha256))
+    }
+
+    /// Removes what was fetched of releases that are over; of those that serve it is kept, to lay them out anew.
+    pub fn tidy(&self) -> io::Result<()> {
+        let kept = self.journal.iter().filter(|(_, known)| known.state != State::RolledBack);
+        let kept = kept.filter_map(|(_, known)| self.target(&known.release));
+        let kept: BTreeSet<_> = kept.map(|target| hex(&target.hashes.sha256)).collect();
+        for entry in fs::read_dir(self.depot.place("download"))? {
+            let path = entry?.path();
+            let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            if !kept.contains(stem) {
+                fs::remove_file(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn target(&self, release: &str) -> Option<Target> {
+        self.trusted.targets().find(|(name, _)| *name == release).map(|(_, target)| target.clone())
+    }
+
+    fn staged(&self, progress: &Progress) -> Option<PathBuf> {
+        Content::of(&progress.release).map(|content| self.depot.staged(&content))
+    }
+
+    fn note(&mut self, subject: &Subject, progress: Progress) {
+        let place = place(self.device.id.as_str(), &progress.release);
+        let wave = self.about(&progress.release).and_then(|about| about.waves.wave(place));
+        let wave = wave.map(|wave| wave + 1);
+        self.changes.push(Change { subject: subject.clone(), progress, wave });
+    }
+}
+
+/// Counts a start, before anything of what came over the air is used: a release that was being tried when the process
+/// ended without order may be to blame, and is given up at the third time. A layer of the configuration that goes back
+/// is gone when this returns. What was found damaged is told.
+pub fn wake(directory: &Path) -> Result<Vec<String>, AgentError> {
+    let depot = Depot::at(directory);
+    if !depot.place("journal").is_dir() {
+        return Ok(Vec::new());
+    }
+    let at = |reason| AgentError::Disk { path: directory.to_owned(), reason };
+    let _held = depot.own().map_err(at)?;
+    let (mut journal, damaged) = Journal::open(&depot.place("journal"))?;
+    let in_order = fs::remove_file(depot.place("ended")).is_ok();
+    let event = if in_order { Event::Resumed } else { Event::CutOff };
+    let all: Vec<_> = journal.iter().map(|(subject, _)| subject.clone()).collect();
+    for subject in all {
+        journal.step(&subject, event, "")?;
+        let Some(progress) = journal.get(&subject) else { continue };
+        if let (State::RollingBack, Some(content @ Content::Config { .. })) =
+            (progress.state, Content::of(&progress.release))
+        {
+            depot.discard(&content).map_err(at)?;
+        }
+    }
+    Ok(damaged.iter().map(ToString::to_string).collect())
+}
+
+fn failed(error: &DownloadError) -> Fetched {
+    let why = error.to_string();
+    match error {
+        DownloadError::Fetch(FetchError::Later { after, .. }) => {
+            Fetched::Wait(after.unwrap_or_default(), why)
+        }
+        DownloadError::Disk { .. } => Fetched::Wait(NO_ROOM, why),
+        _ => Fetched::Failed(why),
+    }
+}
+
+impl AgentError {
+    /// Another look would find the same, until somebody changes something.
+    pub const fn is_lasting(&self) -> bool {
+        match self {
+            Self::Store(StoreError::Fetch(FetchError::Later { .. })) => false,
+            // A board without a clock, a repository whose keeper is late: both may be well tomorrow.
+            Self::Store(StoreError::Trust(TrustError::Expired { .. })) => true,
+            Self::Store(_) | Self::Disk { .. } | Self::Journal(_) => true,
+        }
+    }
+
+    /// How long the server wants to be left alone.
+    pub const fn after(&self) -> Option<Duration> {
+        match self {
+            Self::Store(StoreError::Fetch(FetchError::Later { after, .. })) => *after,
+            _ => None,
+        }
+    }
+}
+
+/// Lays out a release. What an earlier try left is thrown away.
+fn unpack(depot: &Depot, content: &Content, archive: &Path, most: u64) -> Result<(), String> {
+    let staged = depot.staged(content);
+    let told = |error: &dyn std::error::Error| error.to_string();
+    depot.clear(&staged).map_err(|error| told(&error))?;
+    match content {
+        Content::Model { .. } => {
+            let file = File::open(archive).map_err(|error| told(&error))?;
+            let limits = Limits { bytes: most, entries: MAX_ENTRIES };
+            archive::unpack(file, &staged, limits).map_err(|error| told(&error))
+        }
+        Content::Config { .. } => disk::read_bounded(archive, MAX_LAYER)
+            .and_then(|bytes| disk::replace(&staged, &bytes))
+            .map_err(|error| told(&error)),
+        Content::Binary { .. } => copy_program(archive, &staged).map_err(|error| told(&error)),
+    }
+}
+
+/// `eir` in a directory of its own, which may be executed.
+fn copy_program(from: &Path, staged: &Path) -> io::Result<()> {
+    fs::create_dir(staged)?;
+    let mut open = fs::OpenOptions::new();
+    let mut to = open.write(true).create_new(true).mode(0o755).open(staged.join("eir"))?;
+    io::copy(&mut File::open(from)?, &mut to)?;
+    to.sync_all()?;
+    File::open(staged)?.sync_all()
+}
+
+/// Bytes that are free on the disk below a directory.
+fn free(directory: &Path) -> Option<u64> {
+    let found = rustix::fs::statvfs(directory).ok()?;
+    Some(found.f_bavail.saturating_mul(found.f_frsize))
+}

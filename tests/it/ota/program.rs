@@ -1,0 +1,130 @@
+//! eir itself over the air.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::super::support::keeper::TRIPLE;
+use super::super::support::{Process, within};
+use super::Site;
+
+/// This eir, with another version: the same program in every other respect.
+fn next_version() -> Vec<u8> {
+    let place = tempfile::tempdir().expect("tempdir");
+    let stripped = place.path().join("eir");
+    let strip =
+        Command::new("strip").arg("-o").arg(&stripped).arg(env!("CARGO_BIN_EXE_eir")).status();
+    assert!(strip.expect("strip").success());
+    let mut bytes = std::fs::read(&stripped).expect("the program");
+    let (old, new) = (env!("CARGO_PKG_VERSION").as_bytes(), NEXT.as_bytes());
+    assert_eq!(old.len(), new.len());
+    let places: Vec<_> = memchr_all(&bytes, old);
+    assert!(!places.is_empty());
+    for place in places {
+        bytes[place..place + new.len()].copy_from_slice(new);
+    }
+    bytes
+}
+
+fn memchr_all(bytes: &[u8], wanted: &[u8]) -> Vec<usize> {
+    let found = bytes.windows(wanted.len()).enumerate().filter(|(_, part)| *part == wanted);
+    found.map(|(place, _)| place).collect()
+}
+
+const NEXT: &str = "0.1.9";
+
+fn release() -> String {
+    format!("eir/{NEXT}/{TRIPLE}")
+}
+
+/// A program that finds no mistake, and does something else when it is to run.
+fn impostor(run: &str) -> Vec<u8> {
+    format!(
+        "#!/bin/sh\ncase $1 in\n--version) echo eir {NEXT} ;;\ncheck | outbox) exit 0 ;;\n*) {run} ;;\nesac\n"
+    )
+    .into_bytes()
+}
+
+/// What runs under a number, by `/proc`.
+fn runs(id: u32) -> PathBuf {
+    std::fs::read_link(format!("/proc/{id}/exe")).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_eir_takes_over_in_the_same_process_and_is_gone_back_from() {
+    let mut site = Site::new("");
+    let mut process = site.run();
+    process.says("started").await;
+    let id = process.id();
+    site.keeper.release(&release(), &next_version(), json!({}));
+    site.comes_to(&release(), "committed").await;
+    let slot = site.dir().join("slots").join(NEXT).join("eir");
+    assert_eq!(runs(id), slot);
+    // Started again, it is the new one at once.
+    process.signal("TERM");
+    let (status, log) = process.ended().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    let mut process = site.run();
+    process.says("started").await;
+    assert_eq!(runs(process.id()), slot);
+    let said = site.update(&["rollback", "eir"]);
+    site.comes_to(&release(), "rolled back").await;
+    process.says("started").await;
+    assert!(runs(process.id()).ends_with("debug/eir"), "{said}");
+    assert!(!slot.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_crashes_at_once_has_three_starts() {
+    let mut site = Site::new("");
+    let mut process = site.run();
+    process.says("started").await;
+    site.keeper.release(&release(), &impostor("echo crashes >&2; exit 1"), json!({}));
+    for start in 1..=3 {
+        process.says("crashes").await;
+        let (status, _) = process.ended().await;
+        assert_eq!(status.code(), Some(1), "start {start}");
+        process = site.run();
+    }
+    process.says("started").await;
+    assert!(runs(process.id()).ends_with("debug/eir"));
+    let found = site.comes_to(&release(), "rolled back").await;
+    assert!(found["reason"].as_str().expect("why").contains("3 starts"), "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_serve_this_device_is_never_started() {
+    let mut site = Site::new("");
+    let mut process = site.run();
+    process.says("started").await;
+    let text =
+        |script: &str| impostor("exit 1").into_iter().chain(script.bytes()).collect::<Vec<_>>();
+    let wrong_version =
+        String::from_utf8(text("")).expect("a script").replace("echo eir", "echo eir 7");
+    let refuses = String::from_utf8(text("")).expect("a script");
+    let refuses = refuses
+        .replace("check | outbox) exit 0", "check) echo 'broken  model: needs AVX'; exit 78");
+    for (version, bytes, told) in [
+        ("0.1.3", b"no program".to_vec(), "does not start"),
+        ("0.1.4", wrong_version.into_bytes(), "it says that it is `eir 7"),
+        (NEXT, refuses.into_bytes(), "needs AVX"),
+    ] {
+        let release = format!("eir/{version}/{TRIPLE}");
+        site.keeper.release(&release, &bytes, json!({}));
+        let found = site.comes_to(&release, "rolled back").await;
+        assert!(found["reason"].as_str().expect("why").contains(told), "{found}");
+    }
+    // For another machine: not even fetched.
+    site.keeper.release("eir/0.9.0/riscv64gc-unknown-linux-gnu", b"x", json!({}));
+    let offered = async {
+        while !site.update(&["status"]).contains("it is for riscv64gc") {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    within("it is offered and not taken", offered).await;
+    assert!(!site.nginx.asked().contains("riscv64gc"));
+    drop(process);
+    let _: Process = site.run();
+}
