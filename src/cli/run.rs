@@ -173,7 +173,7 @@ async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Resul
     }
 }
 
-async fn ordered(orders: &mut Option<mpsc::Receiver<Order>>) -> Option<Order> {
+pub(super) async fn ordered(orders: &mut Option<mpsc::Receiver<Order>>) -> Option<Order> {
     orders.as_mut()?.recv().await
 }
 

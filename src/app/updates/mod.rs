@@ -153,6 +153,13 @@ impl App {
     }
 }
 
+impl App {
+    /// How the updates are doing, where any are taken.
+    pub fn updates(&self) -> Option<Arc<Status>> {
+        self.updates.as_ref().map(|updates| updates.status().0)
+    }
+}
+
 impl Updates {
     pub(super) fn status(&self) -> (Arc<Status>, PathBuf) {
         (self.status.load_full(), self.wishes.clone())

@@ -7,6 +7,7 @@
 mod cloud;
 mod conveyor;
 mod judge;
+mod ota;
 mod report;
 mod screen;
 mod stage;
@@ -31,7 +32,9 @@ use self::stage::{Scratch, configuration, models, outage, probe};
 use self::watch::{Watch, Watched};
 use self::world::{BLOCK, Camera, FRAME, Ledger, Sensor, publish_frames};
 use super::{Exit, Failure, log, print};
+use crate::api::{Order, What};
 use crate::app::App;
+use crate::app::config::Sources;
 use crate::broker::{Broker, BrokerConfig};
 use crate::event::LogLevel;
 use crate::mqtt::{ConnectionConfig, Link, Message, QoS};
@@ -58,6 +61,9 @@ pub(super) struct DemoArgs {
     /// Cuts the network to the stand-in cloud for so long, e.g. 10s, from a third of the way on
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     cut_network: Option<Duration>,
+    /// A better model arrives over the air and takes over, then a bad one, which is refused
+    #[arg(long)]
+    update: bool,
     /// Where the shipped models lie; looked for in the usual places by default
     #[arg(long, value_name = "DIR")]
     models: Option<PathBuf>,
@@ -89,10 +95,21 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
     let (cloud, mut summaries) = Cloud::start().await.context("no port for the stand-in cloud")?;
     screen.line(&format!("cloud       {}  (a stand-in, on this machine)", cloud.url()))?;
 
-    let config = configuration(args.engine, &models, address.port(), &cloud.url(), &scratch)?;
+    let mut keeper = None;
+    let mut models = models;
+    if args.update {
+        let started = ota::Keeper::start(&models, scratch.path()).await;
+        keeper = Some(started.context("no releases could be made")?);
+        models = ota::Keeper::models(scratch.path());
+    }
+    let mut config = configuration(args.engine, &models, address.port(), &cloud.url(), &scratch)?;
+    config.update = keeper.as_ref().map(|keeper| keeper.config(scratch.path()));
     let ledgers = [Ledger::default(), Ledger::default()];
     let watch = Arc::new(Watch::new(PIPELINES.into_iter().zip(ledgers.clone())));
-    let mut app = App::start(config, Some(watch.observer())).map_err(super::start_failure)?;
+    let mut app =
+        App::start(config.clone(), Some(watch.observer())).map_err(super::start_failure)?;
+    app.take_updates(&Sources { text: Some(Default::default()), ..Sources::default() });
+    let mut orders = app.take_orders();
     for status in app.pipelines() {
         if let Some(problem) = status.problem {
             return Err(anyhow!("{} cannot be shown: {problem}", status.name).into());
@@ -129,8 +146,19 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
         tokio::select! {
             Some(message) = decisions.recv() => screen.line(&watch.read(&message))?,
             Some(summary) = summaries.recv() => screen.line(&summary)?,
+            Some(Order { what, done }) = super::run::ordered(&mut orders) => {
+                // A model took over, or goes.
+                let outcome = match what {
+                    What::Reload => app.reload(config.clone()).await.map_err(|e| e.to_string()),
+                    What::Log(_) | What::Exchange => Err("the demo does not do that".to_owned()),
+                };
+                let _unheard = done.send(outcome);
+            }
             _ = seconds.tick() => {
                 app.tick();
+                if let Some((keeper, status)) = keeper.as_mut().zip(app.updates()) {
+                    keeper.tick(&status, elapsed(), &screen)?;
+                }
                 if let Some(cut) = &outage {
                     let gone = cut.contains(&elapsed());
                     cloud.set_reachable(!gone);

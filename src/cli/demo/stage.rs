@@ -70,6 +70,11 @@ impl Scratch {
         Ok(Self(path))
     }
 
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
     fn outbox(&self) -> String {
         self.0.join("outbox.db").display().to_string()
     }
