@@ -14,7 +14,11 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use super::screen::Screen;
 use crate::cli::Failure;
@@ -82,8 +86,13 @@ impl Keeper {
         let hosted = Arc::new(Directory(directory.clone()));
         let routes = Router::new().fallback(host).with_state(hosted);
         group.spawn("releases", async move {
-            if let Err(error) = axum::serve(listener, routes).await {
-                tracing::warn!("releases are not hosted any more: {error}");
+            let mut open = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let service = TowerToHyperService::new(routes.clone());
+                let connection =
+                    http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+                while open.try_join_next().is_some() {}
+                open.spawn(connection);
             }
         });
         // The better one says other things than the one before; the bad one is measured against the better.
