@@ -14,7 +14,7 @@ use crate::api::{Order, What};
 use crate::app::App;
 use crate::app::config::{self, Config, Problems, Sources};
 use crate::task::{Clock, SystemClock};
-use crate::update::agent::wake;
+use crate::update::wake;
 
 /// How often it is tried to build again what is degraded.
 const HEAL_EVERY: Duration = Duration::from_secs(10);

@@ -1,65 +1,41 @@
 //! The device's side of it all: looks what is new, begins what is due, fetches it, lays it out, and keeps how far each
 //! release is. What only those can do who run models, programs and configurations, they do between two steps.
 
+mod error;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use thiserror::Error;
 use tough::schema::Target;
 
-use super::archive::{self, Limits};
+pub use self::error::AgentError;
 use super::config::UpdateConfig;
 use super::depot::Depot;
 use super::download::{Download, DownloadError};
 use super::journal::{Journal, JournalError, Subject};
+use super::layout::{free, unpack};
 use super::machine::{Event, Progress, State};
 use super::plan::{Installed, Offered, due, offers};
 use super::release::{About, Content, Device as Seen};
 use super::sign::hex;
 use super::source::{FetchError, Source};
-use super::store::{Store, StoreError};
-use super::trust::{TrustError, Trusted};
+use super::store::Store;
+use super::trust::Trusted;
 use super::wave::place;
 use crate::disk;
 use crate::event::Device;
 use crate::net::Allowance;
 use crate::task::{Clock, clock_synced};
 
-/// Files of a model.
-const MAX_ENTRIES: usize = 10_000;
-
-/// Bytes of a layer of the configuration.
-const MAX_LAYER: u64 = 1 << 20;
-
 /// How long it is waited for room on the disk.
 const NO_ROOM: Duration = Duration::from_mins(1);
 
 /// Bytes of the disk that stay free.
 const SPARE: u64 = 16 << 20;
-
-/// Why there are no updates.
-#[derive(Debug, Error)]
-pub enum AgentError {
-    /// The directory is not there, cannot be written, or another process has it.
-    #[error("{path}: {reason}", path = path.display())]
-    Disk {
-        /// Which.
-        path: PathBuf,
-        /// What the system says.
-        reason: io::Error,
-    },
-    /// What is believed cannot be read or kept.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// How far releases are cannot be read or kept.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-}
 
 /// What the device is and has at the moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,7 +94,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Takes up where the last process was; [`wake`] comes first. What was found damaged is told.
+    /// Takes up where the last process was; [`wake`](super::wake) comes first. What was found damaged is told.
     pub fn open(
         config: &UpdateConfig,
         device: Arc<Device>,
@@ -402,32 +378,6 @@ impl Agent {
     }
 }
 
-/// Counts a start, before anything of what came over the air is used: a release that was being tried when the process
-/// ended without order may be to blame, and is given up at the third time. A layer of the configuration that goes back
-/// is gone when this returns. What was found damaged is told.
-pub fn wake(directory: &Path) -> Result<Vec<String>, AgentError> {
-    let depot = Depot::at(directory);
-    if !depot.place("journal").is_dir() {
-        return Ok(Vec::new());
-    }
-    let at = |reason| AgentError::Disk { path: directory.to_owned(), reason };
-    let _held = depot.own().map_err(at)?;
-    let (mut journal, damaged) = Journal::open(&depot.place("journal"))?;
-    let in_order = fs::remove_file(depot.place("ended")).is_ok();
-    let event = if in_order { Event::Resumed } else { Event::CutOff };
-    let all: Vec<_> = journal.iter().map(|(subject, _)| subject.clone()).collect();
-    for subject in all {
-        journal.step(&subject, event, "")?;
-        let Some(progress) = journal.get(&subject) else { continue };
-        if let (State::RollingBack, Some(content @ Content::Config { .. })) =
-            (progress.state, Content::of(&progress.release))
-        {
-            depot.discard(&content).map_err(at)?;
-        }
-    }
-    Ok(damaged.iter().map(ToString::to_string).collect())
-}
-
 fn failed(error: &DownloadError) -> Fetched {
     let why = error.to_string();
     match error {
@@ -437,58 +387,4 @@ fn failed(error: &DownloadError) -> Fetched {
         DownloadError::Disk { .. } => Fetched::Wait(NO_ROOM, why),
         _ => Fetched::Failed(why),
     }
-}
-
-impl AgentError {
-    /// Another look would find the same, until somebody changes something.
-    pub const fn is_lasting(&self) -> bool {
-        match self {
-            Self::Store(StoreError::Fetch(FetchError::Later { .. })) => false,
-            // A board without a clock, a repository whose keeper is late: both may be well tomorrow.
-            Self::Store(StoreError::Trust(TrustError::Expired { .. })) => true,
-            Self::Store(_) | Self::Disk { .. } | Self::Journal(_) => true,
-        }
-    }
-
-    /// How long the server wants to be left alone.
-    pub const fn after(&self) -> Option<Duration> {
-        match self {
-            Self::Store(StoreError::Fetch(FetchError::Later { after, .. })) => *after,
-            _ => None,
-        }
-    }
-}
-
-/// Lays out a release. What an earlier try left is thrown away.
-fn unpack(depot: &Depot, content: &Content, archive: &Path, most: u64) -> Result<(), String> {
-    let staged = depot.staged(content);
-    let told = |error: &dyn std::error::Error| error.to_string();
-    depot.clear(&staged).map_err(|error| told(&error))?;
-    match content {
-        Content::Model { .. } => {
-            let file = File::open(archive).map_err(|error| told(&error))?;
-            let limits = Limits { bytes: most, entries: MAX_ENTRIES };
-            archive::unpack(file, &staged, limits).map_err(|error| told(&error))
-        }
-        Content::Config { .. } => disk::read_bounded(archive, MAX_LAYER)
-            .and_then(|bytes| disk::replace(&staged, &bytes))
-            .map_err(|error| told(&error)),
-        Content::Binary { .. } => copy_program(archive, &staged).map_err(|error| told(&error)),
-    }
-}
-
-/// `eir` in a directory of its own, which may be executed.
-fn copy_program(from: &Path, staged: &Path) -> io::Result<()> {
-    fs::create_dir(staged)?;
-    let mut open = fs::OpenOptions::new();
-    let mut to = open.write(true).create_new(true).mode(0o755).open(staged.join("eir"))?;
-    io::copy(&mut File::open(from)?, &mut to)?;
-    to.sync_all()?;
-    File::open(staged)?.sync_all()
-}
-
-/// Bytes that are free on the disk below a directory.
-fn free(directory: &Path) -> Option<u64> {
-    let found = rustix::fs::statvfs(directory).ok()?;
-    Some(found.f_bavail.saturating_mul(found.f_frsize))
 }

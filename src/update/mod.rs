@@ -15,6 +15,9 @@ pub mod depot;
 pub mod download;
 pub mod journal;
 pub mod keys;
+#[cfg(test)]
+mod kill;
+mod layout;
 pub mod machine;
 pub mod plan;
 pub mod release;
@@ -24,5 +27,8 @@ pub mod source;
 pub mod status;
 pub mod store;
 pub mod trust;
+mod wake;
 pub mod wave;
 pub mod wish;
+
+pub use self::wake::wake;

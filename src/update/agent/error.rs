@@ -1,0 +1,51 @@
+//! Why there are no updates.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::update::journal::JournalError;
+use crate::update::source::FetchError;
+use crate::update::store::StoreError;
+use crate::update::trust::TrustError;
+
+/// Why there are no updates.
+#[derive(Debug, Error)]
+pub enum AgentError {
+    /// The directory is not there, cannot be written, or another process has it.
+    #[error("{path}: {reason}", path = path.display())]
+    Disk {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        reason: io::Error,
+    },
+    /// What is believed cannot be read or kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// How far releases are cannot be read or kept.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+impl AgentError {
+    /// Another look would find the same, until somebody changes something.
+    pub const fn is_lasting(&self) -> bool {
+        match self {
+            Self::Store(StoreError::Fetch(FetchError::Later { .. })) => false,
+            // A board without a clock, a repository whose keeper is late: both may be well tomorrow.
+            Self::Store(StoreError::Trust(TrustError::Expired { .. })) => true,
+            Self::Store(_) | Self::Disk { .. } | Self::Journal(_) => true,
+        }
+    }
+
+    /// How long the server wants to be left alone.
+    pub const fn after(&self) -> Option<Duration> {
+        match self {
+            Self::Store(StoreError::Fetch(FetchError::Later { after, .. })) => *after,
+            _ => None,
+        }
+    }
+}
