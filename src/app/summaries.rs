@@ -19,6 +19,7 @@ use crate::summary::{
     Baseline, Board, Contents, Drift, Gatherer, Schedule, Seen, Span, SummaryConfig,
 };
 use crate::task::{Clock, WhenFull};
+use crate::update::status::Serving;
 
 /// What a pipeline's thread counts with.
 #[derive(Debug)]
@@ -148,6 +149,9 @@ struct Health<'a> {
     connections: BTreeMap<&'a Name, Option<&'a str>>,
     clouds: BTreeMap<String, CloudHealth<'a>>,
     outbox: Option<&'a str>,
+    /// What serves of that which came over the air, with its SHA-256 as it was signed: what the device says of itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    releases: Vec<&'a Serving>,
 }
 
 #[derive(Debug, Serialize)]
@@ -282,6 +286,7 @@ impl<'a> Health<'a> {
                 .collect(),
             clouds: clouds.collect(),
             outbox: view.outbox.as_ref().and_then(|outbox| outbox.problem.as_deref()),
+            releases: view.updates.iter().flat_map(|(updates, _)| &updates.serving).collect(),
         }
     }
 }

@@ -9,8 +9,10 @@ use jiff::Timestamp;
 
 use super::table::{bytes, table};
 use super::{Exit, Failure, log, print};
+use crate::disk;
 use crate::event::{HumanDuration, LogLevel, Name};
 use crate::task::{Clock, SystemClock};
+use crate::update::archive;
 use crate::update::author::{Lifetimes, Repository};
 use crate::update::decimal::Decimal;
 use crate::update::keys::{ROLES, Ring};
@@ -68,6 +70,11 @@ enum ReleaseCommand {
     },
     /// Sign and publish what was added; without that, renew signatures: `online.pem` is enough
     Publish,
+    /// Pack what is published into one file, for a stick: `eir update import` takes it
+    Bundle {
+        /// The file, as `stick.tar.zst`
+        file: PathBuf,
+    },
     /// Have other keys count from now on: all that are in `--keys`
     Rotate {
         /// The keys that counted so far
@@ -125,6 +132,15 @@ pub(super) fn release(args: &ReleaseArgs) -> Result<(), Failure> {
                 1 => "1 change is published".to_owned(),
                 count => format!("{count} changes are published"),
             })
+        }
+        ReleaseCommand::Bundle { file } => {
+            // Whether it is a repository at all.
+            open()?;
+            let packed = archive::pack_parts(&args.repository, &["metadata", "targets"]);
+            let packed = packed.map_err(failed)?;
+            let size = bytes(packed.len() as u64);
+            disk::replace(file, &packed).map_err(failed)?;
+            print::line(format!("{} is made ({size})", file.display()))
         }
         ReleaseCommand::Rotate { old, threshold } => {
             let mut repository = open()?;

@@ -16,6 +16,7 @@ pub use self::error::AgentError;
 use super::config::UpdateConfig;
 use super::depot::Depot;
 use super::download::{Download, DownloadError};
+use super::integrity::Serves;
 use super::journal::{Journal, JournalError, Subject};
 use super::layout::{free, unpack};
 use super::machine::{Event, Progress, State};
@@ -340,6 +341,18 @@ impl Agent {
         let archive = self.archive(&target);
         let (depot, most) = (self.depot.clone(), self.config.max.0 as u64);
         Some(move || unpack(&depot, &content, &archive, most))
+    }
+
+    /// What serves of that which came over the air, and is still published.
+    pub fn serving(&self) -> Vec<Serves> {
+        let committed = self.journal.iter().filter(|(_, known)| known.state == State::Committed);
+        committed
+            .filter_map(|(_, known)| {
+                let (content, target) = (Content::of(&known.release)?, self.target(&known.release)?);
+                let (sha256, archive) = (target.hashes.sha256.to_vec(), self.archive(&target));
+                Some(Serves { content, sha256, archive })
+            })
+            .collect()
     }
 
     /// Where what was fetched of a target lies.

@@ -57,9 +57,16 @@ pub enum ArchiveError {
 
 /// Packs all files below a directory. What is hidden (`.name`) stays out.
 pub fn pack(directory: &Path) -> Result<Vec<u8>, ArchiveError> {
+    pack_parts(directory, &[""])
+}
+
+/// Packs all files below some parts of a directory.
+pub fn pack_parts(directory: &Path, parts: &[&str]) -> Result<Vec<u8>, ArchiveError> {
     let failed = |reason| ArchiveError::Io { what: directory.to_owned(), reason };
     let mut files = Vec::new();
-    walk(directory, Path::new(""), &mut files)?;
+    for part in parts {
+        walk(directory, Path::new(part), &mut files)?;
+    }
     files.sort();
     let encoder = zstd::stream::Encoder::new(Vec::new(), LEVEL).map_err(failed)?;
     let mut archive = Builder::new(encoder);
@@ -167,6 +174,37 @@ pub fn unpack(archive: impl Read, into: &Path, limits: Limits) -> Result<(), Arc
         }
     }
     sync_directories(into)
+}
+
+/// Whether a directory holds what an archive does, byte by byte. The archive is one that was unpacked before.
+pub fn holds(archive: impl Read, directory: &Path) -> bool {
+    let compare = || -> io::Result<bool> {
+        let mut archive = tar::Archive::new(zstd::stream::Decoder::new(archive)?);
+        for entry in archive.entries()?.raw(true) {
+            let mut entry = entry?;
+            if entry.header().entry_type() != EntryType::Regular {
+                continue;
+            }
+            let path = directory.join(entry.path()?);
+            let mut file = io::BufReader::new(File::open(path)?);
+            let (mut theirs, mut ours) = ([0; 8192], [0; 8192]);
+            loop {
+                let read = entry.read(&mut theirs)?;
+                if read == 0 {
+                    break;
+                }
+                file.read_exact(&mut ours[..read])?;
+                if theirs[..read] != ours[..read] {
+                    return Ok(false);
+                }
+            }
+            if file.read(&mut ours)? != 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    compare().unwrap_or(false)
 }
 
 /// A relative name of plain parts; `None`: it is none.

@@ -13,6 +13,7 @@ pub mod config;
 pub mod decimal;
 pub mod depot;
 pub mod download;
+pub mod integrity;
 pub mod journal;
 pub mod keys;
 #[cfg(test)]

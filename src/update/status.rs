@@ -26,6 +26,21 @@ pub struct Status {
     pub releases: Vec<ReleaseStatus>,
     /// What is newer than what serves, and when this device takes it.
     pub offers: Vec<Offered>,
+    /// What serves of that which came over the air.
+    #[serde(default)]
+    pub serving: Vec<Serving>,
+}
+
+/// A release that serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Serving {
+    /// As the repository calls it.
+    pub release: String,
+    /// Of what was signed, in hexadecimal.
+    pub sha256: String,
+    /// Whether that is what lies on the disk, as it was found at the last look; none: nobody has looked yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<bool>,
 }
 
 /// How far a release is.

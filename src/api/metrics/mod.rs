@@ -4,6 +4,7 @@ mod board;
 mod jobs;
 mod models;
 mod traces;
+mod updates;
 
 use std::path::Path;
 
@@ -40,6 +41,9 @@ pub(super) fn text(
     page.clouds(&view.clouds)?;
     if let Some(traces) = &view.traces {
         page.traces(traces)?;
+    }
+    if let Some((updates, _)) = &view.updates {
+        page.updates(updates)?;
     }
     page.models(served)?;
     if let Some(jobs) = jobs {

@@ -4,6 +4,7 @@
 //! [`App`](super::App) is ordered from it, as an administrator would over the API.
 
 mod carry;
+mod integrity;
 mod probation;
 mod program;
 mod trial;
@@ -99,6 +100,10 @@ struct Worker {
     backoff: Backoff,
     /// What runs has done well by then.
     vouch_at: Instant,
+    /// When what serves is compared with what was signed.
+    inspect_at: Instant,
+    /// What was found: whole or not.
+    inspected: BTreeMap<String, bool>,
     /// The program is being exchanged: nothing more is done.
     leaving: bool,
 }
@@ -138,6 +143,8 @@ impl App {
                     next_look: now + jitter(config.every.0.min(FIRST_WAIT)),
                     backoff: Backoff::new(FIRST_WAIT, config.every.0),
                     vouch_at: now + config.probation.0,
+                    inspect_at: now,
+                    inspected: BTreeMap::new(),
                     leaving: false,
                 };
                 let stop = group.stop_signal();
@@ -181,6 +188,7 @@ impl Worker {
                 }
                 self.carry_on().await;
                 self.vouch();
+                self.inspect().await;
             };
             tokio::select! {
                 () = round => {}
@@ -326,6 +334,7 @@ impl Worker {
             problem: self.problem.clone(),
             releases: releases.collect(),
             offers: self.agent.offers().to_vec(),
+            serving: self.serving(),
         };
         if status != **self.status.load() {
             if let Err(error) = status.leave(&self.config().dir) {
