@@ -348,7 +348,8 @@ impl Agent {
         let committed = self.journal.iter().filter(|(_, known)| known.state == State::Committed);
         committed
             .filter_map(|(_, known)| {
-                let (content, target) = (Content::of(&known.release)?, self.target(&known.release)?);
+                let (content, target) =
+                    (Content::of(&known.release)?, self.target(&known.release)?);
                 let (sha256, archive) = (target.hashes.sha256.to_vec(), self.archive(&target));
                 Some(Serves { content, sha256, archive })
             })

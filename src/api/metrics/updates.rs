@@ -26,9 +26,10 @@ impl Page {
             "eir_release_whole",
             "Whether what serves is what was signed.",
             ["release"],
-            updates.serving.iter().filter_map(|of| {
-                Some(([of.release.as_str()], f64::from(u8::from(of.whole?))))
-            }),
+            updates
+                .serving
+                .iter()
+                .filter_map(|of| Some(([of.release.as_str()], f64::from(u8::from(of.whole?))))),
         )
     }
 }

@@ -36,7 +36,8 @@ impl Worker {
             self.tell();
         }
         let serving = self.agent.serving();
-        self.inspected.retain(|release, _| serving.iter().any(|of| of.content.to_string() == *release));
+        self.inspected
+            .retain(|release, _| serving.iter().any(|of| of.content.to_string() == *release));
     }
 
     async fn look_at(&self, serves: &Serves) -> Result<Found, String> {
@@ -61,7 +62,10 @@ impl Worker {
                 }
                 self.inspected.insert(release, true);
             }
-            Ok(false) => self.problem = Some(format!("{release} is damaged, and so is what was fetched of it")),
+            Ok(false) => {
+                self.problem =
+                    Some(format!("{release} is damaged, and so is what was fetched of it"))
+            }
             Err(problem) => self.problem = Some(format!("{release} is damaged: {problem}")),
         }
     }

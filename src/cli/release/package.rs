@@ -13,7 +13,8 @@ use crate::event::Name;
 use crate::model::Models;
 use crate::package::{EngineChoice, Package};
 use crate::update::archive;
-use crate::update::release::{About, Content, Needs};
+use crate::update::decimal::Decimal;
+use crate::update::release::{About, Content, Judge, Needs};
 
 /// Bytes that a program or a layer of the configuration may have.
 const MAX_BINARY: u64 = 1 << 30;
@@ -29,6 +30,8 @@ pub(super) enum AddCommand {
     Model {
         /// The version's directory: `models/defects/4`
         directory: PathBuf,
+        #[command(flatten)]
+        judge: JudgeArgs,
         #[command(flatten)]
         about: AboutArgs,
     },
@@ -60,6 +63,20 @@ pub(super) enum AddCommand {
     },
 }
 
+/// How devices judge a model beside the one that serves.
+#[derive(Debug, Args)]
+pub(super) struct JudgeArgs {
+    /// Share of messages, 0 to 1, on which both must say the same
+    #[arg(long, value_name = "SHARE", default_value_t = Judge::default().min_agreement.0, value_parser = share)]
+    min_agreement: f64,
+    /// Share of messages, 0 to 1, on which it may fail
+    #[arg(long, value_name = "SHARE", default_value_t = Judge::default().max_error_rate.0, value_parser = share)]
+    max_error_rate: f64,
+    /// Its time a message may be at most so many times the other's
+    #[arg(long, value_name = "TIMES", default_value_t = Judge::default().max_latency_ratio.0, value_parser = times)]
+    max_latency_ratio: f64,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct AboutArgs {
     /// For people
@@ -86,7 +103,9 @@ pub(super) struct Packed {
 
 pub(super) fn pack(command: &AddCommand) -> Result<Packed, Failure> {
     match command {
-        AddCommand::Model { directory, about } => model(directory, about.read()?),
+        AddCommand::Model { directory, judge, about } => {
+            model(directory, About { judge: judge.read(), ..about.read()? })
+        }
         AddCommand::Binary { file, version, target, about } => {
             let bytes =
                 disk::read_bounded(file, MAX_BINARY).map_err(|error| unread(file, &error))?;
@@ -169,6 +188,26 @@ fn agrees(models: &Models, package: &Package, kind: EngineKind) -> Result<(), Fa
             told.join("; ")
         ),
     ))
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "a share is a number from 0 to 1".to_owned())
+}
+
+fn times(text: &str) -> Result<f64, String> {
+    let times = text.parse().ok().filter(|times: &f64| *times > 0.0 && times.is_finite());
+    times.ok_or_else(|| "that is a number above 0, as 1.5".to_owned())
+}
+
+impl JudgeArgs {
+    fn read(&self) -> Judge {
+        Judge {
+            min_agreement: Decimal(self.min_agreement),
+            max_error_rate: Decimal(self.max_error_rate),
+            max_latency_ratio: Decimal(self.max_latency_ratio),
+        }
+    }
 }
 
 impl AboutArgs {
