@@ -28,7 +28,7 @@ use super::summaries::record;
 use super::understudy::{Seen, Stages};
 use crate::api::{Order, Orders, Shown, What};
 use crate::engine::{EngineKind, Form};
-use crate::event::Name;
+use crate::event::{Device, Name};
 use crate::model::Models;
 use crate::outbox::{Kind as RecordKind, Outbox};
 use crate::summary::Board;
@@ -46,6 +46,9 @@ pub use self::program::BASE;
 
 /// How often it is looked what has become of what is under way, and whether somebody wants something.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How often it is tried again to begin: a root of trust may come later.
+const OPEN_AGAIN: Duration = Duration::from_secs(10);
 
 /// The first wait after a look that found nobody; it grows to what is configured.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
@@ -75,6 +78,19 @@ struct Told<'a> {
     measured: Option<Seen>,
     /// The version of eir that tells it.
     version: &'static str,
+}
+
+/// Where the work is done, once it can be.
+struct Site {
+    config: UpdateConfig,
+    device: Arc<Device>,
+    models: Arc<Models>,
+    stages: Stages,
+    orders: Orders,
+    shown: Shown,
+    outbox: Option<Outbox>,
+    sources: Sources,
+    status: Arc<ArcSwap<Status>>,
 }
 
 /// Does the work.
@@ -114,49 +130,78 @@ impl App {
     pub fn take_updates(&mut self, sources: &Sources) {
         let Some(config) = &self.config.update else { return };
         let status = Arc::new(ArcSwap::from_pointee(Status::default()));
-        let mut group = Group::default();
-        let opened = Agent::open(config, Arc::clone(&self.workshop.device))
-            .map_err(|error| error.to_string())
-            .and_then(|(agent, notes)| Ok((agent, notes, Web::open(config)?)));
-        match opened {
-            Ok((agent, notes, web)) => {
-                for note in notes {
-                    tracing::warn!("updates: {note}");
-                }
-                let now = SystemClock.now();
-                let worker = Worker {
-                    agent,
-                    web,
-                    models: Arc::clone(&self.workshop.models),
-                    stages: self.workshop.stages.clone(),
-                    orders: self.handles.orders.clone(),
-                    shown: Arc::clone(&self.handles.shown),
-                    outbox: self.workshop.outbox.clone(),
-                    sources: sources.clone(),
-                    status: Arc::clone(&status),
-                    trials: BTreeMap::new(),
-                    probation: None,
-                    details: BTreeMap::new(),
-                    waits: BTreeMap::new(),
-                    looked: None,
-                    problem: None,
-                    next_look: now + jitter(config.every.0.min(FIRST_WAIT)),
-                    backoff: Backoff::new(FIRST_WAIT, config.every.0),
-                    vouch_at: now + config.probation.0,
-                    inspect_at: now,
-                    inspected: BTreeMap::new(),
-                    leaving: false,
-                };
-                let stop = group.stop_signal();
-                group.spawn("updates", worker.run(stop));
-            }
-            Err(problem) => {
-                tracing::error!("no updates are taken: {problem}");
-                status.store(Arc::new(Status { problem: Some(problem), ..Status::default() }));
-            }
-        }
         let wishes = Depot::at(&config.dir).place("wishes");
+        let site = Site {
+            config: config.clone(),
+            device: Arc::clone(&self.workshop.device),
+            models: Arc::clone(&self.workshop.models),
+            stages: self.workshop.stages.clone(),
+            orders: self.handles.orders.clone(),
+            shown: Arc::clone(&self.handles.shown),
+            outbox: self.workshop.outbox.clone(),
+            sources: sources.clone(),
+            status: Arc::clone(&status),
+        };
+        let mut group = Group::default();
+        let mut stop = group.stop_signal();
+        group.spawn("updates", async move {
+            let mut told = None;
+            let worker = loop {
+                match site.open() {
+                    Ok(worker) => break worker,
+                    Err(problem) => {
+                        if told.as_ref() != Some(&problem) {
+                            tracing::error!("no updates are taken: {problem}");
+                        }
+                        let problem = told.insert(problem).clone();
+                        let broken = Status { problem: Some(problem), ..Status::default() };
+                        site.status.store(Arc::new(broken));
+                    }
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(OPEN_AGAIN) => {}
+                    () = stop.stopped() => return,
+                }
+            };
+            worker.run(stop).await;
+        });
         self.updates = Some(Updates { status, wishes, group });
+    }
+}
+
+impl Site {
+    /// Takes up the updates where they are, if everything that they need is there.
+    fn open(&self) -> Result<Worker, String> {
+        let web = Web::open(&self.config)?;
+        let opened = Agent::open(&self.config, Arc::clone(&self.device));
+        let (agent, notes) = opened.map_err(|error| error.to_string())?;
+        for note in notes {
+            tracing::warn!("updates: {note}");
+        }
+        let (now, every) = (SystemClock.now(), self.config.every.0);
+        Ok(Worker {
+            agent,
+            web,
+            models: Arc::clone(&self.models),
+            stages: self.stages.clone(),
+            orders: self.orders.clone(),
+            shown: Arc::clone(&self.shown),
+            outbox: self.outbox.clone(),
+            sources: self.sources.clone(),
+            status: Arc::clone(&self.status),
+            trials: BTreeMap::new(),
+            probation: None,
+            details: BTreeMap::new(),
+            waits: BTreeMap::new(),
+            looked: None,
+            problem: None,
+            next_look: now + jitter(every.min(FIRST_WAIT)),
+            backoff: Backoff::new(FIRST_WAIT, every),
+            vouch_at: now + self.config.probation.0,
+            inspect_at: now,
+            inspected: BTreeMap::new(),
+            leaving: false,
+        })
     }
 }
 
