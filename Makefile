@@ -7,12 +7,13 @@ SECONDS ?= 600
 SEED ?= 1
 PROFILE ?= dev
 
-.PHONY: help demo test torture build bench bench-api bench-peers bench-guard fmt clean
+.PHONY: help demo test torture torture-update build bench bench-api bench-peers bench-guard fmt clean
 
 help:
 	@echo "make demo     build, fetch ONNX Runtime, run the demo (ARGS='--seconds 60 --seed 7')"
 	@echo "make test     the whole test suite, with a real mosquitto and ONNX Runtime"
 	@echo "make torture  ten minutes of kills and outages: nothing acknowledged is lost (SECONDS=…, SEED=…)"
+	@echo "make torture-update  releases over the air, killed at random: every device ends on the old or the new, whole"
 	@echo "make bench    criterion benches, end to end included"
 	@echo "make bench-api the models over HTTP beside FastAPI and MLServer (ARGS=--quick: one short round)"
 	@echo "make bench-peers the whole service beside paho-mqtt and Node, each with ONNX Runtime (ARGS=--quick)"
@@ -43,6 +44,12 @@ torture:
 	@cross/onnxruntime.sh --optional
 	EIR_TORTURE_SECONDS=$(SECONDS) EIR_TORTURE_SEED=$(SEED) \
 	    $(CARGO) test --test it -- --nocapture --exact oracle::nothing_that_was_acknowledged_is_lost_and_nothing_invented
+
+# Twenty devices at one nginx, killed at random, and a thousand swaps of a model (tests/it/ota/many.rs).
+torture-update:
+	@cross/setup.sh test
+	@cross/onnxruntime.sh --optional
+	EIR_TORTURE_UPDATE=20 $(CARGO) test --test it -- --nocapture --test-threads 1 ota::
 
 bench:
 	@cross/setup.sh test

@@ -91,7 +91,10 @@ pub(super) fn update(args: &UpdateArgs) -> Result<(), Failure> {
         return Ok(());
     }
     super::runtime()?.block_on(taken_up(&put))?;
-    status(&directory, false)
+    match Status::read(&directory).and_then(|status| status.refused) {
+        Some(refused) => Err(anyhow::anyhow!(refused).into()),
+        None => status(&directory, false),
+    }
 }
 
 /// Whether a running eir has the directory.

@@ -22,6 +22,9 @@ pub struct Status {
     /// Why nothing new is found, or what is wrong with what serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// Why the last wish (`eir update …`) could not be done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
     /// How far each release is that was begun.
     pub releases: Vec<ReleaseStatus>,
     /// What is newer than what serves, and when this device takes it.

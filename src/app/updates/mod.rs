@@ -112,6 +112,7 @@ struct Worker {
     waits: BTreeMap<Subject, Instant>,
     looked: Option<jiff::Timestamp>,
     problem: Option<String>,
+    refused: Option<String>,
     next_look: Instant,
     backoff: Backoff,
     /// What runs has done well by then.
@@ -195,6 +196,7 @@ impl Site {
             waits: BTreeMap::new(),
             looked: None,
             problem: None,
+            refused: None,
             next_look: now + jitter(every.min(FIRST_WAIT)),
             backoff: Backoff::new(FIRST_WAIT, every),
             vouch_at: now + self.config.probation.0,
@@ -377,6 +379,7 @@ impl Worker {
         let status = Status {
             looked: self.looked,
             problem: self.problem.clone(),
+            refused: self.refused.clone(),
             releases: releases.collect(),
             offers: self.agent.offers().to_vec(),
             serving: self.serving(),

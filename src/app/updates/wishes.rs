@@ -17,9 +17,9 @@ impl Worker {
         let directory = self.agent.depot().place("wishes");
         for (path, wish) in Wish::all(&directory) {
             tracing::info!(?wish, "taken up");
-            if let Err(problem) = self.fulfil(&wish).await {
-                tracing::error!(?wish, "cannot be done: {problem}");
-                self.problem = Some(problem);
+            self.refused = self.fulfil(&wish).await.err();
+            if let Some(problem) = &self.refused {
+                tracing::warn!(?wish, "cannot be done: {problem}");
             }
             self.tell();
             if let Err(error) = std::fs::remove_file(&path) {
