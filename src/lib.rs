@@ -29,6 +29,8 @@
 //!
 //!  api     the side door: health, metrics, and the models for whoever asks in the Open Inference Protocol (oip)
 //!  job     work for a model that outlasts a request: handed in over api, kept on disk, done behind pipelines
+//!  update  what comes over the air, signed: models are tried beside those that serve, layers of the configuration and
+//!          eir itself on probation; what does not do well goes back
 //!  trace   what was done for a message or a request, as spans; sync sends them to a collector
 //! ```
 //!

@@ -2,6 +2,7 @@
 
 mod many;
 mod program;
+mod web;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
