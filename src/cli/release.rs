@@ -13,7 +13,7 @@ use crate::disk;
 use crate::event::{HumanDuration, LogLevel, Name};
 use crate::task::{Clock, SystemClock};
 use crate::update::archive;
-use crate::update::author::{Lifetimes, Repository};
+use crate::update::author::{Lifetimes, Repository, Smaller};
 use crate::update::decimal::Decimal;
 use crate::update::keys::{ROLES, Ring};
 use crate::update::release::{About, Content};
@@ -106,8 +106,12 @@ pub(super) fn release(args: &ReleaseArgs) -> Result<(), Failure> {
         ReleaseCommand::Add(command) => {
             let repository = open()?;
             let packed = package::pack(command)?;
-            repository.add(&packed.content, &packed.bytes, &packed.about).map_err(failed)?;
+            let patches =
+                repository.add(&packed.content, &packed.bytes, &packed.about).map_err(failed)?;
             let size = bytes(packed.bytes.len() as u64);
+            for Smaller { from, length } in patches {
+                print::line(format!("{} to whoever has {from}", bytes(length)))?;
+            }
             print::line(format!(
                 "{} is added ({size}); `eir release publish` signs it",
                 packed.content

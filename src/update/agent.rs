@@ -13,9 +13,10 @@ use std::time::Duration;
 use tough::schema::Target;
 
 pub use self::error::AgentError;
+use self::error::failed;
 use super::config::UpdateConfig;
+use super::delta::{self, Course};
 use super::depot::Depot;
-use super::download::{Download, DownloadError};
 use super::integrity::Serves;
 use super::journal::{Journal, JournalError, Subject};
 use super::layout::{free, unpack};
@@ -23,7 +24,7 @@ use super::machine::{Event, Progress, State};
 use super::plan::{Installed, Offered, due, offers};
 use super::release::{About, Content, Device as Seen};
 use super::sign::hex;
-use super::source::{FetchError, Source};
+use super::source::Source;
 use super::store::Store;
 use super::trust::Trusted;
 use super::wave::place;
@@ -90,7 +91,7 @@ pub struct Agent {
     journal: Journal,
     allowance: Allowance,
     offers: Vec<Offered>,
-    download: Option<(Subject, Download)>,
+    download: Option<(Subject, Course)>,
     changes: Vec<Change>,
 }
 
@@ -293,17 +294,14 @@ impl Agent {
         let before = download.progress().0;
         let stepped = download.step(source).await;
         let (have, all) = download.progress();
-        let came = usize::try_from(have - before).unwrap_or(usize::MAX);
+        let came = usize::try_from(have.saturating_sub(before)).unwrap_or(usize::MAX);
         self.allowance.sent(came, clock.now(), &local);
         match stepped {
             Ok(true) => {
                 self.download = Some((subject.clone(), download));
                 Fetched::More(have, all)
             }
-            Ok(false) => match download.finish() {
-                Ok(_) => Fetched::Whole,
-                Err(error) => failed(&error),
-            },
+            Ok(false) => Fetched::Whole,
             Err(error) => {
                 self.download = Some((subject.clone(), download));
                 failed(&error)
@@ -311,21 +309,24 @@ impl Agent {
         }
     }
 
-    async fn open_download(&self, subject: &Subject) -> Result<Download, Fetched> {
+    async fn open_download(&self, subject: &Subject) -> Result<Course, Fetched> {
         let release = self.progress(subject).map(|progress| progress.release.clone());
         let found = release.and_then(|release| Some((self.target(&release)?, release)));
         let gone = || Fetched::Failed("it is not published any more".to_owned());
         let (target, release) = found.ok_or_else(gone)?;
         let (directory, most) = (self.depot.place("download"), self.config.max.0 as u64);
         // It comes once more when it is laid out.
-        if let Some(free) = free(&directory)
+        let free = free(&directory);
+        if let Some(free) = free
             && free < target.length.saturating_mul(2).saturating_add(SPARE)
         {
             let why = format!("no room on the disk for {} bytes: {free} are free", target.length);
             return Err(Fetched::Wait(NO_ROOM, why));
         }
+        let room = free.unwrap_or(u64::MAX).saturating_sub(SPARE);
+        let offered = delta::offered(self.trusted.targets(), &directory, &target, room);
         // What is there already is read again, and hashed.
-        let open = move || Download::open(&directory, &release, &target, most);
+        let open = move || Course::open(directory, release, target, offered, most);
         let opened = tokio::task::spawn_blocking(open).await;
         let opened = opened.map_err(|error| Fetched::Failed(error.to_string()))?;
         opened.map_err(|error| failed(&error))
@@ -351,7 +352,8 @@ impl Agent {
                 let (content, target) =
                     (Content::of(&known.release)?, self.target(&known.release)?);
                 let (sha256, archive) = (target.hashes.sha256.to_vec(), self.archive(&target));
-                Some(Serves { content, sha256, archive })
+                let plain = delta::plain(self.trusted.targets(), &target);
+                Some(Serves { content, sha256, archive, plain })
             })
             .collect()
     }
@@ -364,8 +366,13 @@ impl Agent {
     /// Removes what was fetched of releases that are over; of those that serve it is kept, to lay them out anew.
     pub fn tidy(&self) -> io::Result<()> {
         let kept = self.journal.iter().filter(|(_, known)| known.state != State::RolledBack);
-        let kept = kept.filter_map(|(_, known)| self.target(&known.release));
-        let kept: BTreeSet<_> = kept.map(|target| hex(&target.hashes.sha256)).collect();
+        let kept = kept.map(|(_, known)| known.release.as_str());
+        // The next release may come as a patch of what serves, whatever becomes of this one.
+        let serves = |name: &&str| Content::of(name).is_some_and(|it| self.depot.serves(&it));
+        let serving = self.trusted.targets().map(|(name, _)| name).filter(serves);
+        let kept = kept.chain(serving).filter_map(|release| self.target(release));
+        let mut kept: BTreeSet<_> = kept.map(|target| hex(&target.hashes.sha256)).collect();
+        kept.extend(delta::leading_to(self.trusted.targets(), &kept));
         for entry in fs::read_dir(self.depot.place("download"))? {
             let path = entry?.path();
             let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
@@ -389,16 +396,5 @@ impl Agent {
         let wave = self.about(&progress.release).and_then(|about| about.waves.wave(place));
         let wave = wave.map(|wave| wave + 1);
         self.changes.push(Change { subject: subject.clone(), progress, wave });
-    }
-}
-
-fn failed(error: &DownloadError) -> Fetched {
-    let why = error.to_string();
-    match error {
-        DownloadError::Fetch(FetchError::Later { after, .. }) => {
-            Fetched::Wait(after.unwrap_or_default(), why)
-        }
-        DownloadError::Disk { .. } => Fetched::Wait(NO_ROOM, why),
-        _ => Fetched::Failed(why),
     }
 }

@@ -120,20 +120,32 @@ fn walk(root: &Path, within: &Path, files: &mut Vec<PathBuf>) -> Result<(), Arch
     Ok(())
 }
 
+/// What an archive holds, as one file, the tar. It may be without an end.
+pub fn packed(archive: impl Read) -> io::Result<impl Read> {
+    let mut decoder = zstd::stream::Decoder::new(archive)?;
+    decoder.window_log_max(MOST_WINDOW)?;
+    Ok(decoder)
+}
+
 /// Unpacks an archive into a directory that is not there yet, and has all of it on the disk. After an error there may be
 /// a part of it; who unpacks removes that.
 pub fn unpack(archive: impl Read, into: &Path, limits: Limits) -> Result<(), ArchiveError> {
+    let tar = packed(archive);
+    let tar = tar.map_err(|reason| ArchiveError::Io { what: into.to_owned(), reason })?;
+    unpack_tar(tar, into, limits)
+}
+
+/// The same with what is not packed any more.
+pub fn unpack_tar(tar: impl Read, into: &Path, limits: Limits) -> Result<(), ArchiveError> {
     let at = |what: &Path| {
         let what = what.to_owned();
         move |reason| ArchiveError::Io { what, reason }
     };
     fs::create_dir(into).map_err(at(into))?;
-    let mut decoder = zstd::stream::Decoder::new(archive).map_err(at(into))?;
-    decoder.window_log_max(MOST_WINDOW).map_err(at(into))?;
     // Headers and padding count too: nothing that is unpacked is without an end.
     let overhead = 2048 * limits.entries as u64 + (1 << 20);
     let most = limits.bytes.saturating_add(overhead);
-    let mut archive = tar::Archive::new(decoder.take(most));
+    let mut archive = tar::Archive::new(tar.take(most));
     let (mut left, mut entries, mut seen) = (limits.bytes, 0, HashSet::new());
     // As they are: an entry that says how another is called may be as large as the archive, and is refused.
     for entry in archive.entries().map_err(at(into))?.raw(true) {
@@ -176,10 +188,10 @@ pub fn unpack(archive: impl Read, into: &Path, limits: Limits) -> Result<(), Arc
     sync_directories(into)
 }
 
-/// Whether a directory holds what an archive does, byte by byte. The archive is one that was unpacked before.
-pub fn holds(archive: impl Read, directory: &Path) -> bool {
+/// Whether a directory holds what a tar does, byte by byte. It is one that was unpacked before.
+pub fn holds(tar: impl Read, directory: &Path) -> bool {
     let compare = || -> io::Result<bool> {
-        let mut archive = tar::Archive::new(zstd::stream::Decoder::new(archive)?);
+        let mut archive = tar::Archive::new(tar);
         for entry in archive.entries()?.raw(true) {
             let mut entry = entry?;
             if entry.header().entry_type() != EntryType::Regular {

@@ -3,12 +3,14 @@
 //! ```text
 //! metadata/1.root.json 2.root.json … timestamp.json 7.snapshot.json 4.targets.json
 //! targets/models/defects/<sha256>.4.tar.zst
+//! targets/deltas/<sha256>.<old sha256>-<new sha256>
 //! draft.json                                  what is added or withdrawn and not published yet; not to be hosted
 //! ```
 //!
 //! What is hosted is consistent at every moment: files get names of their own, and the timestamp, which leads to all others,
 //! is replaced last and whole.
 
+mod deltas;
 mod open;
 mod roles;
 
@@ -21,10 +23,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 use tough::TargetName;
-use tough::schema::{Hashes, RoleType, Target};
+use tough::schema::{RoleType, Target};
 
+pub use self::deltas::Smaller;
 pub use self::roles::{Lifetimes, Roles};
 use self::roles::{after, chosen};
+use super::delta;
 use super::download::hosted;
 use super::release::{About, Content};
 use super::sign::{self, Key, SignError};
@@ -120,9 +124,9 @@ impl Repository {
         Ok(repository)
     }
 
-    /// What is published.
+    /// What is published. The patches between them go with them, and are none.
     pub fn releases(&self) -> impl Iterator<Item = (&str, &Target)> {
-        self.trusted.targets()
+        self.trusted.targets().filter(|(name, _)| delta::ends(name).is_none())
     }
 
     /// Until when what is signed is good, role by role.
@@ -133,16 +137,23 @@ impl Repository {
     /// What is added (true) or withdrawn (false), and not published yet.
     pub fn draft(&self) -> Result<Vec<(String, bool)>, AuthorError> {
         let changes = self.read_draft()?.changes.into_iter();
+        let changes = changes.filter(|(target, _)| delta::ends(target).is_none());
         Ok(changes.map(|(target, what)| (target, what.is_some())).collect())
     }
 
     /// Adds a release to the draft, and its bytes to what is hosted. What was published is never given other bytes: devices
-    /// know it by its version.
-    pub fn add(&self, content: &Content, bytes: &[u8], about: &About) -> Result<(), AuthorError> {
+    /// know it by its version. Patches that lead to it are added with it, and told.
+    pub fn add(
+        &self,
+        content: &Content,
+        bytes: &[u8],
+        about: &About,
+    ) -> Result<Vec<Smaller>, AuthorError> {
         let target = content.to_string();
         let sha256 = Sha256::digest(bytes).to_vec();
         let path = self.file(&target, &sha256);
         self.is_free(&target, &path)?;
+        let patches = self.patches(content, bytes, &sha256)?;
         // Added once more it is the same release still.
         let about = match self.about(content)? {
             Some(About { published, waves, halted, .. }) => {
@@ -150,17 +161,15 @@ impl Repository {
             }
             None => about.clone(),
         };
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(|error| failed(parent, &error))?;
+        let entry = self.host(&target, bytes, about.custom())?;
+        let (mut told, mut changes) = (Vec::new(), vec![(target, Some(entry))]);
+        for patch in patches {
+            let entry = self.host(&patch.name, &patch.bytes, patch.custom)?;
+            changes.push((patch.name, Some(entry)));
+            told.push(patch.told);
         }
-        write(&path, bytes)?;
-        let entry = Target {
-            length: bytes.len() as u64,
-            hashes: Hashes { sha256: sha256.into(), _extra: HashMap::new() },
-            custom: about.custom(),
-            _extra: HashMap::new(),
-        };
-        self.change(target, Some(entry))
+        self.change(changes)?;
+        Ok(told)
     }
 
     /// No other bytes were ever hosted under this name. What was added, and never published, makes room.
@@ -204,7 +213,7 @@ impl Repository {
         let missing = || AuthorError::Refused(format!("{target} is neither published nor added"));
         let mut entry = entry.ok_or_else(missing)?;
         entry.custom = about.custom();
-        self.change(target, Some(entry))
+        self.change([(target, Some(entry))])
     }
 
     fn entry(&self, target: &str) -> Result<Option<Target>, AuthorError> {
@@ -214,18 +223,21 @@ impl Repository {
         Ok(drafted.unwrap_or_else(|| published().cloned()))
     }
 
-    /// Has a release taken out of what is published. Its bytes stay where they are, for those who have just begun.
+    /// Has a release taken out of what is published, and the patches that lead to it with it. Its bytes stay where they are, for those who have just begun.
     pub fn withdraw(&self, content: &Content) -> Result<(), AuthorError> {
         let target = content.to_string();
         if !self.releases().any(|(name, _)| name == target) {
             return Err(AuthorError::Refused(format!("{target} is not published")));
         }
-        self.change(target, None)
+        self.change([(target, None)])
     }
 
-    fn change(&self, target: String, what: Option<Target>) -> Result<(), AuthorError> {
+    fn change(
+        &self,
+        changes: impl IntoIterator<Item = (String, Option<Target>)>,
+    ) -> Result<(), AuthorError> {
         let mut draft = self.read_draft()?;
-        draft.changes.insert(target, what);
+        draft.changes.extend(changes);
         let path = self.directory.join("draft.json");
         let text = serde_json::to_vec_pretty(&draft).map_err(|error| failed(&path, &error))?;
         write(&path, &text)
@@ -256,7 +268,7 @@ impl Repository {
         let keys_of_targets = chosen(self.trusted.root(), RoleType::Targets, keys)?;
         let draft = self.read_draft()?;
         let changed = draft.changes.iter().map(|(name, what)| (name.as_str(), what.as_ref()));
-        let before = self.releases().map(|(name, target)| (name, Some(target)));
+        let before = self.trusted.targets().map(|(name, target)| (name, Some(target)));
         let mut all: HashMap<TargetName, Target> = HashMap::new();
         for (name, target) in before.chain(changed) {
             let name = TargetName::new(name);
@@ -266,6 +278,7 @@ impl Repository {
                 None => all.remove(&name),
             };
         }
+        deltas::prune(&mut all);
         let versions = Versions { targets: self.versions.targets + 1, ..self.versions };
         let until = after(now, self.lifetimes.targets)?;
         let targets = sign::targets(number(versions.targets), until, all);
@@ -354,6 +367,9 @@ impl Repository {
 /// With the moment of its publication, unless it has one.
 fn published(target: &Target, now: Instant) -> Target {
     let mut target = target.clone();
+    if delta::Said::of(&target).is_some() {
+        return target;
+    }
     target.custom.entry("published".to_owned()).or_insert_with(|| now.to_string().into());
     target
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! trust/                    what is believed of the repository
 //! journal/                  how far each release is
-//! download/<sha256>         what was fetched, verified; `.part` while it comes
+//! download/<sha256>         what was fetched, verified; `.part` while it comes; `.tar` where a patch made it
 //! staging/<kind>-<name>-<version>
 //! models/<name>/<version>/  models that serve, beside those of `[models].dir`
 //! config/<name>.json        which layer of a name counts; the layers lie beside it
@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::release::Content;
+use super::slots::Slots;
 use crate::disk;
 use crate::event::Name;
 
@@ -117,6 +118,19 @@ impl Depot {
             .collect();
         versions.sort_unstable();
         versions
+    }
+
+    /// It is the release of its thing that counts, as far as it came over the air.
+    pub fn serves(&self, content: &Content) -> bool {
+        match content {
+            Content::Model { name, version } => self.versions(name).last() == Some(version),
+            Content::Config { name, version } => {
+                self.pointer(name).is_ok_and(|pointer| pointer.active == Some(*version))
+            }
+            Content::Binary { version, .. } => {
+                Slots::read(&self.directory).current.as_ref() == Some(version)
+            }
+        }
     }
 
     /// Throws away the versions of a model that nobody would go back to.

@@ -88,6 +88,10 @@ impl Download {
         let whole = directory.join(hex(&sha256));
         let part = whole.with_extension("part");
         let failed = |reason| DownloadError::Disk { path: part.clone(), reason };
+        if whole.is_file() && !part.exists() {
+            // It was all there when the power went.
+            disk::rename(&whole, &part).map_err(failed)?;
+        }
         let mut open = OpenOptions::new();
         let mut file = open.read(true).append(true).create(true).open(&part).map_err(failed)?;
         let (mut hash, mut have) = (Sha256::new(), 0);
@@ -156,9 +160,14 @@ impl Download {
         Ok(self.whole)
     }
 
+    /// What is there is not wanted any more.
+    pub fn forget(&self) {
+        let _may_be_gone = fs::remove_file(&self.part);
+    }
+
     /// Nothing of it is kept.
     fn other(&self, reason: String) -> DownloadError {
-        let _may_be_gone = fs::remove_file(&self.part);
+        self.forget();
         DownloadError::Other { path: self.path.clone(), reason }
     }
 }

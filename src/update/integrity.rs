@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::archive;
+use super::delta;
 use super::depot::Depot;
 use super::layout::unpack;
 use super::release::Content;
@@ -26,6 +27,8 @@ pub struct Serves {
     pub sha256: Vec<u8>,
     /// Where what was fetched lies.
     pub archive: PathBuf,
+    /// Of what comes out of it, where that was signed too.
+    pub plain: Option<Vec<u8>>,
 }
 
 /// What was found.
@@ -49,17 +52,17 @@ impl Serves {
                 Ok(_) | Err(_) => Found::Damaged,
             });
         }
-        if hash(&self.archive).ok().as_ref() != Some(&self.sha256) {
+        if !self.is_fetched() {
             return Ok(Found::Unknown);
         }
-        let same = archive::holds(File::open(&self.archive)?, &place);
+        let same = archive::holds(delta::open(&self.archive)?, &place);
         Ok(if same { Found::Whole } else { Found::Damaged })
     }
 
     /// Lays it out anew from what was fetched; false: that is not whole itself.
     pub fn mend(&self, depot: &Depot, most: u64) -> Result<bool, String> {
         let told = |error: io::Error| error.to_string();
-        if hash(&self.archive).ok().as_ref() != Some(&self.sha256) {
+        if !self.is_fetched() {
             return Ok(false);
         }
         unpack(depot, &self.content, &self.archive, most)?;
@@ -79,6 +82,16 @@ impl Serves {
         Ok(true)
     }
 
+    /// What was fetched, or made by a patch, is as it was signed.
+    fn is_fetched(&self) -> bool {
+        let made = delta::unpacked(&self.archive);
+        let (path, signed) = match &self.plain {
+            Some(plain) if made.is_file() => (&made, plain),
+            _ => (&self.archive, &self.sha256),
+        };
+        hash(path).is_ok_and(|found| found == *signed)
+    }
+
     fn place(&self, depot: &Depot) -> PathBuf {
         match &self.content {
             Content::Model { name, version } => depot.model(name, *version),
@@ -93,7 +106,8 @@ impl Serves {
     }
 }
 
-fn hash(path: &Path) -> io::Result<Vec<u8>> {
+/// Of all of a file.
+pub(super) fn hash(path: &Path) -> io::Result<Vec<u8>> {
     let (mut file, mut hash) = (File::open(path)?, Sha256::new());
     let mut buffer = vec![0; 64 << 10];
     loop {
@@ -131,7 +145,7 @@ mod tests {
             let sha256 = Sha256::digest(&bytes).to_vec();
             let archive = place.path().join("download").join(hex(&sha256));
             disk::replace(&archive, &bytes).expect("fetched");
-            let serves = Serves { content, sha256, archive };
+            let serves = Serves { content, sha256, archive, plain: None };
             assert!(serves.mend(&depot, 1 << 20).expect("laid out"));
             assert_eq!(serves.look(&depot).expect("looked"), Found::Whole);
             let served = serves.place(&depot);

@@ -32,9 +32,13 @@ const SITE: &str = "EIR_TEST_KILLED_UPDATE";
 const CALLS: &str =
     "write,fsync,fdatasync,ftruncate,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir";
 
-/// What a release holds: as large as to be written in two pieces.
+/// What a release holds: as large as to be written in two pieces, and mostly what the one before does, so that it comes
+/// as a patch.
 fn words(version: u64) -> Vec<u8> {
-    format!("version {version}\n").repeat(2_000).into_bytes()
+    let mix = |i: u32| (i ^ (i << 13)).wrapping_mul(0x9e37_79b9);
+    let noise = (0..20_000_u32).map(|i| (mix(i) ^ (mix(i) >> 15)).wrapping_mul(0x85eb_ca6b));
+    let noise = noise.map(|number| number.to_be_bytes()[0]);
+    noise.chain(format!("version {version}\n").into_bytes()).collect()
 }
 
 fn name() -> Name {
@@ -270,6 +274,10 @@ async fn kill_everywhere(undo: bool) -> usize {
         let expected = if undo { [after; 3] } else { [2; 3] };
         assert_eq!(serves(&site), expected, "killed at call {number}");
         if status.success() {
+            let mut files = Vec::new();
+            gather(&site.join("update/download"), &mut files);
+            let is_made = |path: &PathBuf| path.extension().is_some_and(|end| end == "tar");
+            assert!(undo || files.iter().any(is_made), "no patch came: {files:?}");
             return number - 1;
         }
         assert_eq!(status.signal(), Some(9), "the child failed at call {number}");

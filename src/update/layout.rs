@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::archive::{self, Limits};
+use super::delta;
 use super::depot::Depot;
 use super::release::Content;
 use crate::disk;
@@ -28,9 +29,9 @@ pub(super) fn unpack(
     depot.clear(&staged).map_err(|error| told(&error))?;
     match content {
         Content::Model { .. } => {
-            let file = File::open(archive).map_err(|error| told(&error))?;
+            let tar = delta::open(archive).map_err(|error| told(&error))?;
             let limits = Limits { bytes: most, entries: MAX_ENTRIES };
-            archive::unpack(file, &staged, limits).map_err(|error| told(&error))
+            archive::unpack_tar(tar, &staged, limits).map_err(|error| told(&error))
         }
         Content::Config { .. } => disk::read_bounded(archive, MAX_LAYER)
             .and_then(|bytes| disk::replace(&staged, &bytes))

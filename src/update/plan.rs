@@ -90,7 +90,7 @@ fn is_newer(content: &Content, device: &Device<'_>, installed: &Installed) -> bo
 }
 
 /// Of two releases of the same thing, the first is the newer.
-fn follows(a: &Content, b: &Content) -> bool {
+pub(super) fn follows(a: &Content, b: &Content) -> bool {
     match (a, b) {
         (Content::Binary { version: a, .. }, Content::Binary { version: b, .. }) => newer(a, b),
         (

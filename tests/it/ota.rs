@@ -163,6 +163,29 @@ async fn a_better_model_is_shadowed_serves_some_streams_and_then_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_the_next_releases_only_what_has_changed_is_fetched() {
+    let mut site = Site::new("");
+    let mut process = site.run();
+    process.says("started").await;
+    let traffic = Traffic::start(site.broker.port()).await;
+    // The first comes whole, the second as a patch of that, the third as a patch of what came out of a patch.
+    for version in 2..=4 {
+        let next = site.place.path().join(format!("next-{version}"));
+        bearing(&next, |directory| {
+            let text = format!("trained for the {version}th time\n");
+            eir::disk::replace(&directory.join("README.md"), text.as_bytes()).expect("the card");
+        });
+        let release = format!("models/bearing/{version}.tar.zst");
+        site.keeper.model(&release, &next, json!({}));
+        site.comes_to(&release, "committed").await;
+    }
+    let asked = site.nginx.asked();
+    let of = |place: &str| asked.lines().filter(|line| line.contains(place)).count();
+    assert_eq!((of("/targets/models/"), of("/targets/deltas/")), (1, 2), "{asked}");
+    drop(traffic);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_answers_rubbish_never_serves_all() {
     let mut site = Site::new("");
     let mut process = site.run();

@@ -226,6 +226,17 @@ fn a_repository_is_made_and_kept_on_the_command_line() {
     let trusted = seen(&place.path().join("repository")).expect("believed");
     let abouts: Vec<_> = trusted.targets().map(|(_, target)| About::of(target)).collect();
     assert!(matches!(&abouts[..], [about] if about.halted && about.labels["site"] == "oslo"));
+    // What changed a little is told to be small.
+    for (version, last) in [(1, "old"), (2, "new")] {
+        let lines = (0..2000_u32).map(|i| format!("# {:x}\n", i.wrapping_mul(0x9e37_79b9)));
+        let text = lines.chain([format!("# {last}\n")]).collect::<String>();
+        eir::disk::replace(&rules, text.as_bytes()).expect("written");
+        let version = version.to_string();
+        let said = done(&["add", "config", "rules.toml", "--name", "day", "--version", &version]);
+        assert_eq!(said.contains(" B to whoever has config/day/1.toml\n"), last == "new", "{said}");
+        assert_eq!(done(&["publish"]), "1 change is published\n");
+    }
+    assert!(!done(&["status"]).contains("deltas"));
     // Other keys for all of it.
     for key in ["root-1", "root-2", "targets", "online"] {
         done(&["key", key, "--keys", "new"]);
