@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::{Fetched, NO_ROOM};
+use crate::update::download::DownloadError;
 use crate::update::journal::JournalError;
 use crate::update::source::FetchError;
 use crate::update::store::StoreError;
@@ -47,5 +49,17 @@ impl AgentError {
             Self::Store(StoreError::Fetch(FetchError::Later { after, .. })) => *after,
             _ => None,
         }
+    }
+}
+
+/// What is to be done about a download that did not come.
+pub(super) fn failed(error: &DownloadError) -> Fetched {
+    let why = error.to_string();
+    match error {
+        DownloadError::Fetch(FetchError::Later { after, .. }) => {
+            Fetched::Wait(after.unwrap_or_default(), why)
+        }
+        DownloadError::Disk { .. } => Fetched::Wait(NO_ROOM, why),
+        _ => Fetched::Failed(why),
     }
 }
