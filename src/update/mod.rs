@@ -4,7 +4,7 @@
 //! [`wave`] whose turn it is, [`machine`] what becomes of a release whatever happens; [`journal`] keeps that over a power
 //! cut, [`archive`] packs and opens what models come in. [`source`] gives the files of a repository, [`store`] keeps what is
 //! believed of them, [`download`] fetches what they speak of. [`author`] is the other side: it keeps a repository, [`sign`] makes
-//! what [`trust`] believes, with the [`keys`] in its files.
+//! what [`trust`] believes, with the [`keys`] in its files. [`hawkbit`] brings bundles of a repository.
 
 pub mod agent;
 pub mod archive;
@@ -13,6 +13,7 @@ pub mod config;
 pub mod decimal;
 pub mod depot;
 pub mod download;
+pub mod hawkbit;
 pub mod integrity;
 pub mod journal;
 pub mod keys;
