@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::carry::Carried;
+use super::hawkbit::Hawk;
 use super::{SystemClock, Wish, Worker};
 use crate::task::Clock;
 use crate::update::archive::{self, Limits};
@@ -48,10 +49,15 @@ impl Worker {
     async fn fulfil(&mut self, wish: &Wish) -> Result<(), String> {
         match wish {
             Wish::Check => {
+                let asks = self.hawkbit.as_mut().map(Hawk::ask_soon).is_some();
                 if self.web.is_none() {
-                    return Err("[update].url names no repository; `eir update import` takes one \
+                    return if asks {
+                        Ok(())
+                    } else {
+                        Err("[update].url names no repository; `eir update import` takes one \
                                 from a stick"
-                        .to_owned());
+                            .to_owned())
+                    };
                 }
                 self.look().await;
                 Ok(())
