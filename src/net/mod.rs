@@ -18,7 +18,7 @@ pub use host::{is_loopback, is_private_or_loopback};
 pub use http::{HttpClient, HttpError, MAX_REPLY, Reply};
 pub use listen::{listen_address, listen_problem};
 pub use problem::{Problem, with_sources};
-pub use secret::{bearer, read_secret};
+pub use secret::{authorization, bearer, read_secret};
 pub use tls::{NetError, TlsConfig, client_config};
 pub use tls_files::{FromFiles, TlsFiles};
 pub use tls_server::ServerTlsConfig;

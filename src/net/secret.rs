@@ -29,10 +29,15 @@ pub fn read_secret(path: &Path) -> Result<String, String> {
 /// The value of an `Authorization` header with the token in a file, read anew. The file is read on a thread
 /// of its own: a card that hangs holds up this request and no other task.
 pub async fn bearer(path: &Path) -> Result<HeaderValue, String> {
+    authorization("Bearer", path).await
+}
+
+/// The same with another word before the token.
+pub async fn authorization(scheme: &str, path: &Path) -> Result<HeaderValue, String> {
     let file = path.to_owned();
     let token = tokio::task::spawn_blocking(move || read_secret(&file)).await;
     let token = token.map_err(|error| error.to_string())??;
-    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+    let mut value = HeaderValue::from_str(&format!("{scheme} {token}"))
         .map_err(|_| format!("{}: holds control characters", path.display()))?;
     value.set_sensitive(true);
     Ok(value)

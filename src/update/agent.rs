@@ -2,6 +2,7 @@
 //! release is. What only those can do who run models, programs and configurations, they do between two steps.
 
 mod error;
+mod meter;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -230,33 +231,35 @@ impl Agent {
         Ok(())
     }
 
-    /// Begins what is offered, whosever turn it is; what was rolled back is tried once more. False: it is not offered.
-    pub fn hasten(&mut self, subject: Option<&str>) -> Result<bool, JournalError> {
-        let wanted: Vec<_> = self
+    /// Begins what is offered and wanted, whosever turn it is; what was rolled back is tried once more. What is offered of
+    /// that: the newest of each thing.
+    pub fn hasten(
+        &mut self,
+        wanted: impl Fn(&Content) -> bool,
+    ) -> Result<Vec<Content>, JournalError> {
+        let offers: Vec<_> = self
             .offers
             .iter()
             .filter(|offer| offer.why_not.is_none())
             .filter_map(|offer| Content::of(&offer.release))
-            .filter(|content| subject.is_none_or(|subject| content.subject().word() == subject))
-            .collect();
-        let offers: Vec<_> = wanted
-            .iter()
+            .filter(wanted)
             .map(|content| Offered {
                 release: content.to_string(),
                 from: Some(jiff::Timestamp::MIN),
                 why_not: None,
             })
             .collect();
-        for (subject, content) in due(&offers, jiff::Timestamp::MAX) {
+        let due = due(&offers, jiff::Timestamp::MAX);
+        for (subject, content) in &due {
             let release = content.to_string();
-            if !self.begin(&subject, &release)? {
-                self.journal.retry(&subject, &release)?;
+            if !self.begin(subject, &release)? {
+                self.journal.retry(subject, &release)?;
             }
-            if self.progress(&subject).is_some_and(|known| known.state == State::Waiting) {
-                self.step(&subject, Event::Done, "")?;
+            if self.progress(subject).is_some_and(|known| known.state == State::Waiting) {
+                self.step(subject, Event::Done, "")?;
             }
         }
-        Ok(!wanted.is_empty())
+        Ok(due.into_values().collect())
     }
 
     /// One release of a thing at a time; a newer one takes the place of one that waits.
@@ -279,9 +282,9 @@ impl Agent {
         source: &impl Source,
         clock: &dyn Clock,
     ) -> Fetched {
-        let local = clock.wall().to_zoned(jiff::tz::TimeZone::system());
-        if let Some((wait, why)) = self.allowance.wait(clock.now(), &local) {
-            return Fetched::Wait(wait, why.unwrap_or_else(|| "the rate is used up".to_owned()));
+        let metered = source.is_metered();
+        if metered && let Some((wait, why)) = self.put_off(clock) {
+            return Fetched::Wait(wait, why);
         }
         let open = match self.download.take().filter(|(of, _)| of == subject) {
             Some((_, open)) => Ok(open),
@@ -294,8 +297,9 @@ impl Agent {
         let before = download.progress().0;
         let stepped = download.step(source).await;
         let (have, all) = download.progress();
-        let came = usize::try_from(have.saturating_sub(before)).unwrap_or(usize::MAX);
-        self.allowance.sent(came, clock.now(), &local);
+        if metered {
+            self.came(have.saturating_sub(before), clock);
+        }
         match stepped {
             Ok(true) => {
                 self.download = Some((subject.clone(), download));

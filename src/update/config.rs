@@ -6,6 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::hawkbit::config::HawkbitConfig;
 use crate::event::{ByteSize, HumanDuration, ModelName};
 use crate::net::{Hours, Problem, Rate, TlsConfig, Url, is_private_or_loopback, with_sources};
 
@@ -16,6 +17,8 @@ pub struct UpdateConfig {
     /// The repository, `https://…`; `http://…` only to loopback and private addresses: what comes is verified either way.
     /// Without it releases come on a stick alone (`eir update import`).
     pub url: Option<String>,
+    /// A hawkBit server that brings releases, beside the repository or alone.
+    pub hawkbit: Option<HawkbitConfig>,
     /// The first root of trust: a copy of the repository's `metadata/1.root.json`.
     pub root: PathBuf,
     /// Where what was fetched lies, and what is known of it.
@@ -88,6 +91,7 @@ impl Default for UpdateConfig {
     fn default() -> Self {
         Self {
             url: None,
+            hawkbit: None,
             root: "/etc/eir/root.json".into(),
             dir: "/var/lib/eir/update".into(),
             every: HumanDuration::from_secs(3600),
@@ -127,14 +131,24 @@ impl UpdateConfig {
     /// Every value that cannot work, all at once. Reads no file, contacts nobody.
     pub fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        match self.url.as_deref().map(|url| Url::parse(url, self.insecure)) {
-            Some(Err(error)) => problems.push(Problem::new("url", error.to_string())),
-            Some(Ok(url)) if url.is_tls() => problems.extend(self.tls().half_identity()),
-            Some(Ok(_)) => {
-                problems.extend(self.tls().out_of_place());
-                problems.extend(self.open_token());
-            }
-            None => {}
+        let url = self.url.as_deref().map(|url| Url::parse(url, self.insecure));
+        if let Some(Err(error)) = &url {
+            problems.push(Problem::new("url", error.to_string()));
+        }
+        let hawkbit = self.hawkbit.iter().flat_map(|hawkbit| hawkbit.check(self.insecure));
+        problems.extend(hawkbit.map(|p| Problem::new(&format!("hawkbit.{}", p.key), p.message)));
+        let second = self.hawkbit.as_ref().and_then(|hawkbit| {
+            Some((Url::parse(&hawkbit.url, self.insecure).ok()?, hawkbit.token_file.is_some()))
+        });
+        let first = url.and_then(Result::ok).map(|url| (url, self.token_file.is_some()));
+        let servers: Vec<_> = [first, second].into_iter().flatten().collect();
+        if servers.iter().any(|(url, _)| url.is_tls()) {
+            problems.extend(self.tls().half_identity());
+        } else if !servers.is_empty() {
+            problems.extend(self.tls().out_of_place());
+        }
+        if servers.iter().any(|(url, has_token)| *has_token && !url.is_tls()) {
+            problems.extend(self.open_token());
         }
         if let Some(Err(message)) = self.proxy.as_deref().map(Url::proxy) {
             problems.push(Problem::new("proxy", message));
@@ -190,7 +204,7 @@ impl UpdateConfig {
     /// A token on its way through a proxy outside the site.
     fn open_token(&self) -> Option<Problem> {
         let proxy = self.proxy().ok()??;
-        let open = self.token_file.is_some() && !is_private_or_loopback(proxy.host());
+        let open = !is_private_or_loopback(proxy.host());
         let message = "over http:// the token can be read on the way to the proxy; use https://";
         open.then(|| Problem::new("proxy", message))
     }
@@ -209,10 +223,12 @@ mod tests {
             proxy = "https://proxy.local:3128"
             [shadow]
             for = "8d"
+            [hawkbit]
+            url = "ftp://hawkbit.example.com"
         "#;
         let config: UpdateConfig = toml::from_str(wrong).expect("it can be read");
         let keys: Vec<_> = config.check().into_iter().map(|problem| problem.key).collect();
-        assert_eq!(keys, ["url", "proxy", "every", "max", "shadow.for"]);
+        assert_eq!(keys, ["url", "hawkbit.url", "proxy", "every", "max", "shadow.for"]);
         assert!(UpdateConfig::default().check().is_empty());
     }
 }

@@ -54,7 +54,8 @@ pub enum DownloadError {
 pub struct Download {
     /// Where it is hosted.
     path: String,
-    sha256: Vec<u8>,
+    /// Where it is known.
+    sha256: Option<Vec<u8>>,
     length: u64,
     part: PathBuf,
     whole: PathBuf,
@@ -80,13 +81,23 @@ impl Download {
         target: &Target,
         most: u64,
     ) -> Result<Self, DownloadError> {
-        let (sha256, length) = (target.hashes.sha256.to_vec(), target.length);
-        let path = hosted(name, &sha256);
+        let sha256 = target.hashes.sha256.to_vec();
+        let (path, whole) = (hosted(name, &sha256), directory.join(hex(&sha256)));
+        Self::open_as(path, &whole, Some(sha256), target.length, most)
+    }
+
+    /// Begins or goes on with what is hosted as `path` and is to be the file `whole`.
+    pub(super) fn open_as(
+        path: String,
+        whole: &Path,
+        sha256: Option<Vec<u8>>,
+        length: u64,
+        most: u64,
+    ) -> Result<Self, DownloadError> {
         if length > most {
             return Err(DownloadError::TooLarge { path, length, most });
         }
-        let whole = directory.join(hex(&sha256));
-        let part = whole.with_extension("part");
+        let (whole, part) = (whole.to_owned(), whole.with_extension("part"));
         let failed = |reason| DownloadError::Disk { path: part.clone(), reason };
         if whole.is_file() && !part.exists() {
             // It was all there when the power went.
@@ -144,7 +155,7 @@ impl Download {
     /// The file, verified, on the disk for good. What is not as it was signed is removed.
     pub fn finish(mut self) -> Result<PathBuf, DownloadError> {
         let found = std::mem::take(&mut self.hash).finalize();
-        if found[..] != self.sha256[..] {
+        if self.sha256.as_ref().is_some_and(|known| found[..] != known[..]) {
             return Err(self.other(format!("its SHA-256 is {}", hex(&found))));
         }
         let failed = |reason| DownloadError::Disk { path: self.part.clone(), reason };

@@ -3,9 +3,9 @@
 //! [`trust`] says whom a device believes, [`release`] what is said of a release and whether it is for this device,
 //! [`wave`] whose turn it is, [`machine`] what becomes of a release whatever happens; [`journal`] keeps that over a power
 //! cut, [`archive`] packs and opens what models come in. [`source`] gives the files of a repository, [`store`] keeps what is
-//! believed of them, [`download`] fetches what they speak of, or by a [`delta`] what
-//! has changed of it. [`author`] is the other side: it keeps a repository, [`sign`] makes
-//! what [`trust`] believes, with the [`keys`] in its files.
+//! believed of them, [`download`] fetches what they speak of, or by a [`delta`] what has changed of it. [`hawkbit`]
+//! brings bundles of a repository. [`author`] is the other side: it keeps a repository, [`sign`] makes what [`trust`]
+//! believes, with the [`keys`] in its files.
 
 pub mod agent;
 pub mod archive;
@@ -15,6 +15,7 @@ pub mod decimal;
 pub mod delta;
 pub mod depot;
 pub mod download;
+pub mod hawkbit;
 pub mod integrity;
 pub mod journal;
 pub mod keys;

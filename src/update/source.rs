@@ -11,7 +11,7 @@ use hyper::{Method, StatusCode};
 use thiserror::Error;
 
 use super::config::UpdateConfig;
-use crate::net::{HttpClient, TlsFiles, Url, bearer, with_sources};
+use crate::net::{HttpClient, HttpError, Reply, TlsFiles, Url, bearer, with_sources};
 
 /// Bytes that are asked for at a time; a server that knows no ranges gives no larger file.
 pub const CHUNK: u64 = 1 << 20;
@@ -56,6 +56,11 @@ pub trait Source: Send + Sync {
         from: u64,
         most: u64,
     ) -> impl Future<Output = Result<Option<Bytes>, FetchError>> + Send;
+
+    /// What is read comes over a line whose bytes may be counted.
+    fn is_metered(&self) -> bool {
+        true
+    }
 }
 
 /// A whole file of at most so many bytes; `None`: it is not there.
@@ -112,16 +117,17 @@ impl Source for Web {
     async fn read(&self, path: &str, from: u64, most: u64) -> Result<Option<Bytes>, FetchError> {
         let later =
             |reason: String, after| Err(FetchError::Later { path: path.to_owned(), reason, after });
-        let never = |reason: String| Err(FetchError::Never { path: path.to_owned(), reason });
         let base = self.base.text();
         let url = Url::parse(&format!("{}/{path}", base.trim_end_matches('/')), self.insecure);
         let url = match url {
             Ok(url) => url,
-            Err(error) => return never(error.to_string()),
+            Err(error) => {
+                let (path, reason) = (path.to_owned(), error.to_string());
+                return Err(FetchError::Never { path, reason });
+            }
         };
-        let range = format!("bytes={from}-{}", from.saturating_add(most.max(1)) - 1);
         let mut headers = HeaderMap::new();
-        if let Ok(range) = HeaderValue::from_str(&range) {
+        if let Ok(range) = HeaderValue::from_str(&range(from, most)) {
             headers.insert(RANGE, range);
         }
         if let Some(path) = &self.token_file {
@@ -130,47 +136,68 @@ impl Source for Web {
                 Err(error) => return later(format!("token_file {error}"), None),
             }
         }
-        let reply = match self.client.request(Method::GET, &url, headers, Bytes::new()).await {
-            Ok(reply) => reply,
-            Err(error) => return later(with_sources(&error), None),
-        };
-        let status = reply.status;
-        match status {
-            StatusCode::PARTIAL_CONTENT | StatusCode::OK => {}
-            // Beyond the end.
-            StatusCode::RANGE_NOT_SATISFIABLE => return Ok(Some(Bytes::new())),
-            // Buckets that may not be listed say 403 of what is not there.
-            StatusCode::NOT_FOUND | StatusCode::FORBIDDEN | StatusCode::GONE => return Ok(None),
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
-                return later(format!("the server answers {status}"), reply.retry_after);
-            }
-            // A portal sends elsewhere who has not paid yet.
-            _ if status.is_server_error() || status.is_redirection() => {
-                return later(format!("the server answers {status}"), reply.retry_after);
-            }
-            _ => return never(format!("the server answers {status}")),
-        }
-        let bytes = match reply.body {
-            Ok(bytes) => bytes,
-            Err(error) => return later(with_sources(&error), None),
-        };
-        let bytes = if status == StatusCode::OK {
-            let start = usize::try_from(from).unwrap_or(usize::MAX);
-            if start > bytes.len() {
-                return later("the server gives another file".to_owned(), None);
-            }
-            bytes.slice(start..)
-        } else {
-            let expected = format!("bytes {from}-");
-            let said = reply.headers.get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
-            if !bytes.is_empty() && !said.is_some_and(|said| said.starts_with(&expected)) {
-                return later(format!("the server was asked for {range} and gave {said:?}"), None);
-            }
-            bytes
-        };
-        let most = usize::try_from(most).unwrap_or(usize::MAX).min(bytes.len());
-        Ok(Some(bytes.slice(..most)))
+        piece(path, self.client.request(Method::GET, &url, headers, Bytes::new()).await, from, most)
     }
+}
+
+/// What is asked for to get at most so many bytes from a place on.
+pub(super) fn range(from: u64, most: u64) -> String {
+    format!("bytes={from}-{}", from.saturating_add(most.max(1)) - 1)
+}
+
+/// What a server gives that was asked for a [`range`] of a file; `None`: there is no such file.
+pub(super) fn piece(
+    path: &str,
+    reply: Result<Reply, HttpError>,
+    from: u64,
+    most: u64,
+) -> Result<Option<Bytes>, FetchError> {
+    let later =
+        |reason: String, after| Err(FetchError::Later { path: path.to_owned(), reason, after });
+    let reply = match reply {
+        Ok(reply) => reply,
+        Err(error) => return later(with_sources(&error), None),
+    };
+    let status = reply.status;
+    match status {
+        StatusCode::PARTIAL_CONTENT | StatusCode::OK => {}
+        // Beyond the end.
+        StatusCode::RANGE_NOT_SATISFIABLE => return Ok(Some(Bytes::new())),
+        // Buckets that may not be listed say 403 of what is not there.
+        StatusCode::NOT_FOUND | StatusCode::FORBIDDEN | StatusCode::GONE => return Ok(None),
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
+            return later(format!("the server answers {status}"), reply.retry_after);
+        }
+        // A portal sends elsewhere who has not paid yet.
+        _ if status.is_server_error() || status.is_redirection() => {
+            return later(format!("the server answers {status}"), reply.retry_after);
+        }
+        _ => {
+            let (path, reason) = (path.to_owned(), format!("the server answers {status}"));
+            return Err(FetchError::Never { path, reason });
+        }
+    }
+    let bytes = match reply.body {
+        Ok(bytes) => bytes,
+        Err(error) => return later(with_sources(&error), None),
+    };
+    let bytes = if status == StatusCode::OK {
+        let start = usize::try_from(from).unwrap_or(usize::MAX);
+        if start > bytes.len() {
+            return later("the server gives another file".to_owned(), None);
+        }
+        bytes.slice(start..)
+    } else {
+        let expected = format!("bytes {from}-");
+        let said = reply.headers.get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
+        if !bytes.is_empty() && !said.is_some_and(|said| said.starts_with(&expected)) {
+            let range = range(from, most);
+            return later(format!("the server was asked for {range} and gave {said:?}"), None);
+        }
+        bytes
+    };
+    let most = usize::try_from(most).unwrap_or(usize::MAX).min(bytes.len());
+    Ok(Some(bytes.slice(..most)))
 }
 
 /// A directory with `metadata` and `targets`.
@@ -201,5 +228,9 @@ impl Source for Directory {
                 Err(FetchError::Later { path, reason, after: None })
             }
         }
+    }
+
+    fn is_metered(&self) -> bool {
+        false
     }
 }

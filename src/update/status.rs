@@ -25,6 +25,9 @@ pub struct Status {
     /// Why the last wish (`eir update …`) could not be done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// What is waited for with the hawkBit server, or wrong with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hawkbit: Option<String>,
     /// How far each release is that was begun.
     pub releases: Vec<ReleaseStatus>,
     /// What is newer than what serves, and when this device takes it.

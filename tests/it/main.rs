@@ -9,6 +9,7 @@ mod demo;
 mod device;
 mod escalation;
 mod gate;
+mod hawkbit;
 mod jumps;
 mod models;
 mod mqtt;

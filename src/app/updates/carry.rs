@@ -14,6 +14,7 @@ use crate::api::What;
 use crate::event::Name;
 use crate::model::Model;
 use crate::package::Package;
+use crate::summary::Board;
 use crate::task::Clock;
 use crate::update::agent::Fetched;
 use crate::update::journal::Subject;
@@ -169,6 +170,11 @@ impl Worker {
         self.spare_memory()?;
         self.trials.insert(subject.clone(), Trial::new(model, self.stages.of(name)));
         Ok(())
+    }
+
+    /// Bytes of memory that are available.
+    pub(super) fn available(&self) -> Option<u64> {
+        Board::read(&self.config().dir).memory.map(|memory| memory.available_bytes)
     }
 
     fn spare_memory(&self) -> Done {

@@ -4,6 +4,7 @@
 //! [`App`](super::App) is ordered from it, as an administrator would over the API.
 
 mod carry;
+mod hawkbit;
 mod integrity;
 mod probation;
 mod program;
@@ -20,6 +21,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use self::carry::Carried;
+use self::hawkbit::Hawk;
 use self::probation::Probation;
 use self::trial::Trial;
 use super::App;
@@ -31,7 +33,6 @@ use crate::engine::{EngineKind, Form};
 use crate::event::{Device, Name};
 use crate::model::Models;
 use crate::outbox::{Kind as RecordKind, Outbox};
-use crate::summary::Board;
 use crate::task::{Backoff, Clock, Group, Stop, SystemClock};
 use crate::update::agent::{Agent, Change, Facts};
 use crate::update::config::UpdateConfig;
@@ -97,6 +98,7 @@ struct Site {
 struct Worker {
     agent: Agent,
     web: Option<Web>,
+    hawkbit: Option<Hawk>,
     models: Arc<Models>,
     stages: Stages,
     orders: Orders,
@@ -179,10 +181,12 @@ impl Site {
         for note in notes {
             tracing::warn!("updates: {note}");
         }
+        let hawkbit = Hawk::open(&self.config, &self.device)?;
         let (now, every) = (SystemClock.now(), self.config.every.0);
         Ok(Worker {
             agent,
             web,
+            hawkbit,
             models: Arc::clone(&self.models),
             stages: self.stages.clone(),
             orders: self.orders.clone(),
@@ -234,6 +238,7 @@ impl Worker {
                     self.look().await;
                 }
                 self.carry_on().await;
+                self.heed_hawkbit().await;
                 self.vouch();
                 self.inspect().await;
             };
@@ -309,11 +314,6 @@ impl Worker {
         }
     }
 
-    /// Bytes of memory that are available.
-    fn available(&self) -> Option<u64> {
-        Board::read(&self.config().dir).memory.map(|memory| memory.available_bytes)
-    }
-
     /// Takes each release that is under way a step further.
     async fn carry_on(&mut self) {
         for (subject, _) in self.agent.under_way() {
@@ -380,6 +380,7 @@ impl Worker {
             looked: self.looked,
             problem: self.problem.clone(),
             refused: self.refused.clone(),
+            hawkbit: self.hawkbit.as_ref().and_then(Hawk::word),
             releases: releases.collect(),
             offers: self.agent.offers().to_vec(),
             serving: self.serving(),

@@ -1,16 +1,34 @@
 //! What somebody wants, by `eir update` or over the API.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::carry::Carried;
+use super::hawkbit::Hawk;
 use super::{SystemClock, Wish, Worker};
 use crate::task::Clock;
 use crate::update::archive::{self, Limits};
-use crate::update::journal::Subject;
 use crate::update::machine::{Event, State};
+use crate::update::release::Content;
 use crate::update::source::Directory;
 
 /// Files of a repository.
 const MAX_ENTRIES: usize = 100_000;
+
+/// What came of a repository that somebody brought.
+#[derive(Debug, Default)]
+pub(super) struct Came {
+    /// Releases that were begun, and are all here.
+    pub(super) begun: Vec<String>,
+    /// Why there is more of it to take in.
+    pub(super) later: Option<String>,
+}
+
+impl Came {
+    const fn is_empty(&self) -> bool {
+        self.begun.is_empty() && self.later.is_none()
+    }
+}
 
 impl Worker {
     pub(super) async fn take_up_wishes(&mut self) {
@@ -31,23 +49,35 @@ impl Worker {
     async fn fulfil(&mut self, wish: &Wish) -> Result<(), String> {
         match wish {
             Wish::Check => {
+                let asks = self.hawkbit.as_mut().map(Hawk::ask_soon).is_some();
                 if self.web.is_none() {
-                    return Err("[update].url names no repository; `eir update import` takes one \
+                    return if asks {
+                        Ok(())
+                    } else {
+                        Err("[update].url names no repository; `eir update import` takes one \
                                 from a stick"
-                        .to_owned());
+                            .to_owned())
+                    };
                 }
                 self.look().await;
                 Ok(())
             }
             Wish::Apply { subject } => {
                 self.look().await;
-                let begun = self.agent.hasten(subject.as_deref());
-                let begun = begun.map_err(|error| error.to_string())?;
+                let is_it = |content: &Content| {
+                    subject.as_ref().is_none_or(|subject| content.subject().word() == *subject)
+                };
+                let begun = self.agent.hasten(is_it).map_err(|error| error.to_string())?;
                 let what = subject.as_deref().unwrap_or("this device");
-                begun.then_some(()).ok_or_else(|| format!("nothing newer is offered for {what}"))
+                let nothing = || format!("nothing newer is offered for {what}");
+                (!begun.is_empty()).then_some(()).ok_or_else(nothing)
             }
             Wish::Rollback { subject } => self.roll_back(subject),
-            Wish::Import { path } => self.import(path).await,
+            Wish::Import { path } => {
+                let came = self.take_in(path, |_| true).await?;
+                let nothing = || format!("{} has nothing newer", path.display());
+                (!came.is_empty()).then_some(()).ok_or_else(nothing)
+            }
         }
     }
 
@@ -63,8 +93,12 @@ impl Worker {
         moved.map(drop).map_err(|error| error.to_string())
     }
 
-    /// Takes what a repository on a stick has: the same checks, no network, and no waiting for a wave.
-    async fn import(&mut self, path: &Path) -> Result<(), String> {
+    /// Takes what is wanted of a repository on a stick or in a bundle: the same checks, no network, and no waiting for a wave.
+    pub(super) async fn take_in(
+        &mut self,
+        path: &Path,
+        wanted: impl Fn(&Content) -> bool,
+    ) -> Result<Came, String> {
         let unpacked = self.agent.depot().place("staging").join("bundle");
         let source = if path.is_dir() {
             Directory(path.to_owned())
@@ -87,15 +121,30 @@ impl Worker {
         looked.map_err(|error| error.to_string())?;
         self.looked = Some(SystemClock.wall());
         self.problem = None;
-        let begun = self.agent.hasten(None).map_err(|error| error.to_string())?;
+        let newest = self.agent.hasten(wanted).map_err(|error| error.to_string())?;
         // All of it now: the stick may be pulled.
         let now = SystemClock.now();
-        let fetched: Vec<Subject> =
-            self.agent.under_way().into_iter().map(|(subject, _)| subject).collect();
-        for subject in fetched {
-            self.fetch_from(&subject, &source, now).await;
+        let mut carried = BTreeMap::new();
+        for (subject, _) in self.agent.under_way() {
+            let how = self.fetch_from(&subject, &source, now).await;
+            carried.insert(subject, how);
         }
         let _cleared = self.agent.depot().clear(&unpacked);
-        begun.then_some(()).ok_or_else(|| format!("{} has nothing newer", path.display()))
+        let mut came = Came::default();
+        for content in newest {
+            let (subject, release) = (content.subject(), content.to_string());
+            match (self.agent.progress(&subject), carried.remove(&subject)) {
+                (Some(known), _) if known.release != release => {
+                    came.later = Some(format!("{release} waits for {}", known.release));
+                }
+                (Some(known), Some(Carried::Waits(_, why)))
+                    if known.state == State::Downloading =>
+                {
+                    came.later = Some(format!("{release}: {why}"));
+                }
+                _ => came.begun.push(release),
+            }
+        }
+        Ok(came)
     }
 }

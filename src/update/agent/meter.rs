@@ -1,0 +1,22 @@
+//! What may come over the line, whoever asks for it.
+
+use std::time::Duration;
+
+use super::Agent;
+use crate::task::Clock;
+
+impl Agent {
+    /// How long nothing may be fetched, and why.
+    pub fn put_off(&self, clock: &dyn Clock) -> Option<(Duration, String)> {
+        let local = clock.wall().to_zoned(jiff::tz::TimeZone::system());
+        let (wait, why) = self.allowance.wait(clock.now(), &local)?;
+        Some((wait, why.unwrap_or_else(|| "the rate is used up".to_owned())))
+    }
+
+    /// So many bytes were fetched.
+    pub fn came(&mut self, bytes: u64, clock: &dyn Clock) {
+        let local = clock.wall().to_zoned(jiff::tz::TimeZone::system());
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.allowance.sent(bytes, clock.now(), &local);
+    }
+}
