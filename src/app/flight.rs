@@ -118,7 +118,7 @@ impl Flow {
             batch.tell(arrivals, spent);
         }
         let asked = (&*batch.from, &*batch.inputs);
-        let (stood_in, said) = self.rehearse(asked, &mut batch.results, running);
+        let (stood_in, said) = self.rehearse(asked, &mut batch.results);
         let other = stood_in.contains(&true).then(|| self.rehearsal.model().cloned()).flatten();
         let ran = batch.from.iter().zip(&batch.inputs).zip(batch.results.drain(..));
         let mut kept = batch.kept.drain(..).peekable();

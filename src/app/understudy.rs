@@ -151,14 +151,12 @@ impl Rehearsal {
         });
     }
 
-    /// Has the understudy answer in place of the model for the streams that it serves; true for those. `running` is how
-    /// long the model took for all of them.
+    /// Has the understudy answer in place of the model for the streams that it serves; true for those.
     fn stand_in(
         &mut self,
         streams: &[(usize, StreamKey)],
         inputs: &[Input],
         answers: &mut Answers,
-        running: Duration,
     ) -> Vec<bool> {
         let Some((understudy, caller)) = &mut self.now else { return Vec::new() };
         if understudy.part != Part::Canary {
@@ -168,17 +166,16 @@ impl Rehearsal {
         let mut stood_in = vec![false; inputs.len()];
         let places = streams.iter().enumerate();
         let places = places.filter(|(_, (_, key))| place(key, version) < understudy.share);
-        let mut asked = 0;
-        for (place, _) in places.map(|(place, of)| (place, of)).collect::<Vec<_>>() {
+        for (place, _) in places {
             caller.predict(std::slice::from_ref(&inputs[place]), &mut self.answers);
             let Some(answer) = self.answers.pop() else { continue };
-            asked += 1;
             if understudy.tally.compare(&answers[place], &answer) {
                 answers[place] = answer;
                 stood_in[place] = true;
             }
         }
-        understudy.tally.times(caller, running, (asked, inputs.len()));
+        // One by one says nothing of how fast it is: that was measured in the shadow.
+        caller.spent().for_each(drop);
         stood_in
     }
 
@@ -203,7 +200,7 @@ impl Rehearsal {
         for (theirs, its) in answers.iter().zip(self.answers.drain(..)) {
             understudy.tally.compare(theirs, &its);
         }
-        understudy.tally.times(caller, running, (inputs.len(), inputs.len()));
+        understudy.tally.times(caller, running);
     }
 
     /// What serves some streams.
@@ -230,11 +227,10 @@ impl Tally {
         its.is_ok()
     }
 
-    /// Counts how long both took for the same inputs: `part` of `all` of them in one run of the model that serves.
-    fn times(&self, caller: &mut Caller, running: Duration, (part, all): (usize, usize)) {
-        let its = caller.spent().map(|spent| spent.running).sum();
-        Self::time(&self.its_time, its);
-        Self::time(&self.other_time, running.mul_f64(part as f64 / all.max(1) as f64));
+    /// Counts how long both took for the same run.
+    fn times(&self, caller: &mut Caller, running: Duration) {
+        Self::time(&self.its_time, caller.spent().map(|spent| spent.running).sum());
+        Self::time(&self.other_time, running);
     }
 }
 
@@ -255,13 +251,12 @@ impl Flow {
         &mut self,
         (streams, inputs): (&[(usize, StreamKey)], &[Input]),
         answers: &mut Answers,
-        running: Duration,
     ) -> (Vec<bool>, Option<Compared>) {
         // A model that stands in while there is too much is no measure.
         if self.rehearsal.now.is_none() || self.steps.own(Some(())).is_none() {
             return (Vec::new(), None);
         }
-        let stood_in = self.rehearsal.stand_in(streams, inputs, answers, running);
+        let stood_in = self.rehearsal.stand_in(streams, inputs, answers);
         let lost = |answer: &Result<Prediction, PredictError>| match answer {
             Ok(prediction) => Ok(prediction.clone()),
             Err(_) => Err(PredictError::Lost),

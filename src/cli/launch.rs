@@ -20,13 +20,17 @@ pub(super) fn hand_over(sources: &Sources) {
     let Some((directory, base)) = update_directory(sources).zip(base()) else { return };
     let mut slots = Slots::read(&directory);
     let boot = SystemClock.uptime().map(|uptime| uptime.boot);
+    let how = (boot.as_deref(), directory.join("ended").exists());
+    let mut saved = slots.clone();
     loop {
-        let before = slots.clone();
-        let mut start = slots.next(&directory, env!("CARGO_PKG_VERSION"), boot.as_deref());
-        if slots != before && slots.save(&directory).is_err() {
-            // A start that cannot be counted is no start for a program that has not proved itself.
-            let mut proved = Slots { trial: None, ..before };
-            start = proved.next(&directory, env!("CARGO_PKG_VERSION"), boot.as_deref());
+        let mut start = slots.next(&directory, env!("CARGO_PKG_VERSION"), how);
+        if slots != saved {
+            if slots.save(&directory).is_err() {
+                // A start that cannot be counted is no start for a program that has not proved itself.
+                let mut proved = Slots { trial: None, ..saved.clone() };
+                start = proved.next(&directory, env!("CARGO_PKG_VERSION"), how);
+            }
+            saved = slots.clone();
         }
         let Some(Start { version, program }) = start else { return };
         let mut command = Command::new(&program);

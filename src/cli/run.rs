@@ -1,5 +1,6 @@
 //! `eir run`: the service.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,10 +12,11 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use super::service::Watchdog;
 use super::{Exit, Failure, launch, log, service};
 use crate::api::{Order, What};
-use crate::app::App;
+use crate::app::{App, StartError};
 use crate::app::config::{self, Config, Problems, Sources};
+use crate::disk;
 use crate::task::{Clock, SystemClock};
-use crate::update::wake;
+use crate::update::{Woken, wake};
 
 /// How often it is tried to build again what is degraded.
 const HEAL_EVERY: Duration = Duration::from_secs(10);
@@ -40,14 +42,13 @@ enum Ending {
 pub(super) fn run(sources: &Sources) -> Result<(), Failure> {
     launch::hand_over(sources);
     // Before the configuration is read: a layer of it that takes the process down is given up here.
-    let woken = config::update_directory(sources).map(|directory| wake(&directory));
-    let (config, set_aside) = load_in_any_case(sources)?;
+    let directory = config::update_directory(sources);
+    let woken = directory.as_deref().map_or_else(Woken::default, awake);
+    let uncounted = Sources { bare: true, ..sources.clone() };
+    let loaded = load_in_any_case(if woken.uncounted { &uncounted } else { sources });
+    let (config, set_aside) = loaded.inspect_err(|_| excuse(directory.as_deref()))?;
     let log = log::start(config.log.level);
-    match woken {
-        Some(Ok(notes)) => notes.iter().for_each(|note| tracing::warn!("updates: {note}")),
-        Some(Err(error)) => tracing::error!("updates: {error}"),
-        None => {}
-    }
+    woken.notes.iter().for_each(|note| tracing::warn!("updates: {note}"));
     if let Some(problems) = set_aside {
         tracing::error!(
             "layers that came over the air do not count: with them the configuration is not valid:\n{problems}"
@@ -60,6 +61,37 @@ pub(super) fn run(sources: &Sources) -> Result<(), Failure> {
     match super::runtime()?.block_on(serve(config, sources, &log))? {
         Ending::Stop => Ok(()),
         Ending::Exchange => Err(launch::exchange()),
+    }
+}
+
+/// What cannot even be looked at is not trusted either.
+fn awake(directory: &Path) -> Woken {
+    wake(directory)
+        .unwrap_or_else(|error| Woken { notes: vec![error.to_string()], uncounted: true })
+}
+
+/// A mistake in the device's own files is nobody's fault who came over the air.
+fn excuse(directory: Option<&Path>) {
+    if let Some(directory) = directory.filter(|directory| directory.is_dir()) {
+        // Where that cannot be written, the start counts: it is given up too early, and not too late.
+        let _counts = disk::replace(&directory.join("ended"), b"");
+    }
+}
+
+/// Starts what is configured; where that only works without what came over the air, without that.
+fn start(config: Config, sources: &Sources) -> Result<App, Failure> {
+    let problems = match App::start(config, None) {
+        Err(StartError::Config(problems)) => problems,
+        started => return started.map_err(super::start_failure),
+    };
+    let bare = Sources { bare: true, ..sources.clone() };
+    match config::load(&bare).map(|config| Config { without_releases: true, ..config }) {
+        Ok(config) if config.update.is_some() => {
+            let app = App::start(config, None).map_err(super::start_failure)?;
+            tracing::error!("what came over the air does not count: with it {problems}");
+            Ok(app)
+        }
+        Ok(_) | Err(_) => Err(super::start_failure(StartError::Config(problems))),
     }
 }
 
@@ -102,7 +134,9 @@ fn warn_of_clock(wall: Timestamp) -> Option<String> {
 
 async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Result<Ending, Failure> {
     let mut signals = Signals::listen()?;
-    let mut app = App::start(config, None).map_err(super::start_failure)?;
+    let mut app = start(config, sources).inspect_err(|_| {
+        excuse(config::update_directory(sources).as_deref());
+    })?;
     app.take_updates(sources);
     service::ready(&app);
     let mut orders = app.take_orders();

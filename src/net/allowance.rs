@@ -109,8 +109,9 @@ impl Hours {
             minute >= self.from || minute < self.until
         };
         let minutes = (self.from + 24 * 60 - minute) % (24 * 60);
-        let seconds = u64::from(minutes) * 60 - u64::from(time.second().unsigned_abs()).min(59);
-        (!inside).then(|| Duration::from_secs(seconds))
+        let gone = u64::from(time.second().unsigned_abs()).min(59);
+        // Outside they are a minute away at least.
+        (!inside).then(|| Duration::from_secs((u64::from(minutes) * 60).saturating_sub(gone)))
     }
 }
 
@@ -223,6 +224,8 @@ mod tests {
         };
         assert_eq!(wait("22:00-06:00", "23:59:59"), None);
         assert_eq!(wait("22:00-06:00", "00:00"), None);
+        // The first minute of them was a panic.
+        assert_eq!(wait("22:00-06:00", "22:00:30"), None);
         assert_eq!(wait("22:00-06:00", "05:59:59"), None);
         assert_eq!(wait("22:00-06:00", "06:00"), Some(16 * 3600));
         assert_eq!(wait("22:00-06:00", "21:59:30"), Some(30));

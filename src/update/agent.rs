@@ -2,6 +2,7 @@
 //! release is. What only those can do who run models, programs and configurations, they do between two steps.
 
 mod error;
+mod fetch;
 mod meter;
 
 use std::collections::BTreeSet;
@@ -14,13 +15,12 @@ use std::time::Duration;
 use tough::schema::Target;
 
 pub use self::error::AgentError;
-use self::error::failed;
 use super::config::UpdateConfig;
 use super::delta::{self, Course};
 use super::depot::Depot;
 use super::integrity::Serves;
 use super::journal::{Journal, JournalError, Subject};
-use super::layout::{free, unpack};
+use super::layout::unpack;
 use super::machine::{Event, Progress, State};
 use super::plan::{Installed, Offered, due, offers};
 use super::release::{About, Content, Device as Seen};
@@ -33,12 +33,6 @@ use crate::disk;
 use crate::event::Device;
 use crate::net::Allowance;
 use crate::task::{Clock, clock_synced};
-
-/// How long it is waited for room on the disk.
-const NO_ROOM: Duration = Duration::from_mins(1);
-
-/// Bytes of the disk that stay free.
-const SPARE: u64 = 16 << 20;
 
 /// What the device is and has at the moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +86,8 @@ pub struct Agent {
     journal: Journal,
     allowance: Allowance,
     offers: Vec<Offered>,
-    download: Option<(Subject, Course)>,
+    /// By the release that it is of.
+    download: Option<(String, Course)>,
     changes: Vec<Change>,
 }
 
@@ -264,76 +259,12 @@ impl Agent {
 
     /// One release of a thing at a time; a newer one takes the place of one that waits.
     fn begin(&mut self, subject: &Subject, release: &str) -> Result<bool, JournalError> {
-        let waits = |known: &Progress| known.state == State::Waiting && known.release != release;
-        if self.progress(subject).is_some_and(waits) {
-            self.step(subject, Event::Halted, &format!("{release} is newer"))?;
-        }
-        let begun = self.journal.begin(subject, release)?;
+        let begun = self.journal.supersede(subject, release)?
+            || self.journal.begin(subject, release)?;
         if begun && let Some(progress) = self.progress(subject).cloned() {
             self.note(subject, progress);
         }
         Ok(begun)
-    }
-
-    /// Fetches the next piece of a release.
-    pub async fn fetch(
-        &mut self,
-        subject: &Subject,
-        source: &impl Source,
-        clock: &dyn Clock,
-    ) -> Fetched {
-        let metered = source.is_metered();
-        if metered && let Some((wait, why)) = self.put_off(clock) {
-            return Fetched::Wait(wait, why);
-        }
-        let open = match self.download.take().filter(|(of, _)| of == subject) {
-            Some((_, open)) => Ok(open),
-            None => self.open_download(subject).await,
-        };
-        let mut download = match open {
-            Ok(download) => download,
-            Err(fetched) => return fetched,
-        };
-        let before = download.progress().0;
-        let stepped = download.step(source).await;
-        let (have, all) = download.progress();
-        if metered {
-            self.came(have.saturating_sub(before), clock);
-        }
-        match stepped {
-            Ok(true) => {
-                self.download = Some((subject.clone(), download));
-                Fetched::More(have, all)
-            }
-            Ok(false) => Fetched::Whole,
-            Err(error) => {
-                self.download = Some((subject.clone(), download));
-                failed(&error)
-            }
-        }
-    }
-
-    async fn open_download(&self, subject: &Subject) -> Result<Course, Fetched> {
-        let release = self.progress(subject).map(|progress| progress.release.clone());
-        let found = release.and_then(|release| Some((self.target(&release)?, release)));
-        let gone = || Fetched::Failed("it is not published any more".to_owned());
-        let (target, release) = found.ok_or_else(gone)?;
-        let (directory, most) = (self.depot.place("download"), self.config.max.0 as u64);
-        // It comes once more when it is laid out.
-        let free = free(&directory);
-        if let Some(free) = free
-            && free < target.length.saturating_mul(2).saturating_add(SPARE)
-        {
-            let why = format!("no room on the disk for {} bytes: {free} are free", target.length);
-            return Err(Fetched::Wait(NO_ROOM, why));
-        }
-        let room = free.unwrap_or(u64::MAX).saturating_sub(SPARE);
-        let offered = delta::offered(self.trusted.targets(), &directory, &target, room);
-        // What is there already is read again, and hashed.
-        let open = move || Course::open(directory, release, target, offered, most);
-        let opened = tokio::task::spawn_blocking(open).await;
-        let opened = opened.map_err(|error| Fetched::Failed(error.to_string()))?;
-        opened.map_err(|error| failed(&error))
     }
 
     /// What lays a release out beside what serves: to be called where it may take its time.
@@ -350,11 +281,11 @@ impl Agent {
 
     /// What serves of that which came over the air, and is still published.
     pub fn serving(&self) -> Vec<Serves> {
-        let committed = self.journal.iter().filter(|(_, known)| known.state == State::Committed);
-        committed
-            .filter_map(|(_, known)| {
+        let serving = self.journal.iter().filter_map(|(_, known)| known.serves.as_ref());
+        serving
+            .filter_map(|release| {
                 let (content, target) =
-                    (Content::of(&known.release)?, self.target(&known.release)?);
+                    (Content::of(release)?, self.target(release)?);
                 let (sha256, archive) = (target.hashes.sha256.to_vec(), self.archive(&target));
                 let plain = delta::plain(self.trusted.targets(), &target);
                 Some(Serves { content, sha256, archive, plain })

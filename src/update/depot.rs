@@ -87,10 +87,8 @@ impl Depot {
             fs::create_dir_all(parent)?;
             sync(parent.parent())?;
         }
-        match disk::rename(&staged, &place) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && place.is_dir() => Ok(()),
-            moved => moved,
-        }
+        // It was renamed whole.
+        if place.is_dir() { Ok(()) } else { disk::rename(&staged, &place) }
     }
 
     /// Nothing of a release is left where it could count. Done again, it changes nothing.
@@ -133,11 +131,12 @@ impl Depot {
         }
     }
 
-    /// Throws away the versions of a model that nobody would go back to.
-    pub fn thin(&self, name: &Name) -> io::Result<()> {
+    /// Throws away the versions of a model that nobody uses or would go back to.
+    pub fn thin(&self, name: &Name, used: &[u64]) -> io::Result<()> {
         let versions = self.versions(name);
-        let old = versions.len().saturating_sub(KEPT);
-        versions[..old].iter().try_for_each(|version| self.throw_away(&self.model(name, *version)))
+        let old = versions[..versions.len().saturating_sub(KEPT)].iter();
+        let unused = old.filter(|version| !used.contains(version));
+        unused.map(|version| self.model(name, *version)).try_for_each(|path| self.throw_away(&path))
     }
 
     /// Where a layer of the configuration lies.
@@ -266,7 +265,7 @@ mod tests {
             for _ in 0..2 {
                 depot.commit_model(&defects, version).expect("committed");
             }
-            depot.thin(&defects).expect("thinned");
+            depot.thin(&defects, &[]).expect("thinned");
         }
         assert_eq!(depot.versions(&defects), [3, 4]);
         depot.commit_model(&defects, 9).expect_err("it is not staged");

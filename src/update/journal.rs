@@ -107,17 +107,27 @@ impl Journal {
         Ok(true)
     }
 
+    /// A newer release takes the place of one that only waited, which is not given up for that.
+    pub fn supersede(&mut self, subject: &Subject, release: &str) -> Result<bool, JournalError> {
+        let waits = |known: &&Progress| known.state == State::Waiting && known.release != release;
+        let Some(before) = self.get(subject).filter(waits) else { return Ok(false) };
+        if before.given_up.iter().any(|known| known == release) {
+            return Ok(false);
+        }
+        let progress = Progress { release: release.to_owned(), ..before.clone() };
+        self.save(subject, progress)?;
+        Ok(true)
+    }
+
     /// A release that was rolled back is begun once more, because somebody wants it. Nothing is changed while one is under
     /// way; false then.
     pub fn retry(&mut self, subject: &Subject, release: &str) -> Result<bool, JournalError> {
-        let Some(before) = self.get(subject).filter(|before| before.state.is_final()) else {
-            return Ok(false);
-        };
-        let mut progress = Progress::new(release, subject.kind);
+        // What serves is not fetched over itself.
+        let went_back = |before: &&Progress| before.state == State::RolledBack;
+        let Some(before) = self.get(subject).filter(went_back) else { return Ok(false) };
+        let mut progress = Progress { serves: before.serves.clone(), ..Progress::new(release, subject.kind) };
         progress.given_up.clone_from(&before.given_up);
-        if before.state == State::RolledBack {
-            progress.given_up.push(before.release.clone());
-        }
+        progress.given_up.push(before.release.clone());
         progress.given_up.retain(|known| known != release);
         self.save(subject, progress)?;
         Ok(true)

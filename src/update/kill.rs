@@ -158,7 +158,7 @@ async fn carry(agent: &mut Agent, subject: &Subject, state: State, source: &Dire
         }
         (State::Committing, Content::Model { name, version }) => {
             depot.commit_model(name, *version).expect("committed");
-            depot.thin(name).expect("thinned");
+            depot.thin(name, &[]).expect("thinned");
         }
         (State::Committing, Content::Binary { version, .. }) => {
             let mut slots = Slots::read(&dir);
@@ -219,7 +219,7 @@ fn serves(site: &Path) -> [u64; 3] {
     let layers = depot.layers().expect("layers");
     layers.iter().for_each(|(_, _, path)| whole(path));
     let mut slots = Slots::read(&dir);
-    if let Some(start) = slots.next(&dir, "0.0.1", None) {
+    if let Some(start) = slots.next(&dir, "0.0.1", (None, false)) {
         whole(&start.program);
     }
     assert_eq!(

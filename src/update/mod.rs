@@ -35,4 +35,4 @@ mod wake;
 pub mod wave;
 pub mod wish;
 
-pub use self::wake::wake;
+pub use self::wake::{Woken, wake};

@@ -59,10 +59,19 @@ pub struct Start {
 }
 
 impl Slots {
-    /// As they lie in the directory of the updates. A file that is damaged counts as none.
+    /// As they lie in the directory of the updates. What cannot be read counts as none: the base runs.
     pub fn read(directory: &Path) -> Self {
-        let read = disk::read_bounded(&file(directory), MAX_BYTES).ok();
-        read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+        Self::load(directory).unwrap_or_default()
+    }
+
+    /// The same for who would write it anew: an error is no reason to forget what is there. A file that is damaged
+    /// counts as none.
+    pub fn load(directory: &Path) -> io::Result<Self> {
+        match disk::read_bounded(&file(directory), MAX_BYTES) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error),
+        }
     }
 
     /// On the disk for good.
@@ -71,8 +80,13 @@ impl Slots {
     }
 
     /// What starts now, with that start counted: to be saved before it is. `base` is the version of the base. Without a
-    /// boot that is known, all starts are of the same.
-    pub fn next(&mut self, directory: &Path, base: &str, boot: Option<&str>) -> Option<Start> {
+    /// boot that is known, all starts are of the same. A version that has proved itself is not to blame for an end `in_order`.
+    pub fn next(
+        &mut self,
+        directory: &Path,
+        base: &str,
+        (boot, in_order): (Option<&str>, bool),
+    ) -> Option<Start> {
         loop {
             // A package that was installed since is as new as what came over the air, or newer.
             let outdated = |version: &String| !newer(version, base);
@@ -83,8 +97,8 @@ impl Slots {
                 self.previous = None;
             }
             let version = self.trial.as_ref().or(self.current.as_ref())?.clone();
-            if self.trial.is_none() && self.boot.as_deref() != boot {
-                // Cut off with the power, not by itself.
+            if self.trial.is_none() && (in_order || self.boot.as_deref() != boot) {
+                // Ended as it should, or cut off with the power, not by itself.
                 self.starts = 0;
             }
             self.boot = boot.map(str::to_owned);
@@ -101,10 +115,12 @@ impl Slots {
         }
     }
 
-    /// A version is tried from the next start on.
+    /// A version is tried from the next start on. Starts that it had already count.
     pub fn try_out(&mut self, version: &str) {
-        self.trial = Some(version.to_owned());
-        self.starts = 0;
+        if self.trial.as_deref() != Some(version) {
+            self.trial = Some(version.to_owned());
+            self.starts = 0;
+        }
     }
 
     /// What runs has done well; a trial has proved itself, and stays.
@@ -137,6 +153,9 @@ pub fn thin(directory: &Path, slots: &Slots) -> io::Result<()> {
     let kept = [&slots.current, &slots.previous, &slots.trial];
     for entry in fs::read_dir(directory.join("slots"))? {
         let entry = entry?;
+        if !entry.file_type()?.is_dir() {
+            continue;
+        }
         let name = entry.file_name();
         let is_kept = kept.iter().any(|version| version.as_deref().is_some_and(|v| *name == *v));
         if !is_kept {
@@ -167,7 +186,7 @@ mod tests {
     }
 
     fn next(slots: &mut Slots, place: &tempfile::TempDir) -> Option<String> {
-        slots.next(place.path(), "0.1.0", BOOT).map(|start| start.version)
+        slots.next(place.path(), "0.1.0", (BOOT, false)).map(|start| start.version)
     }
 
     #[test]
@@ -181,6 +200,7 @@ mod tests {
         slots.try_out("0.3.0");
         for start in 1..=3 {
             assert_eq!(next(&mut slots, &place).as_deref(), Some("0.3.0"), "start {start}");
+            slots.try_out("0.3.0");
             slots.save(place.path()).expect("saved");
             slots = Slots::read(place.path());
         }
@@ -215,7 +235,11 @@ mod tests {
         slots.confirm();
         for boot in 0..20 {
             let boot = boot.to_string();
-            assert!(slots.next(place.path(), "0.1.0", Some(&boot)).is_some());
+            assert!(slots.next(place.path(), "0.1.0", (Some(&boot), false)).is_some());
+        }
+        // Nor does somebody who starts it again and again.
+        for _ in 0..20 {
+            assert!(slots.next(place.path(), "0.1.0", (BOOT, true)).is_some());
         }
     }
 
@@ -223,7 +247,7 @@ mod tests {
     fn a_package_that_was_installed_since_is_not_held_back() {
         let place = place(&["0.2.0"]);
         let mut slots = Slots { current: Some("0.2.0".to_owned()), ..Slots::default() };
-        assert!(slots.next(place.path(), "0.2.0", BOOT).is_none());
+        assert!(slots.next(place.path(), "0.2.0", (BOOT, false)).is_none());
         assert_eq!(slots.failed, None, "it did nothing wrong");
     }
 

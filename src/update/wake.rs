@@ -6,31 +6,57 @@ use std::path::Path;
 use super::agent::AgentError;
 use super::depot::Depot;
 use super::journal::Journal;
-use super::machine::{Event, State};
+use super::machine::{Event, Kind, Progress, State};
 use super::release::Content;
+use super::slots::Slots;
+
+/// What was found at a start.
+#[derive(Debug, Default)]
+pub struct Woken {
+    /// What is damaged, or cannot be done.
+    pub notes: Vec<String>,
+    /// A start could not be counted while a layer of the configuration is tried: none that came over the air is to be
+    /// used this time.
+    pub uncounted: bool,
+}
 
 /// Counts a start, before anything of what came over the air is used: a release that was being tried when the process
-/// ended without order may be to blame, and is given up at the third time. A layer of the configuration that goes back
-/// is gone when this returns. What was found damaged is told.
-pub fn wake(directory: &Path) -> Result<Vec<String>, AgentError> {
+/// ended without order may be to blame, and is given up at the third time. A layer or a model that goes back is gone when
+/// this returns: the start itself may have failed for it.
+pub fn wake(directory: &Path) -> Result<Woken, AgentError> {
     let depot = Depot::at(directory);
+    let mut woken = Woken::default();
     if !depot.place("journal").is_dir() {
-        return Ok(Vec::new());
+        return Ok(woken);
     }
-    let at = |reason| AgentError::Disk { path: directory.to_owned(), reason };
-    let _held = depot.own().map_err(at)?;
+    // Somebody who only looks has it for a moment, a disk that cannot be written never gives it.
+    let _held = depot.own().map_err(|error| woken.notes.push(error.to_string()));
     let (mut journal, damaged) = Journal::open(&depot.place("journal"))?;
+    woken.notes.extend(damaged.iter().map(ToString::to_string));
     let in_order = fs::remove_file(depot.place("ended")).is_ok();
-    let event = if in_order { Event::Resumed } else { Event::CutOff };
-    let all: Vec<_> = journal.iter().map(|(subject, _)| subject.clone()).collect();
-    for subject in all {
-        journal.step(&subject, event, "")?;
-        let Some(progress) = journal.get(&subject) else { continue };
-        if let (State::RollingBack, Some(content @ Content::Config { .. })) =
-            (progress.state, Content::of(&progress.release))
-        {
-            depot.discard(&content).map_err(at)?;
+    let started = Slots::read(directory).trial.is_some();
+    let all: Vec<_> =
+        journal.iter().map(|(subject, known)| (subject.clone(), known.clone())).collect();
+    for (subject, known) in all {
+        // A program that waits for its hour was not started yet.
+        let waits = known.kind == Kind::Binary && known.state == State::Probation && !started;
+        let event = if in_order || waits { Event::Resumed } else { Event::CutOff };
+        if let Err(error) = journal.step(&subject, event, "") {
+            woken.notes.push(error.to_string());
+            woken.uncounted |= known.kind == Kind::Config && !known.state.is_final();
+        }
+        let going = journal.get(&subject).filter(|now| now.state == State::RollingBack);
+        if let Some(Err(error)) = going.map(|going| give_up(&depot, going)) {
+            woken.notes.push(error.to_string());
         }
     }
-    Ok(damaged.iter().map(ToString::to_string).collect())
+    Ok(woken)
+}
+
+/// Nothing of what goes back is used. A program is the launcher's matter.
+fn give_up(depot: &Depot, going: &Progress) -> std::io::Result<()> {
+    match Content::of(&going.release) {
+        Some(content @ (Content::Config { .. } | Content::Model { .. })) => depot.discard(&content),
+        _ => Ok(()),
+    }
 }

@@ -135,6 +135,7 @@ impl Draft {
             api: self.api.flatten(),
             update: self.update.flatten(),
             shutdown: self.shutdown.unwrap_or_default(),
+            without_releases: false,
         }
     }
 }

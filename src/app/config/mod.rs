@@ -76,12 +76,16 @@ pub struct Config {
     pub update: Option<UpdateConfig>,
     /// How the process ends.
     pub shutdown: ShutdownConfig,
+    /// Models that came over the air are left alone.
+    #[serde(skip)]
+    pub without_releases: bool,
 }
 
 impl Config {
     /// Where models lie that came over the air.
     pub(in crate::app) fn came(&self) -> Option<PathBuf> {
-        self.update.as_ref().map(|update| Depot::at(&update.dir).place("models"))
+        let update = self.update.as_ref().filter(|_| !self.without_releases)?;
+        Some(Depot::at(&update.dir).place("models"))
     }
 }
 

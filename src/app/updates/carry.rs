@@ -86,6 +86,13 @@ impl Worker {
             },
             State::Committing => {
                 let committed = self.commit(subject, &content).await;
+                if committed.is_err()
+                    && let Err(problems) = config::load(&self.sources)
+                {
+                    // Somebody is at work on it: the release is not to blame.
+                    let why = format!("the configuration is not valid: {problems}");
+                    return Carried::Waits(LOOK_AGAIN, why);
+                }
                 self.settle(subject, committed)
             }
             State::RollingBack => self.go_back(subject, &content).await,
@@ -294,7 +301,11 @@ impl Worker {
                 let told = |error: std::io::Error| error.to_string();
                 self.agent.depot().commit_model(name, *version).map_err(told)?;
                 self.order(What::Reload).await?;
-                self.agent.depot().thin(name).map_err(told)?;
+                let used: Vec<_> =
+                    self.models.in_use(name).iter().map(|model| model.package().version).collect();
+                if let Err(error) = self.agent.depot().thin(name, &used) {
+                    tracing::warn!("an old version of {name} stays: {error}");
+                }
             }
             Content::Config { .. } => self.end_probation(),
             Content::Binary { version, .. } => {
@@ -316,12 +327,18 @@ impl Worker {
         {
             return carried;
         }
-        let counted = self.counts(content);
+        if self.counts(content) {
+            // What runs may be made of it until a reload says otherwise.
+            self.owed.insert(subject.clone());
+        }
         if let Err(error) = self.agent.depot().discard(content) {
             return Carried::Waits(AGAIN, error.to_string());
         }
-        if counted && let Err(why) = self.order(What::Reload).await {
-            return Carried::Waits(AGAIN, why);
+        if self.owed.contains(subject) {
+            if let Err(why) = self.order(What::Reload).await {
+                return Carried::Waits(AGAIN, format!("what runs stays until a reload: {why}"));
+            }
+            self.owed.remove(subject);
         }
         let carried = self.settle(subject, Ok(()));
         if let Err(error) = self.agent.tidy() {

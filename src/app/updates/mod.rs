@@ -11,7 +11,7 @@ mod program;
 mod trial;
 mod wishes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -112,6 +112,8 @@ struct Worker {
     details: BTreeMap<Subject, String>,
     /// Nothing is done for these before.
     waits: BTreeMap<Subject, Instant>,
+    /// What was taken away of these, and may still run.
+    owed: BTreeSet<Subject>,
     looked: Option<jiff::Timestamp>,
     problem: Option<String>,
     refused: Option<String>,
@@ -198,6 +200,7 @@ impl Site {
             probation: None,
             details: BTreeMap::new(),
             waits: BTreeMap::new(),
+            owed: BTreeSet::new(),
             looked: None,
             problem: None,
             refused: None,

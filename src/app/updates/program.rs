@@ -31,6 +31,9 @@ const LOOK_WITHIN: Duration = Duration::from_secs(60);
 /// What of a program's last words is told.
 const LAST_WORDS: usize = 600;
 
+/// How long it is waited for a disk.
+const AGAIN: Duration = Duration::from_secs(10);
+
 /// The version that runs.
 const RUNS: &str = env!("CARGO_PKG_VERSION");
 
@@ -39,8 +42,7 @@ type Done = Result<(), String>;
 impl Worker {
     /// What the packaged program did since may be news: it gave a version up, or came back itself.
     pub(super) fn reconcile(&mut self) {
-        let slots = Slots::read(&self.config().dir);
-        let Some(failed) = slots.failed else { return };
+        let Some(failed) = Slots::read(&self.config().dir).failed else { return };
         let found = self.agent.all().find(|(subject, known)| {
             let content = Content::of(&known.release);
             let is_it = |content| matches!(content, Content::Binary { version, .. } if version == failed.version);
@@ -95,7 +97,10 @@ impl Worker {
         version: &str,
     ) -> Carried {
         let directory = self.config().dir.clone();
-        let mut slots = Slots::read(&directory);
+        let mut slots = match Slots::load(&directory) {
+            Ok(slots) => slots,
+            Err(error) => return Carried::Waits(AGAIN, error.to_string()),
+        };
         if RUNS == version && std::env::var_os(BASE).is_some() {
             if self.probation.is_none() {
                 let now = SystemClock.now();
@@ -124,12 +129,18 @@ impl Worker {
     /// It has proved itself: it starts from now on.
     pub(super) fn keep_program(&self, version: &str) -> Done {
         let directory = &self.config().dir;
-        let mut slots = Slots::read(directory);
+        let mut slots = Slots::load(directory).map_err(|error| error.to_string())?;
         if slots.trial.as_deref() == Some(version) {
             slots.confirm();
         }
-        let kept = slots.save(directory).and_then(|()| slots::thin(directory, &slots));
-        kept.map_err(|error| error.to_string())
+        if slots.current.as_deref() != Some(version) {
+            return Err(format!("{version} is not what starts"));
+        }
+        slots.save(directory).map_err(|error| error.to_string())?;
+        if let Err(error) = slots::thin(directory, &slots) {
+            tracing::warn!("an old program stays: {error}");
+        }
+        Ok(())
     }
 
     /// The way back: another program starts, if it is this one that goes. `None`: it may be thrown away.
@@ -139,7 +150,10 @@ impl Worker {
         version: &str,
     ) -> Option<Carried> {
         let directory = self.config().dir.clone();
-        let mut slots = Slots::read(&directory);
+        let mut slots = match Slots::load(&directory) {
+            Ok(slots) => slots,
+            Err(error) => return Some(Carried::Waits(AGAIN, error.to_string())),
+        };
         let counts = [&slots.trial, &slots.current].map(|known| known.as_deref() == Some(version));
         if counts.contains(&true) {
             let progress = self.agent.progress(subject);
@@ -161,8 +175,9 @@ impl Worker {
         }
         self.vouch_at = SystemClock.now() + self.config().probation.0;
         let directory = &self.config().dir;
-        let mut slots = Slots::read(directory);
-        if slots.trial.is_none() && slots.starts > 0 {
+        let Ok(mut slots) = Slots::load(directory) else { return };
+        let is_current = slots.current.as_deref() == Some(RUNS);
+        if is_current && slots.trial.is_none() && slots.starts > 0 {
             slots.confirm();
             if let Err(error) = slots.save(directory) {
                 tracing::debug!("that it does well is not noted: {error}");

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::{Fetched, NO_ROOM};
+use super::Fetched;
+use super::fetch::NO_ROOM;
 use crate::update::download::DownloadError;
 use crate::update::journal::JournalError;
 use crate::update::source::FetchError;

@@ -1,0 +1,90 @@
+//! How a release's bytes come, piece by piece.
+
+use std::time::Duration;
+
+use super::error::failed;
+use super::{Agent, Fetched};
+use crate::update::delta::{self, Course};
+use crate::update::journal::Subject;
+use crate::update::layout::free;
+use crate::update::source::Source;
+use crate::task::Clock;
+
+/// How long it is waited for room on the disk.
+pub(super) const NO_ROOM: Duration = Duration::from_mins(1);
+
+/// Bytes of the disk that stay free.
+const SPARE: u64 = 16 << 20;
+
+impl Agent {
+    /// Fetches the next piece of a release.
+    pub async fn fetch(
+        &mut self,
+        subject: &Subject,
+        source: &impl Source,
+        clock: &dyn Clock,
+    ) -> Fetched {
+        let metered = source.is_metered();
+        if metered && let Some((wait, why)) = self.put_off(clock) {
+            return Fetched::Wait(wait, why);
+        }
+        let open = match self.download.take().filter(|(of, _)| self.is_of(subject, of)) {
+            Some((_, open)) => Ok(open),
+            None => self.open_download(subject).await,
+        };
+        let mut download = match open {
+            Ok(download) => download,
+            Err(fetched) => return fetched,
+        };
+        let before = download.progress().0;
+        let stepped = download.step(source).await;
+        let (have, all) = download.progress();
+        if metered {
+            self.came(have.saturating_sub(before), clock);
+        }
+        match stepped {
+            Ok(true) => {
+                self.download = self.named(subject).map(|of| (of, download));
+                Fetched::More(have, all)
+            }
+            Ok(false) => Fetched::Whole,
+            Err(error) => {
+                self.download = self.named(subject).map(|of| (of, download));
+                failed(&error)
+            }
+        }
+    }
+
+    async fn open_download(&self, subject: &Subject) -> Result<Course, Fetched> {
+        let release = self.named(subject);
+        let found = release.and_then(|release| Some((self.target(&release)?, release)));
+        let gone = || Fetched::Failed("it is not published any more".to_owned());
+        let (target, release) = found.ok_or_else(gone)?;
+        let (directory, most) = (self.depot.place("download"), self.config.max.0 as u64);
+        // It comes once more when it is laid out.
+        let free = free(&directory);
+        if let Some(free) = free
+            && free < target.length.saturating_mul(2).saturating_add(SPARE)
+        {
+            let why = format!("no room on the disk for {} bytes: {free} are free", target.length);
+            return Err(Fetched::Wait(NO_ROOM, why));
+        }
+        let room = free.unwrap_or(u64::MAX).saturating_sub(SPARE);
+        let offered = delta::offered(self.trusted.targets(), &directory, &target, room);
+        // What is there already is read again, and hashed.
+        let open = move || Course::open(directory, release, target, offered, most);
+        let opened = tokio::task::spawn_blocking(open).await;
+        let opened = opened.map_err(|error| Fetched::Failed(error.to_string()))?;
+        opened.map_err(|error| failed(&error))
+    }
+
+    /// The release that is under way.
+    fn named(&self, subject: &Subject) -> Option<String> {
+        self.progress(subject).map(|progress| progress.release.clone())
+    }
+
+    /// What is open is of the release that is under way now, and of none that was before it.
+    fn is_of(&self, subject: &Subject, release: &str) -> bool {
+        self.progress(subject).is_some_and(|progress| progress.release == release)
+    }
+}
