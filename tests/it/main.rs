@@ -8,6 +8,7 @@ mod degrade;
 mod demo;
 mod device;
 mod escalation;
+mod fleet;
 mod gate;
 mod jumps;
 mod models;
