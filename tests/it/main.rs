@@ -19,6 +19,7 @@ mod outage;
 mod outbox;
 mod overload;
 mod process;
+mod release_records;
 mod reload;
 mod restart;
 mod service;
