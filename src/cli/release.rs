@@ -1,6 +1,7 @@
 //! `eir release`: a repository of signed releases, made and kept on a laptop or in CI.
 
 mod package;
+mod records;
 
 use std::path::PathBuf;
 
@@ -57,6 +58,9 @@ enum ReleaseCommand {
         release: String,
         /// Part of the devices, and how long after the publication
         waves: String,
+        /// The part of a wave's devices that may go back; where more do, `status --records` says so
+        #[arg(long, value_name = "PERCENT", value_parser = stop_at)]
+        stop_at: Option<Decimal>,
     },
     /// Have devices not begin a release any more; `publish` makes it so
     Halt {
@@ -85,7 +89,15 @@ enum ReleaseCommand {
         threshold: u64,
     },
     /// What is published, what is not yet, and until when signatures are good
-    Status,
+    Status {
+        /// What became of it instead: records of devices, one JSON a line, up to 1,000,000 pairs of a device and a release;
+        /// `-`: standard input
+        #[arg(long, value_name = "FILE")]
+        records: Option<PathBuf>,
+        /// Halt what went back on more devices of a wave than its `stop_at`; `publish` makes it so
+        #[arg(long, requires = "records")]
+        halt: bool,
+    },
 }
 
 pub(super) fn release(args: &ReleaseArgs) -> Result<(), Failure> {
@@ -117,9 +129,12 @@ pub(super) fn release(args: &ReleaseArgs) -> Result<(), Failure> {
                 packed.content
             ))
         }
-        ReleaseCommand::Waves { release, waves } => {
+        ReleaseCommand::Waves { release, waves, stop_at } => {
             let waves = self::waves(waves).map_err(usage)?;
-            amend(&open()?, release, |about| about.waves = waves)
+            amend(&open()?, release, |about| {
+                about.waves = waves;
+                about.stop_at = stop_at.or(about.stop_at);
+            })
         }
         ReleaseCommand::Halt { release } => amend(&open()?, release, |about| about.halted = true),
         ReleaseCommand::Withdraw { release } => {
@@ -155,7 +170,10 @@ pub(super) fn release(args: &ReleaseArgs) -> Result<(), Failure> {
             repository.rotate(&roles, &old.keys(), now).map_err(failed)?;
             print::line("the keys are replaced; devices follow at their next look")
         }
-        ReleaseCommand::Status => status(&open()?),
+        ReleaseCommand::Status { records: None, .. } => status(&open()?),
+        ReleaseCommand::Status { records: Some(file), halt } => {
+            records::status(file, open(), *halt)
+        }
     }
 }
 
@@ -190,11 +208,18 @@ fn amend(
     release: &str,
     change: impl FnOnce(&mut About),
 ) -> Result<(), Failure> {
-    let content = content(release)?;
-    let mut about = repository.about(&content).map_err(failed)?.unwrap_or_default();
-    change(&mut about);
-    repository.amend(&content, &about).map_err(failed)?;
+    self::change(repository, &content(release)?, change)?;
     print::line(format!("{release} is changed once `eir release publish` has signed that"))
+}
+
+fn change(
+    repository: &Repository,
+    content: &Content,
+    change: impl FnOnce(&mut About),
+) -> Result<(), Failure> {
+    let mut about = repository.about(content).map_err(failed)?.unwrap_or_default();
+    change(&mut about);
+    repository.amend(content, &about).map_err(failed)
 }
 
 fn status(repository: &Repository) -> Result<(), Failure> {
@@ -224,13 +249,16 @@ fn status(repository: &Repository) -> Result<(), Failure> {
         let waves: Vec<Wave> = about.waves.into();
         let waves: Vec<_> =
             waves.iter().map(|Wave { percent, after }| format!("{}%:{after}", percent.0)).collect();
-        let waves = if about.halted {
+        let mut waves = if about.halted {
             "halted".to_owned()
         } else if waves.is_empty() {
             "all".to_owned()
         } else {
             waves.join(",")
         };
+        if let Some(most) = about.stop_at.filter(|_| !about.halted) {
+            waves = format!("{waves} stop at {}%", most.0);
+        }
         rows.push(vec![name, state.to_owned(), since, waves, about.note]);
     }
     if rows.is_empty() {
@@ -260,6 +288,13 @@ fn waves(text: &str) -> Result<Waves, String> {
         .map(|part| wave(part).ok_or_else(|| format!("`{part}` is no wave; write it as 10%:1d")))
         .collect();
     Waves::try_from(all?)
+}
+
+/// Percent, from 0 to 100.
+fn stop_at(text: &str) -> Result<Decimal, String> {
+    let found = text.strip_suffix('%').unwrap_or(text).trim().parse().ok();
+    let found = found.filter(|percent| (0.0..=100.0).contains(percent)).map(Decimal);
+    found.ok_or_else(|| "write it as 5 or 0.5, percent from 0 to 100".to_owned())
 }
 
 fn content(release: &str) -> Result<Content, Failure> {
@@ -320,6 +355,10 @@ mod tests {
         assert_eq!(waves("all"), Ok(Waves::default()));
         for text in ["", "10", "10%", "10:1d", "10%:soon", "50%:0s,10%:1d", "NaN%:0s"] {
             waves(text).expect_err(text);
+        }
+        assert_eq!(["5", "0.5%", "0"].map(stop_at), [5.0, 0.5, 0.0].map(|most| Ok(Decimal(most))));
+        for text in ["", "%", "-1", "101", "NaN", "five"] {
+            stop_at(text).expect_err(text);
         }
     }
 }

@@ -156,8 +156,8 @@ impl Repository {
         let patches = self.patches(content, bytes, &sha256)?;
         // Added once more it is the same release still.
         let about = match self.about(content)? {
-            Some(About { published, waves, halted, .. }) => {
-                About { published, waves, halted, ..about.clone() }
+            Some(About { published, waves, stop_at, halted, .. }) => {
+                About { published, waves, stop_at, halted, ..about.clone() }
             }
             None => about.clone(),
         };

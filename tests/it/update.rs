@@ -98,7 +98,7 @@ fn python(script: &str, arguments: &[&str]) -> Option<String> {
 }
 
 /// What a device believes that comes for the first time.
-fn seen(directory: &Path) -> Result<Trusted, StoreError> {
+pub(super) fn seen(directory: &Path) -> Result<Trusted, StoreError> {
     let device = tempfile::tempdir().expect("tempdir");
     let root = std::fs::read(directory.join("metadata/1.root.json")).expect("there");
     let (store, mut trusted, _) = Store::open(device.path(), &root)?;
@@ -176,7 +176,7 @@ fn a_repository_that_python_tuf_made_is_believed() {
 const PASSPHRASE: &str = "correct horse battery staple";
 
 /// `eir release …` in a directory; what it says, and its exit code.
-fn release(place: &Path, arguments: &[&str]) -> (String, Option<i32>) {
+pub(super) fn release(place: &Path, arguments: &[&str]) -> (String, Option<i32>) {
     let mut command = eir();
     command.arg("release").args(arguments).current_dir(place);
     let output = command.env("EIR_KEY_PASSPHRASE", PASSPHRASE).output().expect("eir");

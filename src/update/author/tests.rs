@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::update::decimal::Decimal;
 
 struct Ring {
     root: Vec<Key>,
@@ -195,10 +196,11 @@ fn a_version_has_the_same_bytes_for_good_and_its_waves_when_it_is_added_again() 
     let hosted = place.path().join("targets/config/a");
     assert_eq!(std::fs::read_dir(&hosted).expect("there").count(), 1);
     repository.publish(&ring.all(), at(0)).expect("published");
-    let halted = About { halted: true, ..About::default() };
+    let halted = About { halted: true, stop_at: Some(Decimal(5.0)), ..About::default() };
     repository.amend(&one, &halted).expect("it is there");
     repository.add(&one, b"mended", &About::default()).expect("the same");
-    assert!(repository.about(&one).expect("read").expect("there").halted, "it is halted still");
+    let again = repository.about(&one).expect("read").expect("there");
+    assert!(again.halted && again.stop_at == halted.stop_at, "it is halted still");
     repository.withdraw(&one).expect("it is there");
     repository.publish(&ring.all(), at(1)).expect("published");
     let error = repository.add(&one, b"others", &About::default()).expect_err("it was published");
