@@ -105,7 +105,8 @@ fn is_held(directory: &Path) -> bool {
 /// Waits until it is done, well or not.
 async fn taken_up(put: &Path) -> Result<(), Failure> {
     let end = Instant::now() + PATIENCE;
-    while put.exists() {
+    let taken = put.with_extension(Wish::TAKEN);
+    while put.exists() || taken.exists() {
         if Instant::now() >= end {
             let told = anyhow::anyhow!("eir has not taken it up within {PATIENCE:?}; see its log");
             return Err(Failure::new(Exit::Unavailable, told));

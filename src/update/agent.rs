@@ -69,6 +69,8 @@ pub enum Fetched {
     Whole,
     /// Nothing comes for so long, and why.
     Wait(Duration, String),
+    /// It is not where it should be. Who publishes may be late with it.
+    Missing(String),
     /// It will never come.
     Failed(String),
 }
@@ -123,7 +125,9 @@ impl Agent {
         };
         let wanted: BTreeSet<_> =
             agent.under_way().iter().filter_map(|(_, progress)| agent.staged(progress)).collect();
-        agent.depot.sweep(|path| wanted.contains(path)).map_err(at(&config.dir))?;
+        // What cannot be swept away is no reason to take no updates.
+        let swept = agent.depot.sweep(|path| wanted.contains(path));
+        notes.extend(swept.err().map(|error| format!("what was left of before stays: {error}")));
         Ok((agent, notes))
     }
 
@@ -220,7 +224,14 @@ impl Agent {
             memory: facts.memory,
         };
         self.offers = offers(self.trusted.targets(), &seen, &facts.installed);
-        for (subject, content) in due(&self.offers, now) {
+        // An older one that is still good for this device counts where the newest was given up.
+        let given_up = |offer: &&Offered| {
+            let content = Content::of(&offer.release);
+            let known = content.and_then(|content| self.progress(&content.subject()));
+            known.is_some_and(|known| known.has_given_up(&offer.release))
+        };
+        let open: Vec<_> = self.offers.iter().filter(|offer| !given_up(offer)).cloned().collect();
+        for (subject, content) in due(&open, now) {
             self.begin(&subject, &content.to_string())?;
         }
         Ok(())
@@ -259,8 +270,8 @@ impl Agent {
 
     /// One release of a thing at a time; a newer one takes the place of one that waits.
     fn begin(&mut self, subject: &Subject, release: &str) -> Result<bool, JournalError> {
-        let begun = self.journal.supersede(subject, release)?
-            || self.journal.begin(subject, release)?;
+        let begun =
+            self.journal.supersede(subject, release)? || self.journal.begin(subject, release)?;
         if begun && let Some(progress) = self.progress(subject).cloned() {
             self.note(subject, progress);
         }
@@ -284,8 +295,7 @@ impl Agent {
         let serving = self.journal.iter().filter_map(|(_, known)| known.serves.as_ref());
         serving
             .filter_map(|release| {
-                let (content, target) =
-                    (Content::of(release)?, self.target(release)?);
+                let (content, target) = (Content::of(release)?, self.target(release)?);
                 let (sha256, archive) = (target.hashes.sha256.to_vec(), self.archive(&target));
                 let plain = delta::plain(self.trusted.targets(), &target);
                 Some(Serves { content, sha256, archive, plain })

@@ -20,11 +20,15 @@ use serde::{Deserialize, Serialize};
 
 use super::release::Content;
 use super::slots::Slots;
+use super::wish::Wish;
 use crate::disk;
 use crate::event::Name;
 
 /// A note of which layer counts is a line.
 const MAX_POINTER: u64 = 4096;
+
+/// Where a copy of the outbox lies while a new program looks at it.
+pub const OUTBOX_COPY: &str = "outbox-copy.db";
 
 /// Versions of a model or a program that are kept: the one that serves, and the one to go back to.
 const KEPT: usize = 2;
@@ -165,7 +169,9 @@ impl Depot {
         if pointer.active == Some(version) {
             return Ok(());
         }
-        self.point(name, Pointer { active: Some(version), before: pointer.active })
+        self.point(name, Pointer { active: Some(version), before: pointer.active })?;
+        // Nobody goes back further than to the one before.
+        pointer.before.map_or(Ok(()), |old| self.throw_away(&self.layer(name, old)))
     }
 
     /// The layers that count, by name.
@@ -195,6 +201,14 @@ impl Depot {
             let path = entry?.path();
             if !wanted(&path) {
                 self.throw_away(&path)?;
+            }
+        }
+        let _may_be_gone = fs::remove_file(self.place(OUTBOX_COPY));
+        for entry in fs::read_dir(self.place("wishes"))? {
+            let path = entry?.path();
+            // The process ended while it was carried out.
+            if path.extension().is_some_and(|end| end == Wish::TAKEN) {
+                fs::remove_file(&path)?;
             }
         }
         for entry in fs::read_dir(self.place("trash"))? {

@@ -125,7 +125,8 @@ impl Journal {
         // What serves is not fetched over itself.
         let went_back = |before: &&Progress| before.state == State::RolledBack;
         let Some(before) = self.get(subject).filter(went_back) else { return Ok(false) };
-        let mut progress = Progress { serves: before.serves.clone(), ..Progress::new(release, subject.kind) };
+        let mut progress =
+            Progress { serves: before.serves.clone(), ..Progress::new(release, subject.kind) };
         progress.given_up.clone_from(&before.given_up);
         progress.given_up.push(before.release.clone());
         progress.given_up.retain(|known| known != release);

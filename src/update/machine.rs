@@ -196,6 +196,12 @@ impl Progress {
         Self { release, kind, state: State::Waiting, moves: 0, starts: 0, reason, serves, given_up }
     }
 
+    /// It was rolled back here, and is not to be begun again.
+    pub fn has_given_up(&self, release: &str) -> bool {
+        let goes_back = matches!(self.state, State::RollingBack | State::RolledBack);
+        (goes_back && self.release == release) || self.given_up.iter().any(|known| known == release)
+    }
+
     /// Of another release of the same thing, if this one had its end; `None`: it is not to be begun.
     #[must_use]
     pub fn followed_by(&self, release: &str) -> Option<Self> {

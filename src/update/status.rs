@@ -67,6 +67,16 @@ pub struct ReleaseStatus {
 }
 
 impl Status {
+    /// Nothing differs but the details.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let bare = |status: &Self| {
+            let mut status = status.clone();
+            status.releases.iter_mut().for_each(|release| release.detail = None);
+            status
+        };
+        bare(self) == bare(other)
+    }
+
     /// As the process left it that kept the updates last; `None`: there was none.
     pub fn read(directory: &Path) -> Option<Self> {
         let bytes = disk::read_bounded(&directory.join("status.json"), MAX_BYTES).ok()?;

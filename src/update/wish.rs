@@ -40,8 +40,14 @@ pub enum Wish {
 }
 
 impl Wish {
+    /// How a file ends whose wish is being carried out.
+    pub const TAKEN: &str = "taken";
+
     /// Puts it down in a directory that is there; where, to see when it has been taken up.
     pub fn put(&self, directory: &Path) -> io::Result<PathBuf> {
+        if fs::read_dir(directory)?.count() > MOST {
+            return Err(io::Error::other("other wishes wait to be taken up"));
+        }
         let path = directory.join(format!("{}.json", uuid::Uuid::now_v7()));
         disk::replace(&path, &serde_json::to_vec(self)?)?;
         Ok(path)
@@ -57,11 +63,13 @@ impl Wish {
         paths.truncate(MOST);
         let mut wishes = Vec::new();
         for path in paths {
-            let read = disk::read_bounded(&path, MAX_BYTES).ok();
-            match read.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
-                Some(wish) => wishes.push((path, wish)),
+            let read =
+                disk::read_bounded(&path, MAX_BYTES).map(|bytes| serde_json::from_slice(&bytes));
+            match read {
+                Ok(Ok(wish)) => wishes.push((path, wish)),
                 // Nobody could carry it out, now or later.
-                None => drop(fs::remove_file(&path)),
+                Ok(Err(_)) => drop(fs::remove_file(&path)),
+                Err(error) => tracing::debug!("{} is not read: {error}", path.display()),
             }
         }
         wishes

@@ -1,20 +1,16 @@
 //! What is done for a release in each of its states. Each may be done again after a power cut: what was done before
 //! stays done.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::check::check;
 use super::super::config;
 use super::super::understudy::Part;
+use super::examine::is_alike;
 use super::probation::Probation;
-use super::trial::{Trial, Verdict};
+use super::trial::Verdict;
 use super::{SystemClock, Worker};
 use crate::api::What;
 use crate::event::Name;
-use crate::model::Model;
-use crate::package::Package;
-use crate::summary::Board;
 use crate::task::Clock;
 use crate::update::agent::Fetched;
 use crate::update::journal::Subject;
@@ -28,8 +24,12 @@ const TURN: Duration = Duration::from_secs(1);
 /// How long it is waited for something outside: an hour of the day, another release.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// The shortest wait after a piece that did not come.
+/// The shortest wait after what a disk or somebody else did not do.
 const AGAIN: Duration = Duration::from_secs(10);
+
+/// How often, and how far apart, it is asked for what is published and not there.
+const MISSING: u8 = 5;
+const NOT_THERE: Duration = Duration::from_mins(1);
 
 /// How it went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub(super) enum Carried {
 }
 
 /// Done, or why not; or not yet.
-type Done = Result<(), String>;
+pub(super) type Done = Result<(), String>;
 
 impl Worker {
     /// Takes a release a step further.
@@ -153,65 +153,24 @@ impl Worker {
                         return Carried::Stays(detail);
                     }
                 }
-                Fetched::Whole => return self.settle(subject, Ok(())),
-                Fetched::Wait(time, why) => return Carried::Waits(time.max(AGAIN), why),
+                Fetched::Whole => {
+                    self.missing.remove(subject);
+                    return self.settle(subject, Ok(()));
+                }
+                Fetched::Wait(time, why) => return Carried::Waits(time, why),
+                Fetched::Missing(why) => {
+                    let tries = self.missing.entry(subject.clone()).or_default();
+                    *tries += 1;
+                    if *tries < MISSING {
+                        return Carried::Waits(NOT_THERE, why);
+                    }
+                    self.missing.remove(subject);
+                    return self.settle(subject, Err(why));
+                }
                 Fetched::Failed(why) => return self.settle(subject, Err(why)),
             }
         }
         Carried::On
-    }
-
-    /// Loads a model beside the one that serves: its golden samples are run on this device.
-    async fn check_model(&mut self, subject: &Subject, name: &Name, version: u64) -> Done {
-        let content = Content::Model { name: name.clone(), version };
-        let staged = self.agent.depot().staged(&content);
-        let models = Arc::clone(&self.models);
-        let named = name.clone();
-        let load = move || -> Result<Arc<Model>, String> {
-            let package = Package::open(&staged).map_err(|error| error.to_string())?;
-            let package = Package { name: named, version, ..package };
-            models.serve(package, None).map_err(|error| error.to_string())
-        };
-        let loaded = tokio::task::spawn_blocking(load).await;
-        let model = loaded.map_err(|error| error.to_string()).flatten()?;
-        self.spare_memory()?;
-        self.trials.insert(subject.clone(), Trial::new(model, self.stages.of(name)));
-        Ok(())
-    }
-
-    /// Bytes of memory that are available.
-    pub(super) fn available(&self) -> Option<u64> {
-        Board::read(&self.config().dir).memory.map(|memory| memory.available_bytes)
-    }
-
-    fn spare_memory(&self) -> Done {
-        let (spare, found) = (self.config().spare_memory.0 as u64, self.available());
-        match found.filter(|found| *found < spare) {
-            Some(found) => Err(format!(
-                "beside the old model {found} bytes of memory are available, {spare} are to stay so"
-            )),
-            None => Ok(()),
-        }
-    }
-
-    /// Whether the configuration is right with the layer in it: all that `eir check` finds.
-    async fn check_layer(&self, name: &Name, content: &Content) -> Done {
-        let staged = self.agent.depot().staged(content);
-        let text = std::fs::read_to_string(&staged).map_err(|error| error.to_string())?;
-        let tried = Some((name.clone(), text));
-        let sources = config::Sources { tried, ..self.sources.clone() };
-        let examine = move || -> Done {
-            let config = config::load(&sources).map_err(|problems| problems.to_string())?;
-            let wrong: Vec<_> = check(&config)
-                .into_iter()
-                .filter_map(|finding| finding.outcome.err())
-                .flatten()
-                .map(|problem| problem.to_string())
-                .collect();
-            if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
-        };
-        let examined = tokio::task::spawn_blocking(examine).await;
-        examined.map_err(|error| error.to_string()).flatten()
     }
 
     /// Shadow and canary.
@@ -376,14 +335,4 @@ impl Worker {
         let found = self.agent.under_way().into_iter().find(tried)?;
         Some(format!("waits for {}", found.0.word()))
     }
-}
-
-/// Both say the same kind of thing in the same words.
-fn is_alike(a: &Model, b: &Model) -> bool {
-    let sorted = |package: &Package| {
-        let mut labels = package.labels.clone();
-        labels.sort_unstable();
-        labels
-    };
-    a.package().spec.task == b.package().spec.task && sorted(a.package()) == sorted(b.package())
 }

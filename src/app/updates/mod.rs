@@ -4,10 +4,12 @@
 //! [`App`](super::App) is ordered from it, as an administrator would over the API.
 
 mod carry;
+mod examine;
 mod hawkbit;
 mod integrity;
 mod probation;
 mod program;
+mod site;
 mod trial;
 mod wishes;
 
@@ -23,6 +25,7 @@ use tokio::sync::oneshot;
 use self::carry::Carried;
 use self::hawkbit::Hawk;
 use self::probation::Probation;
+use self::site::Site;
 use self::trial::Trial;
 use super::App;
 use super::config::Sources;
@@ -30,7 +33,7 @@ use super::summaries::record;
 use super::understudy::{Seen, Stages};
 use crate::api::{Order, Orders, Shown, What};
 use crate::engine::{EngineKind, Form};
-use crate::event::{Device, Name};
+use crate::event::Name;
 use crate::model::Models;
 use crate::outbox::{Kind as RecordKind, Outbox};
 use crate::task::{Backoff, Clock, Group, Stop, SystemClock};
@@ -47,6 +50,9 @@ pub use self::program::BASE;
 
 /// How often it is looked what has become of what is under way, and whether somebody wants something.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How often details are written down.
+const LEAVE_EVERY: Duration = Duration::from_secs(10);
 
 /// How often it is tried again to begin: a root of trust may come later.
 const OPEN_AGAIN: Duration = Duration::from_secs(10);
@@ -81,19 +87,6 @@ struct Told<'a> {
     version: &'static str,
 }
 
-/// Where the work is done, once it can be.
-struct Site {
-    config: UpdateConfig,
-    device: Arc<Device>,
-    models: Arc<Models>,
-    stages: Stages,
-    orders: Orders,
-    shown: Shown,
-    outbox: Option<Outbox>,
-    sources: Sources,
-    status: Arc<ArcSwap<Status>>,
-}
-
 /// Does the work.
 struct Worker {
     agent: Agent,
@@ -112,6 +105,8 @@ struct Worker {
     details: BTreeMap<Subject, String>,
     /// Nothing is done for these before.
     waits: BTreeMap<Subject, Instant>,
+    /// How often these were not where they should be.
+    missing: BTreeMap<Subject, u8>,
     /// What was taken away of these, and may still run.
     owed: BTreeSet<Subject>,
     looked: Option<jiff::Timestamp>,
@@ -119,6 +114,8 @@ struct Worker {
     refused: Option<String>,
     next_look: Instant,
     backoff: Backoff,
+    /// Details alone are not written down before.
+    leave_at: Instant,
     /// What runs has done well by then.
     vouch_at: Instant,
     /// When what serves is compared with what was signed.
@@ -171,46 +168,6 @@ impl App {
             worker.run(stop).await;
         });
         self.updates = Some(Updates { status, wishes, group });
-    }
-}
-
-impl Site {
-    /// Takes up the updates where they are, if everything that they need is there.
-    fn open(&self) -> Result<Worker, String> {
-        let web = Web::open(&self.config)?;
-        let opened = Agent::open(&self.config, Arc::clone(&self.device));
-        let (agent, notes) = opened.map_err(|error| error.to_string())?;
-        for note in notes {
-            tracing::warn!("updates: {note}");
-        }
-        let hawkbit = Hawk::open(&self.config, &self.device)?;
-        let (now, every) = (SystemClock.now(), self.config.every.0);
-        Ok(Worker {
-            agent,
-            web,
-            hawkbit,
-            models: Arc::clone(&self.models),
-            stages: self.stages.clone(),
-            orders: self.orders.clone(),
-            shown: Arc::clone(&self.shown),
-            outbox: self.outbox.clone(),
-            sources: self.sources.clone(),
-            status: Arc::clone(&self.status),
-            trials: BTreeMap::new(),
-            probation: None,
-            details: BTreeMap::new(),
-            waits: BTreeMap::new(),
-            owed: BTreeSet::new(),
-            looked: None,
-            problem: None,
-            refused: None,
-            next_look: now + jitter(every.min(FIRST_WAIT)),
-            backoff: Backoff::new(FIRST_WAIT, every),
-            vouch_at: now + self.config.probation.0,
-            inspect_at: now,
-            inspected: BTreeMap::new(),
-            leaving: false,
-        })
     }
 }
 
@@ -388,12 +345,19 @@ impl Worker {
             offers: self.agent.offers().to_vec(),
             serving: self.serving(),
         };
-        if status != **self.status.load() {
+        let before = self.status.load_full();
+        if status == *before {
+            return;
+        }
+        // Each wears the disk: how far something is is not worth one every time.
+        let now = SystemClock.now();
+        if !status.is_like(&before) || now >= self.leave_at {
             if let Err(error) = status.leave(&self.config().dir) {
                 tracing::debug!("how the updates are doing is not written down: {error}");
             }
-            self.status.store(Arc::new(status));
+            self.leave_at = now + LEAVE_EVERY;
         }
+        self.status.store(Arc::new(status));
     }
 }
 

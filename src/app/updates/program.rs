@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -14,6 +15,7 @@ use crate::api::What;
 use crate::disk;
 use crate::outbox::Inspector;
 use crate::task::Clock;
+use crate::update::depot::OUTBOX_COPY;
 use crate::update::journal::Subject;
 use crate::update::machine::{Event, Kind, Progress, State};
 use crate::update::release::Content;
@@ -27,6 +29,9 @@ const CHECK_WITHIN: Duration = Duration::from_mins(10);
 
 /// How long a look may take.
 const LOOK_WITHIN: Duration = Duration::from_secs(60);
+
+/// What a program may say, in bytes; one that says more is left talking to nobody, and ends.
+const MAX_WORDS: u64 = 64 << 10;
 
 /// What of a program's last words is told.
 const LAST_WORDS: usize = 600;
@@ -77,7 +82,7 @@ impl Worker {
         arguments.extend(self.sources.arguments());
         run(&program, &arguments, CHECK_WITHIN).await?;
         let Some(outbox) = &self.outbox else { return Ok(()) };
-        let (from, copy) = (outbox.path().to_owned(), self.config().dir.join("outbox-copy.db"));
+        let (from, copy) = (outbox.path().to_owned(), self.agent.depot().place(OUTBOX_COPY));
         let to = copy.clone();
         let copied = tokio::task::spawn_blocking(move || copy_outbox(&from, &to)).await;
         copied.map_err(|error| error.to_string()).flatten()?;
@@ -202,18 +207,30 @@ impl Worker {
 async fn run(program: &Path, arguments: &[String], within: Duration) -> Result<String, String> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let told = || format!("`eir {}`", arguments.first().map_or("", String::as_str));
-    let output = timeout(within, command.output()).await;
-    let output = output.map_err(|_| format!("{} took longer than {within:?}", told()))?;
-    let output = output.map_err(|error| format!("{} does not start: {error}", told()))?;
+    let started = command.spawn().map_err(|error| format!("{} does not start: {error}", told()));
+    let mut child = started?;
+    let (mut said, mut moaned) = (Vec::new(), Vec::new());
+    let all = async {
+        let out = child.stdout.take().map(|pipe| pipe.take(MAX_WORDS));
+        let err = child.stderr.take().map(|pipe| pipe.take(MAX_WORDS));
+        if let Some((mut out, mut err)) = out.zip(err) {
+            tokio::try_join!(out.read_to_end(&mut said), err.read_to_end(&mut moaned))?;
+        }
+        child.wait().await
+    };
+    let ended = timeout(within, all).await;
+    let status = ended.map_err(|_| format!("{} took longer than {within:?}", told()))?;
+    let status = status.map_err(|error| format!("{} is not heard: {error}", told()))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    if output.status.success() {
-        return Ok(text(&output.stdout));
+    if status.success() {
+        return Ok(text(&said));
     }
-    let words = text(&[output.stdout, output.stderr].concat());
+    let words = text(&[said, moaned].concat());
     let wrong: Vec<_> = words.lines().filter(|line| !line.starts_with("ok ")).collect();
     let wrong: String = wrong.join("; ").chars().take(LAST_WORDS).collect();
-    Err(format!("{} ends with {}: {wrong}", told(), output.status))
+    Err(format!("{} ends with {}: {wrong}", told(), status))
 }
 
 fn copy_outbox(from: &Path, to: &Path) -> Done {

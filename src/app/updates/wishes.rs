@@ -34,14 +34,20 @@ impl Worker {
     pub(super) async fn take_up_wishes(&mut self) {
         let directory = self.agent.depot().place("wishes");
         for (path, wish) in Wish::all(&directory) {
+            // Taken up once: whatever becomes of it, or of this process, it is not done again and again.
+            let taken = path.with_extension(Wish::TAKEN);
+            if let Err(error) = std::fs::rename(&path, &taken) {
+                self.refused = Some(format!("{}: {error}", path.display()));
+                continue;
+            }
             tracing::info!(?wish, "taken up");
             self.refused = self.fulfil(&wish).await.err();
             if let Some(problem) = &self.refused {
                 tracing::warn!(?wish, "cannot be done: {problem}");
             }
             self.tell();
-            if let Err(error) = std::fs::remove_file(&path) {
-                tracing::warn!("{} stays: {error}", path.display());
+            if let Err(error) = std::fs::remove_file(&taken) {
+                tracing::debug!("{} stays: {error}", taken.display());
             }
         }
     }
@@ -100,10 +106,23 @@ impl Worker {
         wanted: impl Fn(&Content) -> bool,
     ) -> Result<Came, String> {
         let unpacked = self.agent.depot().place("staging").join("bundle");
+        let came = self.take_from(path, &unpacked, wanted).await;
+        if let Err(error) = self.agent.depot().clear(&unpacked) {
+            tracing::debug!("{} stays: {error}", unpacked.display());
+        }
+        came
+    }
+
+    async fn take_from(
+        &mut self,
+        path: &Path,
+        unpacked: &Path,
+        wanted: impl Fn(&Content) -> bool,
+    ) -> Result<Came, String> {
         let source = if path.is_dir() {
             Directory(path.to_owned())
         } else {
-            let (archive, into) = (path.to_owned(), unpacked.clone());
+            let (archive, into) = (path.to_owned(), unpacked.to_owned());
             let depot = self.agent.depot().clone();
             let limits = Limits { bytes: self.config().max.0 as u64, entries: MAX_ENTRIES };
             let unpack = move || -> Result<(), String> {
@@ -114,7 +133,7 @@ impl Worker {
             };
             let done = tokio::task::spawn_blocking(unpack).await;
             done.map_err(|error| error.to_string()).flatten()?;
-            Directory(unpacked.clone())
+            Directory(unpacked.to_owned())
         };
         let facts = self.facts();
         let looked = self.agent.look(&source, &SystemClock, &facts).await;
@@ -129,7 +148,6 @@ impl Worker {
             let how = self.fetch_from(&subject, &source, now).await;
             carried.insert(subject, how);
         }
-        let _cleared = self.agent.depot().clear(&unpacked);
         let mut came = Came::default();
         for content in newest {
             let (subject, release) = (content.subject(), content.to_string());

@@ -14,6 +14,9 @@ use crate::update::source::FetchError;
 use crate::update::store::StoreError;
 use crate::update::trust::TrustError;
 
+/// The shortest wait after a piece that did not come.
+const AGAIN: Duration = Duration::from_secs(10);
+
 /// Why there are no updates.
 #[derive(Debug, Error)]
 pub enum AgentError {
@@ -58,8 +61,9 @@ pub(super) fn failed(error: &DownloadError) -> Fetched {
     let why = error.to_string();
     match error {
         DownloadError::Fetch(FetchError::Later { after, .. }) => {
-            Fetched::Wait(after.unwrap_or_default(), why)
+            Fetched::Wait(after.unwrap_or_default().max(AGAIN), why)
         }
+        DownloadError::Missing(_) => Fetched::Missing(why),
         DownloadError::Disk { .. } => Fetched::Wait(NO_ROOM, why),
         _ => Fetched::Failed(why),
     }

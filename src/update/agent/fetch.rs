@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::error::failed;
 use super::{Agent, Fetched};
+use crate::task::Clock;
 use crate::update::delta::{self, Course};
 use crate::update::journal::Subject;
 use crate::update::layout::free;
 use crate::update::source::Source;
-use crate::task::Clock;
 
 /// How long it is waited for room on the disk.
 pub(super) const NO_ROOM: Duration = Duration::from_mins(1);
