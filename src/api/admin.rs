@@ -1,5 +1,6 @@
 //! What an administrator orders: it is handed to whoever runs the device, and answered when it is done.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -116,6 +117,9 @@ async fn wish(State(door): State<Door>, request: Request) -> Answer {
     }
     let put = blocking(move || wish.put(&directory)).await?;
     put.map_err(|problem| {
+        if problem.kind() == ErrorKind::QuotaExceeded {
+            return busy(problem.to_string());
+        }
         tracing::warn!("a wish cannot be put down: {problem}");
         error(StatusCode::SERVICE_UNAVAILABLE, "it cannot be put down; the log says why")
     })?;

@@ -47,6 +47,7 @@ impl App {
             let site = Site { outbox, device, connections: &self.connections, recalled };
             self.clouds.set(&self.config.cloud, site, GOODBYE).await;
         }
+        self.keep_good();
         self.show();
         tracing::info!(pipelines = self.pipelines.len(), "reloaded");
         Ok(())

@@ -16,6 +16,7 @@ use crate::app::config::{self, Config, Problems, Sources};
 use crate::app::{App, StartError};
 use crate::disk;
 use crate::task::{Clock, SystemClock};
+use crate::update::slots::Slots;
 use crate::update::{Woken, wake};
 
 /// How often it is tried to build again what is degraded.
@@ -101,8 +102,15 @@ fn load_in_any_case(sources: &Sources) -> Result<(Config, Option<Problems>), Fai
     let Err(problems) = config::load(sources) else { return Ok((load(sources)?, None)) };
     let bare = Sources { bare: true, ..sources.clone() };
     match config::load(&bare) {
-        Ok(config) if config.update.is_some() => Ok((config, Some(problems))),
-        Ok(_) | Err(_) => Err(not_valid(&problems)),
+        Ok(config) if config.update.is_some() => return Ok((config, Some(problems))),
+        Ok(_) | Err(_) => {}
+    }
+    // Written for a newer eir, which was given up: this one goes on with what it ran with last.
+    let directory = config::update_directory(sources);
+    let last = directory.filter(|directory| Slots::read(directory).failed.is_some());
+    match last.and_then(|directory| config::last_good(&directory)) {
+        Some(good) => Ok((good, Some(problems))),
+        None => Err(not_valid(&problems)),
     }
 }
 
@@ -188,6 +196,7 @@ async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Resul
             _ = tick.tick() => app.tick(),
             () = &mut settle, if !settled => {
                 app.settle();
+                app.keep_good();
                 settled = true;
             }
             () = recv(&mut signals.terminate) => break,
@@ -197,7 +206,7 @@ async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Resul
     match ending {
         Ending::Stop => service::stopping(),
         // The same process goes on as another program.
-        Ending::Exchange => service::reloading(),
+        Ending::Exchange => service::exchanging(),
     }
     tracing::info!("draining; a second signal stops at once");
     tokio::select! {

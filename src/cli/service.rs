@@ -8,9 +8,33 @@ use tokio::time::Interval;
 
 use crate::app::App;
 
+/// As long as a start may take by the unit that is shipped (`TimeoutStartSec=`), and a drain before it.
+const EXCHANGE: Duration = Duration::from_mins(4);
+
 /// Built and started; what is broken is degraded, and no reason to wait.
 pub(super) fn ready(app: &App) {
     tell(&[NotifyState::Ready, NotifyState::Status(&status(app))]);
+    // The program before this one may have asked for more patience.
+    if let Some(patience) = asked() {
+        tell(&[watchdog(patience)]);
+    }
+}
+
+/// Another program goes on as this process. Nobody can give a sign of life until its models are loaded.
+pub(super) fn exchanging() {
+    reloading();
+    if let Some(patience) = asked() {
+        tell(&[NotifyState::Watchdog, watchdog(patience.max(EXCHANGE))]);
+    }
+}
+
+/// How long it waits for a sign of life.
+fn asked() -> Option<Duration> {
+    sd_notify::watchdog_enabled().filter(|patience| !patience.is_zero())
+}
+
+fn watchdog(patience: Duration) -> NotifyState<'static> {
+    NotifyState::WatchdogUsec(u32::try_from(patience.as_micros()).unwrap_or(u32::MAX))
 }
 
 /// A reload began. It ends with [`ready`], whatever came of it.
@@ -36,8 +60,7 @@ pub(super) struct Watchdog {
 
 impl Watchdog {
     pub(super) fn new() -> Self {
-        let asked = sd_notify::watchdog_enabled().filter(|patience| !patience.is_zero());
-        Self { patience: asked.unwrap_or(Duration::from_mins(1)), well: true }
+        Self { patience: asked().unwrap_or(Duration::from_mins(1)), well: true }
     }
 
     /// How often [`Watchdog::feed`] wants to be called; twice as often as need be.

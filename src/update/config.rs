@@ -127,6 +127,9 @@ impl Default for CanaryConfig {
     }
 }
 
+/// In seconds.
+const DAY: u64 = 24 * 60 * 60;
+
 impl UpdateConfig {
     /// Every value that cannot work, all at once. Reads no file, contacts nobody.
     pub fn check(&self) -> Vec<Problem> {
@@ -156,7 +159,6 @@ impl UpdateConfig {
         let within = |time: HumanDuration, least, most| {
             (Duration::from_secs(least)..=Duration::from_secs(most)).contains(&time.0)
         };
-        const DAY: u64 = 24 * 60 * 60;
         let wrong = [
             ("every", within(self.every, 1, 7 * DAY), "from 1s to 7d"),
             ("probation", within(self.probation, 1, DAY), "from 1s to 1d"),

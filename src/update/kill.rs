@@ -217,7 +217,9 @@ fn serves(site: &Path) -> [u64; 3] {
         assert!(place.join("model.onnx").is_file() && place.join("golden/00.json").is_file());
     }
     let layers = depot.layers().expect("layers");
-    layers.iter().for_each(|(_, _, path)| whole(path));
+    for (_, _, path) in &layers {
+        whole(path);
+    }
     let mut slots = Slots::read(&dir);
     if let Some(start) = slots.next(&dir, "0.0.1", (None, false)) {
         whole(&start.program);

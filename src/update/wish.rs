@@ -43,10 +43,14 @@ impl Wish {
     /// How a file ends whose wish is being carried out.
     pub const TAKEN: &str = "taken";
 
-    /// Puts it down in a directory that is there; where, to see when it has been taken up.
+    /// Puts it down in a directory that is there; where, to see when it has been taken up. No more than wait there already
+    /// are taken: [`io::ErrorKind::QuotaExceeded`].
     pub fn put(&self, directory: &Path) -> io::Result<PathBuf> {
         if fs::read_dir(directory)?.count() > MOST {
-            return Err(io::Error::other("other wishes wait to be taken up"));
+            return Err(io::Error::new(
+                io::ErrorKind::QuotaExceeded,
+                "other wishes wait to be taken up",
+            ));
         }
         let path = directory.join(format!("{}.json", uuid::Uuid::now_v7()));
         disk::replace(&path, &serde_json::to_vec(self)?)?;

@@ -31,12 +31,14 @@ impl Site {
         let dir = place.path().join("update");
         let outbox = place.path().join("outbox.db");
         let text = format!(
-            "{}\n[outbox]\npath = {outbox:?}\n[update]\nurl = \"{}\"\nroot = {:?}\ndir = {dir:?}\n\
+            "{}\n[outbox]\npath = \"{}\"\n[update]\nurl = \"{}\"\nroot = \"{}\"\ndir = \"{}\"\n\
              every = \"1s\"\nprobation = \"2s\"\nspare_memory = \"1MiB\"\n\
              shadow = {{ share = 1.0, for = \"1s\", least = 5 }}\ncanary = {{ share = 0.5, for = \"1s\" }}\n{more}",
             site::BEARING,
+            outbox.display(),
             nginx.url(),
-            keeper.root(),
+            keeper.root().display(),
+            dir.display(),
         );
         let file = config(place.path(), broker.port(), &text);
         Self { broker, keeper, nginx, place, file }

@@ -7,6 +7,7 @@
 mod check;
 mod draft;
 mod examine;
+mod good;
 mod layer;
 mod problem;
 mod schema;
@@ -19,6 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use examine::{Examined, examine, load};
+pub use good::{keep_good, last_good};
 pub use layer::{Sources, update_directory};
 pub use problem::{Problem, Problems};
 pub use schema::schema;

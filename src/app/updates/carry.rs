@@ -72,7 +72,7 @@ impl Worker {
                 };
                 self.settle(subject, checked)
             }
-            State::Shadow | State::Canary => self.try_model(subject, &progress, &content).await,
+            State::Shadow | State::Canary => self.try_model(subject, &progress, &content),
             State::Probation => match &content {
                 Content::Config { name, version } => {
                     self.prove_layer(subject, &progress, name, *version).await
@@ -102,11 +102,11 @@ impl Worker {
 
     /// Saves what became of a state.
     pub(super) fn settle(&mut self, subject: &Subject, done: Done) -> Carried {
-        let (event, why) = match &done {
-            Ok(()) => (Event::Done, ""),
-            Err(why) => (Event::Failed, why.as_str()),
+        let (event, why) = match done {
+            Ok(()) => (Event::Done, String::new()),
+            Err(why) => (Event::Failed, why),
         };
-        match self.agent.step(subject, event, why) {
+        match self.agent.step(subject, event, &why) {
             Ok(_) => Carried::On,
             // Nothing is entered that is not saved.
             Err(error) => Carried::Waits(AGAIN, error.to_string()),
@@ -174,12 +174,7 @@ impl Worker {
     }
 
     /// Shadow and canary.
-    async fn try_model(
-        &mut self,
-        subject: &Subject,
-        progress: &Progress,
-        content: &Content,
-    ) -> Carried {
+    fn try_model(&mut self, subject: &Subject, progress: &Progress, content: &Content) -> Carried {
         let Content::Model { name, .. } = content else {
             return self.settle(subject, Err("only models are tried so".to_owned()));
         };
@@ -226,7 +221,17 @@ impl Worker {
             if let Some(other) = self.probation.as_ref().map(|_| "another is on probation") {
                 return Carried::Waits(LOOK_AGAIN, other.to_owned());
             }
-            let noted = Probation::note(&directory, &progress.release, &self.shown.load());
+            // A broker that goes away meanwhile is not the doing of a layer that says nothing of brokers.
+            let depot = self.agent.depot();
+            let content = Content::Config { name: name.clone(), version };
+            let text = std::fs::read_to_string(depot.staged(&content))
+                .or_else(|_| std::fs::read_to_string(depot.layer(name, version)));
+            let table = text.ok().and_then(|text| text.parse::<toml::Table>().ok());
+            let of_brokers = table
+                .is_none_or(|table| ["mqtt", "broker"].iter().any(|key| table.contains_key(*key)));
+            let concerns = |kind: &str| of_brokers || kind == "pipeline";
+            let view = self.shown.load();
+            let noted = Probation::note(&directory, &progress.release, (&view, concerns));
             let entered = noted.and_then(|()| self.agent.depot().enter_layer(name, version));
             if let Err(error) = entered {
                 return self.settle(subject, Err(error.to_string()));

@@ -64,7 +64,7 @@ impl Worker {
             }
             Ok(false) => {
                 self.problem =
-                    Some(format!("{release} is damaged, and so is what was fetched of it"))
+                    Some(format!("{release} is damaged, and so is what was fetched of it"));
             }
             Err(problem) => self.problem = Some(format!("{release} is damaged: {problem}")),
         }

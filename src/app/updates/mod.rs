@@ -28,10 +28,11 @@ use self::probation::Probation;
 use self::site::Site;
 use self::trial::Trial;
 use super::App;
-use super::config::Sources;
+use super::config::{Sources, keep_good};
 use super::summaries::record;
 use super::understudy::{Seen, Stages};
 use crate::api::{Order, Orders, Shown, What};
+use crate::disk;
 use crate::engine::{EngineKind, Form};
 use crate::event::Name;
 use crate::model::Models;
@@ -162,16 +163,30 @@ impl App {
                 }
                 tokio::select! {
                     () = tokio::time::sleep(OPEN_AGAIN) => {}
-                    () = stop.stopped() => return,
+                    () = stop.stopped() => {
+                        // An end in order, too.
+                        let _counts = disk::replace(&site.config.dir.join("ended"), b"");
+                        return;
+                    }
                 }
             };
-            worker.run(stop).await;
+            Box::pin(worker.run(stop)).await;
         });
         self.updates = Some(Updates { status, wishes, group });
     }
 }
 
 impl App {
+    /// Keeps the configuration as it is, for when a newer program leaves one that this one cannot read.
+    pub fn keep_good(&self) {
+        let Some(update) = self.config.update.as_ref().filter(|update| update.dir.is_dir()) else {
+            return;
+        };
+        if let Err(error) = keep_good(&update.dir, &self.config) {
+            tracing::debug!("the configuration is not kept: {error}");
+        }
+    }
+
     /// How the updates are doing, where any are taken.
     pub fn updates(&self) -> Option<Arc<Status>> {
         self.updates.as_ref().map(|updates| updates.status().0)

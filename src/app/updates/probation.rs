@@ -43,11 +43,17 @@ pub(super) struct Probation {
 impl Probation {
     /// Notes what is well now, before anything changes: on the disk, since the process may be another then. A note that
     /// was made for the same release stays.
-    pub(super) fn note(directory: &Path, release: &str, view: &View) -> std::io::Result<()> {
+    /// What `concerns` says does not depend on the release is left out.
+    pub(super) fn note(
+        directory: &Path,
+        release: &str,
+        (view, concerns): (&View, impl Fn(&str) -> bool),
+    ) -> std::io::Result<()> {
         if read(directory).is_some_and(|before| before.release == release) {
             return Ok(());
         }
-        let well = view.works().map(|(kind, name)| (kind.to_owned(), name.to_owned())).collect();
+        let well = view.works().filter(|(kind, _)| concerns(kind));
+        let well = well.map(|(kind, name)| (kind.to_owned(), name.to_owned())).collect();
         let before = Before { release: release.to_owned(), well };
         disk::replace(&file(directory), &serde_json::to_vec(&before)?)
     }
@@ -87,7 +93,9 @@ impl Probation {
         if well >= length {
             return Verdict::Passed;
         }
-        let left = humantime::format_duration(Duration::from_secs((length - well).as_secs() + 1));
+        let left = humantime::format_duration(Duration::from_secs(
+            length.saturating_sub(well).as_secs() + 1,
+        ));
         Verdict::Open(format!("it does well; {left} to go"))
     }
 
@@ -156,9 +164,9 @@ mod tests {
         let place = tempfile::tempdir().expect("tempdir");
         let (release, minute) = ("config/rules/2.toml", Duration::from_mins(1));
         let before = view(&[("a", true), ("b", false), ("gone", true)]);
-        Probation::note(place.path(), release, &before).expect("noted");
+        Probation::note(place.path(), release, (&before, |_| true)).expect("noted");
         // The second time things are worse already.
-        Probation::note(place.path(), release, &view(&[])).expect("the first stays");
+        Probation::note(place.path(), release, (&view(&[]), |_| true)).expect("the first stays");
         let start = SystemClock.now();
         let mut probation = Probation::begin(place.path(), release, start);
         let well = view(&[("a", true), ("b", false)]);

@@ -16,7 +16,7 @@ mod vibration;
 mod watch;
 mod world;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,13 +26,12 @@ use tokio::signal::ctrl_c;
 use tokio::sync::mpsc;
 
 use self::cloud::Cloud;
-use self::report::Sent;
+use self::report::{Report, Sent};
 use self::screen::Screen;
 use self::stage::{Scratch, configuration, models, outage, probe};
 use self::watch::{Watch, Watched};
 use self::world::{BLOCK, Camera, FRAME, Ledger, Sensor, publish_frames};
 use super::{Exit, Failure, log, print};
-use crate::api::{Order, What};
 use crate::app::App;
 use crate::app::config::Sources;
 use crate::broker::{Broker, BrokerConfig};
@@ -95,13 +94,7 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
     let (cloud, mut summaries) = Cloud::start().await.context("no port for the stand-in cloud")?;
     screen.line(&format!("cloud       {}  (a stand-in, on this machine)", cloud.url()))?;
 
-    let mut keeper = None;
-    let mut models = models;
-    if args.update {
-        let started = ota::Keeper::start(&models, scratch.path()).await;
-        keeper = Some(started.context("no releases could be made")?);
-        models = ota::Keeper::models(scratch.path());
-    }
+    let (models, mut keeper) = ota::begin(args.update, models, scratch.path()).await?;
     let mut config = configuration(args.engine, &models, address.port(), &cloud.url(), &scratch)?;
     config.update = keeper.as_ref().map(|keeper| keeper.config(scratch.path()));
     let ledgers = [Ledger::default(), Ledger::default()];
@@ -120,7 +113,6 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
     if let Some(page) = app.api_address() {
         screen.line(&format!("page        http://{page}  (watch it in a browser)"))?;
     }
-
     let mut group = Group::default();
     let (links, mut decisions) =
         Links::connect(&format!("mqtt://{address}"), &app, &mut group).await?;
@@ -146,13 +138,8 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
         tokio::select! {
             Some(message) = decisions.recv() => screen.line(&watch.read(&message))?,
             Some(summary) = summaries.recv() => screen.line(&summary)?,
-            Some(Order { what, done }) = super::run::ordered(&mut orders) => {
-                // A model took over, or goes.
-                let outcome = match what {
-                    What::Reload => app.reload(config.clone()).await.map_err(|e| e.to_string()),
-                    What::Log(_) | What::Exchange => Err("the demo does not do that".to_owned()),
-                };
-                let _unheard = done.send(outcome);
+            Some(order) = super::run::ordered(&mut orders) => {
+                ota::carry_out(order, &mut app, &config).await;
             }
             _ = seconds.tick() => {
                 app.tick();
@@ -196,12 +183,14 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
         });
     let sent = Sent { received: cloud.received(), outage: args.cut_network, waited };
     let report = watch.report(args.seed, watched, sent);
-    if let Some(path) = &args.report {
-        let json = serde_json::to_vec_pretty(&report).context("failed to write the report")?;
-        crate::disk::replace(path, &json)
-            .with_context(|| format!("failed to write {}", path.display()))?;
-    }
+    args.report.as_deref().map_or(Ok(()), |path| write(path, &report))?;
     print::line(format_args!("\n{}", report.to_text()))
+}
+
+fn write(path: &Path, report: &Report) -> Result<(), Failure> {
+    let json = serde_json::to_vec_pretty(report).context("failed to write the report")?;
+    let written = crate::disk::replace(path, &json);
+    Ok(written.with_context(|| format!("failed to write {}", path.display()))?)
 }
 
 /// The connections of everybody but eir itself.

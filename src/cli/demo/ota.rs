@@ -21,6 +21,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::screen::Screen;
+use crate::api::{Order, What};
+use crate::app::App;
+use crate::app::config::Config;
 use crate::cli::Failure;
 use crate::disk;
 use crate::event::{ByteSize, HumanDuration};
@@ -106,11 +109,6 @@ impl Keeper {
         Ok(keeper)
     }
 
-    /// The models that the device begins with.
-    pub(super) fn models(scratch: &Path) -> PathBuf {
-        scratch.join("models")
-    }
-
     /// What the device is told of the releases.
     pub(super) fn config(&self, scratch: &Path) -> UpdateConfig {
         UpdateConfig {
@@ -168,6 +166,29 @@ impl Keeper {
         self.repository.publish(&keys, SystemClock.wall())?;
         Ok(())
     }
+}
+
+/// The models of the demo, and who keeps their releases, where that is `wanted`.
+pub(super) async fn begin(
+    wanted: bool,
+    shipped: PathBuf,
+    scratch: &Path,
+) -> anyhow::Result<(PathBuf, Option<Keeper>)> {
+    if !wanted {
+        return Ok((shipped, None));
+    }
+    let keeper = Keeper::start(&shipped, scratch).await.context("no releases could be made")?;
+    Ok((scratch.join("models"), Some(keeper)))
+}
+
+/// A model takes over, or goes.
+pub(super) async fn carry_out(order: Order, app: &mut App, config: &Config) {
+    let outcome = match order.what {
+        What::Reload => app.reload(config.clone()).await.map_err(|error| error.to_string()),
+        What::Log(_) | What::Exchange => Err("the demo does not do that".to_owned()),
+    };
+    // Who ordered it may be gone.
+    let _unheard = order.done.send(outcome);
 }
 
 /// Gives a file, or the part of it that is asked for.

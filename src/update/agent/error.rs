@@ -12,7 +12,6 @@ use crate::update::download::DownloadError;
 use crate::update::journal::JournalError;
 use crate::update::source::FetchError;
 use crate::update::store::StoreError;
-use crate::update::trust::TrustError;
 
 /// The shortest wait after a piece that did not come.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -39,12 +38,7 @@ pub enum AgentError {
 impl AgentError {
     /// Another look would find the same, until somebody changes something.
     pub const fn is_lasting(&self) -> bool {
-        match self {
-            Self::Store(StoreError::Fetch(FetchError::Later { .. })) => false,
-            // A board without a clock, a repository whose keeper is late: both may be well tomorrow.
-            Self::Store(StoreError::Trust(TrustError::Expired { .. })) => true,
-            Self::Store(_) | Self::Disk { .. } | Self::Journal(_) => true,
-        }
+        !matches!(self, Self::Store(StoreError::Fetch(FetchError::Later { .. })))
     }
 
     /// How long the server wants to be left alone.

@@ -1,9 +1,11 @@
 //! What the `OpenAPI` document promises, tried by others.
 
+use eir::app::config::Sources;
 use serde_json::Value;
 
 use super::models::say;
 use super::*;
+use crate::support::keeper::Keeper;
 use crate::support::target;
 
 /// What is not tried: it has no end, or nobody here carries it out, or it takes away what the others ask.
@@ -21,7 +23,12 @@ async fn every_path_of_the_document_answers_as_it_says() {
     let place = tempfile::tempdir().expect("tempdir");
     let jobs = format!("api.jobs.dir={}", place.path().display());
     let outbox = format!("outbox.path={}/outbox.db", place.path().display());
-    let mut app = site::start(site::BEARING, broker.port(), &[OPEN, &jobs, &outbox]).await;
+    let keeper = Keeper::new();
+    let dir = format!("update.dir={}/update", place.path().display());
+    let root = format!("update.root={}", keeper.root().display());
+    let set = [OPEN, &jobs, &outbox, &dir, &root];
+    let mut app = site::start(site::BEARING, broker.port(), &set).await;
+    app.take_updates(&Sources::default());
     until_ready(&mut app, true).await;
     let address = app.api_address().expect("it listens");
     let job = say(address, "POST", "/v2/models/bearing/jobs", "", b"1234").await.json();

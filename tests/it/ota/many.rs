@@ -33,12 +33,12 @@ fn device(place: &Path, number: usize, broker: u16, keeper: &Keeper, url: &str) 
     let device = place.join(format!("device-{number}"));
     std::fs::create_dir(&device).expect("directory");
     let text = format!(
-        "{}\n[update]\nurl = {url:?}\nroot = {:?}\ndir = {:?}\nevery = \"1s\"\nprobation = \"1s\"\n\
+        "{}\n[update]\nurl = {url:?}\nroot = \"{}\"\ndir = \"{}\"\nevery = \"1s\"\nprobation = \"1s\"\n\
          spare_memory = \"1MiB\"\nshadow = {{ share = 1.0, for = \"200ms\", least = 1 }}\n\
          canary = {{ share = 0.5, for = \"200ms\" }}\n",
         site::BEARING,
-        keeper.root(),
-        device.join("update"),
+        keeper.root().display(),
+        device.join("update").display(),
     );
     let file = config(&device, broker, &text);
     let text = std::fs::read_to_string(&file).expect("the configuration");

@@ -36,14 +36,13 @@ impl Nginx {
         let child = command.spawn().expect("nginx starts");
         let nginx = Self { child, port, place };
         let opens = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
-        for _ in 0..200 {
-            if opens() {
-                return nginx;
-            }
+        let listens = (0..200).any(|_| {
             #[expect(clippy::disallowed_methods, reason = "another process is waited for")]
             std::thread::sleep(Duration::from_millis(25));
-        }
-        panic!("nginx does not listen");
+            opens()
+        });
+        assert!(listens, "nginx does not listen");
+        nginx
     }
 
     pub(crate) fn url(&self) -> String {
