@@ -94,7 +94,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Takes up where the last process was; [`wake`](super::wake) comes first. What was found damaged is told.
+    /// Takes up where the last process was; [`wake`](fn@super::wake) comes first. What was found damaged is told.
     pub fn open(
         config: &UpdateConfig,
         device: Arc<Device>,

@@ -103,16 +103,7 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
         App::start(config.clone(), Some(watch.observer())).map_err(super::start_failure)?;
     app.take_updates(&Sources { text: Some(Default::default()), ..Sources::default() });
     let mut orders = app.take_orders();
-    for status in app.pipelines() {
-        if let Some(problem) = status.problem {
-            return Err(anyhow!("{} cannot be shown: {problem}", status.name).into());
-        }
-        screen.line(&format!("{:<11} {}", status.name.as_str(), status.engine))?;
-    }
-
-    if let Some(page) = app.api_address() {
-        screen.line(&format!("page        http://{page}  (watch it in a browser)"))?;
-    }
+    introduce(&app, &screen)?;
     let mut group = Group::default();
     let (links, mut decisions) =
         Links::connect(&format!("mqtt://{address}"), &app, &mut group).await?;
@@ -185,6 +176,20 @@ async fn play(args: &DemoArgs) -> Result<(), Failure> {
     let report = watch.report(args.seed, watched, sent);
     args.report.as_deref().map_or(Ok(()), |path| write(path, &report))?;
     print::line(format_args!("\n{}", report.to_text()))
+}
+
+/// Says what runs, if all of it does.
+fn introduce(app: &App, screen: &Screen) -> Result<(), Failure> {
+    for status in app.pipelines() {
+        if let Some(problem) = status.problem {
+            return Err(anyhow!("{} cannot be shown: {problem}", status.name).into());
+        }
+        screen.line(&format!("{:<11} {}", status.name.as_str(), status.engine))?;
+    }
+    match app.api_address() {
+        Some(page) => screen.line(&format!("page        http://{page}  (watch it in a browser)")),
+        None => Ok(()),
+    }
 }
 
 fn write(path: &Path, report: &Report) -> Result<(), Failure> {
