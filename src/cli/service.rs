@@ -13,11 +13,11 @@ const EXCHANGE: Duration = Duration::from_mins(4);
 
 /// Built and started; what is broken is degraded, and no reason to wait.
 pub(super) fn ready(app: &App) {
-    tell(&[NotifyState::Ready, NotifyState::Status(&status(app))]);
+    let status = status(app);
+    let mut states = vec![NotifyState::Ready, NotifyState::Status(&status)];
     // The program before this one may have asked for more patience.
-    if let Some(patience) = asked() {
-        tell(&[watchdog(patience)]);
-    }
+    states.extend(asked().map(watchdog));
+    tell(&states);
 }
 
 /// Another program goes on as this process. Nobody can give a sign of life until its models are loaded.

@@ -282,6 +282,11 @@ mod tests {
             depot.thin(&defects, &[]).expect("thinned");
         }
         assert_eq!(depot.versions(&defects), [3, 4]);
+        // One that a pipeline names is not thrown away under it.
+        fs::create_dir(depot.model(&defects, 1)).expect("directory");
+        depot.thin(&defects, &[1]).expect("thinned");
+        assert_eq!(depot.versions(&defects), [1, 3, 4]);
+        depot.thin(&defects, &[]).expect("thinned");
         depot.commit_model(&defects, 9).expect_err("it is not staged");
         let content = Content::Model { name: defects.clone(), version: 4 };
         for _ in 0..2 {

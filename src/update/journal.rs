@@ -219,6 +219,41 @@ mod tests {
         assert!(again.begin(&model, "models/defects-2.small/5.tar.zst").expect("another"));
     }
 
+    /// What was only waiting was given up for good when a newer one came, and gone when that one was withdrawn.
+    #[test]
+    fn a_newer_release_takes_the_place_of_one_that_waits_and_gives_up_nothing() {
+        let place = tempfile::tempdir().expect("tempdir");
+        let model = subject(Kind::Model, "a");
+        let (mut journal, _) = open(place.path());
+        let [four, five] = ["models/a/4.tar.zst", "models/a/5.tar.zst"];
+        assert!(!journal.supersede(&model, four).expect("nothing waits"));
+        journal.begin(&model, four).expect("begun");
+        assert!(journal.supersede(&model, five).expect("saved"));
+        assert_eq!(journal.get(&model).expect("known").release, five);
+        journal.step(&model, Event::Halted, "withdrawn").expect("saved");
+        assert!(journal.begin(&model, four).expect("it is good for this device still"));
+        journal.step(&model, Event::Done, "").expect("saved");
+        assert!(!journal.supersede(&model, "models/a/6.tar.zst").expect("it is under way"));
+    }
+
+    /// What served was fetched again over itself, and thrown away when that failed.
+    #[test]
+    fn only_what_went_back_is_tried_once_more() {
+        let place = tempfile::tempdir().expect("tempdir");
+        let model = subject(Kind::Model, "a");
+        let (mut journal, _) = open(place.path());
+        let release = "models/a/4.tar.zst";
+        journal.begin(&model, release).expect("begun");
+        while journal.step(&model, Event::Done, "").expect("saved").is_some() {}
+        assert_eq!(journal.get(&model).expect("known").serves.as_deref(), Some(release));
+        assert!(!journal.retry(&model, release).expect("it serves"));
+        journal.step(&model, Event::Undone, "not wanted").expect("saved");
+        journal.step(&model, Event::Done, "").expect("saved");
+        assert_eq!(journal.get(&model).expect("known").serves, None);
+        assert!(journal.retry(&model, release).expect("saved"));
+        assert_eq!(journal.get(&model).expect("known").state, State::Waiting);
+    }
+
     #[test]
     fn what_cannot_be_read_is_put_aside_and_told() {
         let place = tempfile::tempdir().expect("tempdir");

@@ -60,3 +60,71 @@ fn give_up(depot: &Depot, going: &Progress) -> std::io::Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk;
+    use crate::update::journal::Subject;
+
+    /// A device whose release of one thing is in that state.
+    fn device(release: &str, done: usize) -> (tempfile::TempDir, Depot, Subject) {
+        let place = tempfile::tempdir().expect("tempdir");
+        let depot = Depot::at(place.path());
+        let _held = depot.own().expect("free");
+        let subject = Content::of(release).expect("a release").subject();
+        let (mut journal, _) = Journal::open(&depot.place("journal")).expect("opened");
+        journal.begin(&subject, release).expect("begun");
+        for _ in 0..done {
+            journal.step(&subject, Event::Done, "").expect("saved");
+        }
+        (place, depot, subject)
+    }
+
+    fn state(depot: &Depot, subject: &Subject) -> State {
+        let (journal, _) = Journal::open(&depot.place("journal")).expect("opened");
+        journal.get(subject).expect("known").state
+    }
+
+    /// Its rules did not fit, so that no start came as far as to take it away: there was none that succeeded ever again.
+    #[test]
+    fn a_model_whose_commit_was_cut_off_thrice_is_gone_before_the_start() {
+        let (place, depot, subject) = device("models/a/2.tar.zst", 6);
+        assert_eq!(state(&depot, &subject), State::Committing);
+        let model = depot.model(&subject.name, 2);
+        fs::create_dir_all(&model).expect("directory");
+        for start in 1..=3 {
+            assert!(model.exists(), "start {start}");
+            assert!(wake(place.path()).expect("woken").notes.is_empty());
+        }
+        assert!(!model.exists());
+        assert_eq!(state(&depot, &subject), State::RollingBack);
+    }
+
+    #[test]
+    fn a_program_that_waits_for_its_hour_is_not_to_blame_for_how_others_end() {
+        let (place, depot, subject) = device("eir/9.0.0/t", 4);
+        for _ in 0..5 {
+            wake(place.path()).expect("woken");
+            assert_eq!(state(&depot, &subject), State::Probation);
+        }
+        let mut slots = Slots::default();
+        slots.try_out("9.0.0");
+        slots.save(place.path()).expect("saved");
+        for _ in 0..3 {
+            wake(place.path()).expect("woken");
+        }
+        assert_eq!(state(&depot, &subject), State::RollingBack);
+    }
+
+    #[test]
+    fn an_end_in_order_counts_once() {
+        let (place, depot, subject) = device("config/a/2.toml", 4);
+        for _ in 0..4 {
+            disk::replace(&depot.place("ended"), b"").expect("noted");
+            wake(place.path()).expect("woken");
+            assert!(!depot.place("ended").exists());
+        }
+        assert_eq!(state(&depot, &subject), State::Probation);
+    }
+}

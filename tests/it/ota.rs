@@ -216,6 +216,43 @@ async fn a_model_that_answers_rubbish_never_serves_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_is_slower_than_its_release_allows_goes_back_and_so_does_one_that_takes_the_memory()
+ {
+    let mut site = Site::new("");
+    let mut process = site.run();
+    process.says("started").await;
+    let traffic = Traffic::start(site.broker.port()).await;
+    let next = changed(site.place.path(), |_| {});
+    // The same model takes as long as itself; this release asks for a hundredth of that.
+    let judge = json!({ "judge": { "max_latency_ratio": 0.01 } });
+    site.keeper.model("models/bearing/2.tar.zst", &next, judge);
+    let found = site.comes_to("models/bearing/2.tar.zst", "rolled back").await;
+    let reason = found["reason"].as_str().expect("a reason");
+    assert!(reason.contains("times as long, 0.01 may"), "{reason}");
+    drop(traffic);
+    drop(process);
+    // More than any device has, to stay available beside it.
+    let text = std::fs::read_to_string(&site.file).expect("the configuration");
+    let text = text.replace("spare_memory = \"1MiB\"", "spare_memory = \"8TiB\"");
+    eir::disk::replace(&site.file, text.as_bytes()).expect("file");
+    let mut process = site.run();
+    process.says("started").await;
+    site.keeper.model("models/bearing/3.tar.zst", &next, json!({}));
+    let found = site.comes_to("models/bearing/3.tar.zst", "rolled back").await;
+    let reason = found["reason"].as_str().expect("a reason");
+    assert!(reason.contains("bytes of memory are available"), "{reason}");
+    // And one that asks for more than there is does not even begin.
+    let needs = json!({ "needs": { "memory": 1_u64 << 43 } });
+    site.keeper.model("models/bearing/4.tar.zst", &next, needs);
+    let offered = async {
+        while !site.update(&["status"]).contains("it needs 8796093022208 bytes of memory") {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    within("it is offered and not taken", offered).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_release_is_tried_anew_after_a_kill_and_given_up_when_it_is_halted() {
     let mut site = Site::new("shadow.for = \"60s\"\n");
     let text = std::fs::read_to_string(&site.file).expect("the configuration");
@@ -275,6 +312,23 @@ async fn a_layer_of_the_configuration_counts_at_once_and_goes_when_it_is_wrong()
     }
     within("a decision of the rule that was before", peer.next()).await;
     drop(traffic);
+}
+
+/// The power went between the rename of a model and the reload that would have refused it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_fits_no_rule_does_not_keep_the_device_from_starting() {
+    let site = Site::new("");
+    bearing(&site.dir().join("models/bearing/2"), |directory| {
+        let text = "well\nimbalance\ninner_race\nouter_race\n";
+        eir::disk::replace(&directory.join("labels.txt"), text.as_bytes()).expect("labels");
+        std::fs::remove_dir_all(directory.join("golden")).expect("golden");
+    });
+    let mut process = site.run();
+    process.says("what came over the air does not count").await;
+    let mut peer = Peer::connect("peer", site.broker.port()).await;
+    peer.subscribe("plant/+/alarm").await;
+    let _traffic = Traffic::start(site.broker.port()).await;
+    decided_by(&mut peer, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,7 @@
 //! eir itself over the air.
 
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -77,21 +79,63 @@ async fn a_new_eir_takes_over_in_the_same_process_and_is_gone_back_from() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_that_crashes_at_once_has_three_starts() {
+async fn a_program_that_crashes_at_once_or_hangs_has_three_starts() {
     let mut site = Site::new("");
     let mut process = site.run();
     process.says("started").await;
-    site.keeper.release(&release(), &impostor("echo crashes >&2; exit 1"), json!({}));
+    // The second time it hangs: whoever watches it (systemd, a person) ends it.
+    let run = "echo starts >&2; [ -e hangs ] && exec sleep 1000; exit 1";
+    let run = run.replace("hangs", &site.place.path().join("hangs").display().to_string());
+    site.keeper.release(&release(), &impostor(&run), json!({}));
     for start in 1..=3 {
-        process.says("crashes").await;
+        process.says("starts").await;
+        if start == 2 {
+            process.signal("KILL");
+        }
         let (status, _) = process.ended().await;
-        assert_eq!(status.code(), Some(1), "start {start}");
+        assert_eq!(status.code(), (start != 2).then_some(1), "start {start}");
+        if start == 1 {
+            eir::disk::replace(&site.place.path().join("hangs"), b"").expect("noted");
+        } else if start == 2 {
+            std::fs::remove_file(site.place.path().join("hangs")).expect("removed");
+        }
         process = site.run();
     }
     process.says("started").await;
     assert!(runs(process.id()).ends_with("debug/eir"));
     let found = site.comes_to(&release(), "rolled back").await;
     assert!(found["reason"].as_str().expect("why").contains("3 starts"), "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_does_well_and_then_dies_makes_way_for_the_one_before() {
+    let mut site = Site::new("");
+    let mut process = site.run();
+    process.says("started").await;
+    let (new, dies) = (site.place.path().join("new"), site.place.path().join("dies"));
+    let mut open = std::fs::OpenOptions::new();
+    let file = open.write(true).create_new(true).mode(0o755).open(&new);
+    file.and_then(|mut file| file.write_all(&next_version())).expect("a program");
+    let run = format!("[ -e {} ] && exit 1; exec {} \"$@\"", dies.display(), new.display());
+    site.keeper.release(&release(), &impostor(&run), json!({}));
+    site.comes_to(&release(), "committed").await;
+    assert_eq!(runs(process.id()), new);
+    eir::disk::replace(&dies, b"").expect("noted");
+    process.signal("KILL");
+    process.ended().await;
+    // Whatever starts it again: systemd, say.
+    let mut starts = 0;
+    let mut process = loop {
+        let process = site.run();
+        starts += 1;
+        // Time enough to hand over and to die.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        if runs(process.id()).ends_with("debug/eir") {
+            break process;
+        }
+        assert!(starts < 6, "it does not come back");
+    };
+    process.says("state=rolled back").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
