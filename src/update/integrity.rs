@@ -3,7 +3,7 @@
 //! What was fetched is kept: its name is its SHA-256, which the repository's keeper signed for. First that is looked at,
 //! then what was laid out of it is compared with it, byte by byte.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -74,16 +74,18 @@ impl Serves {
             }
             Content::Config { .. } => disk::rename(&staged, &place).map_err(told)?,
             Content::Binary { version, .. } => {
+                // One over the other: a start in between finds one of the two.
                 let slot = depot.place("slots").join(version);
-                depot.clear(&slot).map_err(told)?;
-                disk::rename(&staged, &slot).map_err(told)?;
+                fs::create_dir_all(&slot).map_err(told)?;
+                disk::rename(&staged.join("eir"), &place).map_err(told)?;
+                depot.clear(&staged).map_err(told)?;
             }
         }
         Ok(true)
     }
 
     /// What was fetched, or made by a patch, is as it was signed.
-    fn is_fetched(&self) -> bool {
+    pub fn is_fetched(&self) -> bool {
         let made = delta::unpacked(&self.archive);
         let (path, signed) = match &self.plain {
             Some(plain) if made.is_file() => (&made, plain),
@@ -120,8 +122,6 @@ pub(super) fn hash(path: &Path) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]

@@ -314,6 +314,33 @@ async fn a_layer_of_the_configuration_counts_at_once_and_goes_when_it_is_wrong()
     drop(traffic);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_damaged_on_the_disk_is_laid_out_anew_from_the_repository_if_need_be() {
+    let mut site = Site::new("");
+    let mut process = site.run();
+    process.says("started").await;
+    let next = changed(site.place.path(), |_| {});
+    site.keeper.model("models/bearing/2.tar.zst", &next, json!({}));
+    site.comes_to("models/bearing/2.tar.zst", "committed").await;
+    process.signal("TERM");
+    process.ended().await;
+    let model = site.dir().join("models/bearing/2/model.onnx");
+    let mut bytes = std::fs::read(&model).expect("the model");
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 64].fill(0x55);
+    eir::disk::replace(&model, &bytes).expect("damaged");
+    for entry in std::fs::read_dir(site.dir().join("download")).expect("what was fetched") {
+        std::fs::remove_file(entry.expect("entry").path()).expect("gone");
+    }
+    let mut process = site.run();
+    process.says("what serves is not what was signed").await;
+    process.says("laid out anew").await;
+    let mut peer = Peer::connect("peer", site.broker.port()).await;
+    peer.subscribe("plant/+/alarm").await;
+    let _traffic = Traffic::start(site.broker.port()).await;
+    decided_by(&mut peer, 2).await;
+}
+
 /// The power went between the rename of a model and the reload that would have refused it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_fits_no_rule_does_not_keep_the_device_from_starting() {

@@ -19,7 +19,10 @@ impl Worker {
         self.inspect_at = SystemClock.now() + EVERY;
         for serves in self.agent.serving() {
             let release = serves.content.to_string();
-            let found = self.look_at(&serves).await;
+            let mut found = self.look_at(&serves).await;
+            if found != Ok(Found::Whole) && self.fetch_anew(&serves).await {
+                found = self.look_at(&serves).await;
+            }
             self.inspected.insert(release.clone(), found == Ok(Found::Whole));
             match found {
                 Ok(Found::Whole) => {}
@@ -38,6 +41,22 @@ impl Worker {
         let serving = self.agent.serving();
         self.inspected
             .retain(|release, _| serving.iter().any(|of| of.content.to_string() == *release));
+    }
+
+    /// Fetches once more what was fetched, where that is gone or damaged.
+    async fn fetch_anew(&mut self, serves: &Serves) -> bool {
+        let own = serves.clone();
+        let is_here = tokio::task::spawn_blocking(move || own.is_fetched()).await.unwrap_or(false);
+        if is_here {
+            return false;
+        }
+        let Some(web) = self.web.take() else { return false };
+        let fetched = self.agent.refetch(serves, &web, &SystemClock).await;
+        self.web = Some(web);
+        if let Err(problem) = &fetched {
+            tracing::warn!(release = %serves.content, "cannot be fetched once more: {problem}");
+        }
+        fetched.is_ok()
     }
 
     async fn look_at(&self, serves: &Serves) -> Result<Found, String> {

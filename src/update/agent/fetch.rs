@@ -6,6 +6,8 @@ use super::error::failed;
 use super::{Agent, Fetched};
 use crate::task::Clock;
 use crate::update::delta::{self, Course};
+use crate::update::download::Download;
+use crate::update::integrity::Serves;
 use crate::update::journal::Subject;
 use crate::update::layout::free;
 use crate::update::source::Source;
@@ -76,6 +78,35 @@ impl Agent {
         let opened = tokio::task::spawn_blocking(open).await;
         let opened = opened.map_err(|error| Fetched::Failed(error.to_string()))?;
         opened.map_err(|error| failed(&error))
+    }
+
+    /// Fetches once more, and whole, what was fetched of a release that serves: what is here of it is damaged.
+    pub async fn refetch(
+        &mut self,
+        serves: &Serves,
+        source: &impl Source,
+        clock: &dyn Clock,
+    ) -> Result<(), String> {
+        let release = serves.content.to_string();
+        let target = self.target(&release).ok_or("it is not published any more")?;
+        let (directory, most) = (self.depot.place("download"), self.config.max.0 as u64);
+        let (archive, made) = (serves.archive.clone(), delta::unpacked(&serves.archive));
+        let open = move || {
+            for damaged in [archive, made] {
+                let _may_be_gone = std::fs::remove_file(damaged);
+            }
+            Download::open(&directory, &release, &target, most)
+        };
+        let opened = tokio::task::spawn_blocking(open).await.map_err(|error| error.to_string())?;
+        let mut download = opened.map_err(|error| error.to_string())?;
+        loop {
+            let before = download.progress().0;
+            let more = download.step(source).await.map_err(|error| error.to_string())?;
+            self.came(download.progress().0 - before, clock);
+            if !more {
+                return download.finish().map(drop).map_err(|error| error.to_string());
+            }
+        }
     }
 
     /// The release that is under way.
