@@ -1,6 +1,8 @@
 //! Death at every system call that changes a file while releases come and go: what serves is whole, the old or the new,
 //! and the next start reaches the end.
 
+mod durable;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
