@@ -10,6 +10,7 @@ use super::{Failure, print};
 use crate::app::BASE;
 use crate::app::config::{Sources, update_directory};
 use crate::task::{Clock, SystemClock};
+use crate::update::noted_end;
 use crate::update::slots::{Slots, Start};
 
 /// Starts the program that is to run in this one's place. Comes back where that is this one.
@@ -20,8 +21,14 @@ pub(super) fn hand_over(sources: &Sources) {
     let Some((directory, base)) = update_directory(sources).zip(base()) else { return };
     let mut slots = Slots::read(&directory);
     let boot = SystemClock.uptime().map(|uptime| uptime.boot);
-    let how = (boot.as_deref(), directory.join("ended").exists());
     let mut saved = slots.clone();
+    // Each end counts once: one that dies before it has looked itself is not excused again and again.
+    let ended = noted_end(&directory);
+    let in_order = ended.is_some() && ended != slots.excused;
+    if in_order {
+        slots.excused = ended;
+    }
+    let how = (boot.as_deref(), in_order);
     loop {
         let mut start = slots.next(&directory, env!("CARGO_PKG_VERSION"), how);
         if slots != saved {

@@ -12,12 +12,11 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use super::service::Watchdog;
 use super::{Exit, Failure, launch, log, service};
 use crate::api::{Order, What};
+use crate::app::App;
 use crate::app::config::{self, Config, Problems, Sources};
-use crate::app::{App, StartError};
-use crate::disk;
 use crate::task::{Clock, SystemClock};
 use crate::update::slots::Slots;
-use crate::update::{Woken, wake};
+use crate::update::{Woken, note_end, wake};
 
 /// How often it is tried to build again what is degraded.
 const HEAL_EVERY: Duration = Duration::from_secs(10);
@@ -75,15 +74,15 @@ fn awake(directory: &Path) -> Woken {
 fn excuse(directory: Option<&Path>) {
     if let Some(directory) = directory.filter(|directory| directory.is_dir()) {
         // Where that cannot be written, the start counts: it is given up too early, and not too late.
-        let _counts = disk::replace(&directory.join("ended"), b"");
+        let _counts = note_end(directory);
     }
 }
 
 /// Starts what is configured; where that only works without what came over the air, without that.
 fn start(config: Config, sources: &Sources) -> Result<App, Failure> {
     let problems = match App::start(config, None) {
-        Err(StartError::Config(problems)) => problems,
-        started => return started.map_err(super::start_failure),
+        Err(problems) => problems,
+        Ok(app) => return Ok(app),
     };
     let bare = Sources { bare: true, ..sources.clone() };
     match config::load(&bare).map(|config| Config { without_releases: true, ..config }) {
@@ -92,7 +91,7 @@ fn start(config: Config, sources: &Sources) -> Result<App, Failure> {
             tracing::error!("what came over the air does not count: with it {problems}");
             Ok(app)
         }
-        Ok(_) | Err(_) => Err(super::start_failure(StartError::Config(problems))),
+        Ok(_) | Err(_) => Err(super::start_failure(problems)),
     }
 }
 

@@ -28,8 +28,8 @@ use super::sign::hex;
 use super::source::Source;
 use super::store::Store;
 use super::trust::Trusted;
+use super::wake::note_end;
 use super::wave::place;
-use crate::disk;
 use crate::event::Device;
 use crate::net::Allowance;
 use crate::task::{Clock, clock_synced};
@@ -133,7 +133,7 @@ impl Agent {
 
     /// The process ends in order: what is tried is not to blame.
     pub fn close(self) {
-        if let Err(error) = disk::replace(&self.depot.place("ended"), b"") {
+        if let Err(error) = note_end(&self.depot.place("")) {
             tracing::debug!("the end is not noted: {error}");
         }
     }
@@ -172,6 +172,11 @@ impl Agent {
     /// What moved since this was asked last.
     pub fn changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
+    }
+
+    /// Nothing is believed yet, or not any more: the next look tells what is published.
+    pub fn knows_nothing(&self) -> bool {
+        self.trusted.targets().next().is_none()
     }
 
     /// What is said of a release, where it is still published.
@@ -310,6 +315,9 @@ impl Agent {
 
     /// Removes what was fetched of releases that are over; of those that serve it is kept, to lay them out anew.
     pub fn tidy(&self) -> io::Result<()> {
+        if self.knows_nothing() {
+            return Ok(());
+        }
         let kept = self.journal.iter().filter(|(_, known)| known.state != State::RolledBack);
         let kept = kept.map(|(_, known)| known.release.as_str());
         // The next release may come as a patch of what serves, whatever becomes of this one.

@@ -65,8 +65,12 @@ impl Serves {
         if !self.is_fetched() {
             return Ok(false);
         }
-        unpack(depot, &self.content, &self.archive, most)?;
         let (staged, place) = (depot.staged(&self.content), self.place(depot));
+        if let Err(error) = unpack(depot, &self.content, &self.archive, most) {
+            // A part of it would fill the disk for the next ones.
+            let _gone = depot.clear(&staged);
+            return Err(error);
+        }
         match &self.content {
             Content::Model { name, version } => {
                 depot.clear(&place).map_err(told)?;

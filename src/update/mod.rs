@@ -35,4 +35,4 @@ mod wake;
 pub mod wave;
 pub mod wish;
 
-pub use self::wake::{Woken, wake};
+pub use self::wake::{Woken, note_end, noted_end, wake};

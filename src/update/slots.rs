@@ -35,6 +35,9 @@ pub struct Slots {
     /// The boot that they were counted in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot: Option<String>,
+    /// The end in order that a start was not counted for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub excused: Option<String>,
     /// The last version that was given up, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<Failed>,

@@ -70,7 +70,7 @@ impl Status {
     /// Nothing differs but the details.
     pub fn is_like(&self, other: &Self) -> bool {
         let bare = |status: &Self| {
-            let mut status = status.clone();
+            let mut status = Self { hawkbit: None, ..status.clone() };
             status.releases.iter_mut().for_each(|release| release.detail = None);
             status
         };

@@ -9,6 +9,21 @@ use super::journal::Journal;
 use super::machine::{Event, Kind, Progress, State};
 use super::release::Content;
 use super::slots::Slots;
+use crate::disk;
+
+/// Notes that the process ends in order: what is tried is not to blame. No two notes are the same, so that each counts
+/// once for whoever looks.
+pub fn note_end(directory: &Path) -> std::io::Result<()> {
+    disk::replace(&directory.join(ENDED), uuid::Uuid::now_v7().to_string().as_bytes())
+}
+
+/// Which end in order was noted last, if nobody has woken since.
+pub fn noted_end(directory: &Path) -> Option<String> {
+    let note = disk::read_bounded(&directory.join(ENDED), 64).ok()?;
+    String::from_utf8(note).ok().filter(|note| !note.is_empty())
+}
+
+const ENDED: &str = "ended";
 
 /// What was found at a start.
 #[derive(Debug, Default)]
@@ -33,7 +48,7 @@ pub fn wake(directory: &Path) -> Result<Woken, AgentError> {
     let _held = depot.own().map_err(|error| woken.notes.push(error.to_string()));
     let (mut journal, damaged) = Journal::open(&depot.place("journal"))?;
     woken.notes.extend(damaged.iter().map(ToString::to_string));
-    let in_order = fs::remove_file(depot.place("ended")).is_ok();
+    let in_order = fs::remove_file(depot.place(ENDED)).is_ok();
     let started = Slots::read(directory).trial.is_some();
     let all: Vec<_> =
         journal.iter().map(|(subject, known)| (subject.clone(), known.clone())).collect();
@@ -64,7 +79,6 @@ fn give_up(depot: &Depot, going: &Progress) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk;
     use crate::update::journal::Subject;
 
     /// A device whose release of one thing is in that state.
@@ -121,9 +135,9 @@ mod tests {
     fn an_end_in_order_counts_once() {
         let (place, depot, subject) = device("config/a/2.toml", 4);
         for _ in 0..4 {
-            disk::replace(&depot.place("ended"), b"").expect("noted");
+            note_end(place.path()).expect("noted");
             wake(place.path()).expect("woken");
-            assert!(!depot.place("ended").exists());
+            assert_eq!(noted_end(place.path()), None);
         }
         assert_eq!(state(&depot, &subject), State::Probation);
     }

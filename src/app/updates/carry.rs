@@ -60,6 +60,9 @@ impl Worker {
                     let done = tokio::task::spawn_blocking(unpack).await;
                     self.settle(subject, done.map_err(|error| error.to_string()).flatten())
                 }
+                None if self.agent.knows_nothing() => {
+                    Carried::Waits(LOOK_AGAIN, "waits for a look at the repository".to_owned())
+                }
                 None => self.settle(subject, Err("it is not published any more".to_owned())),
             },
             State::Checking => {

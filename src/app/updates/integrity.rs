@@ -11,6 +11,10 @@ use crate::update::status::Serving;
 
 const EVERY: Duration = Duration::from_hours(1);
 
+/// How long something is fetched anew before others get their turn, and how long they have it.
+const ROUND: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_mins(1);
+
 impl Worker {
     pub(super) async fn inspect(&mut self) {
         if SystemClock.now() < self.inspect_at || self.leaving {
@@ -51,10 +55,12 @@ impl Worker {
             return false;
         }
         let Some(web) = self.web.take() else { return false };
-        let fetched = self.agent.refetch(serves, &web, &SystemClock).await;
+        let until = SystemClock.now() + ROUND;
+        let fetched = self.agent.refetch(serves, &web, (&SystemClock, until)).await;
         self.web = Some(web);
         if let Err(problem) = &fetched {
-            tracing::warn!(release = %serves.content, "cannot be fetched once more: {problem}");
+            tracing::warn!(release = %serves.content, "is not fetched once more: {problem}");
+            self.inspect_at = SystemClock.now() + AGAIN;
         }
         fetched.is_ok()
     }

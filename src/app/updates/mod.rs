@@ -32,7 +32,6 @@ use super::config::{Sources, keep_good};
 use super::summaries::record;
 use super::understudy::{Seen, Stages};
 use crate::api::{Order, Orders, Shown, What};
-use crate::disk;
 use crate::engine::{EngineKind, Form};
 use crate::event::Name;
 use crate::model::Models;
@@ -42,6 +41,7 @@ use crate::update::agent::{Agent, Change, Facts};
 use crate::update::config::UpdateConfig;
 use crate::update::depot::Depot;
 use crate::update::journal::Subject;
+use crate::update::note_end;
 use crate::update::plan::Installed;
 use crate::update::source::Web;
 use crate::update::status::{ReleaseStatus, Status};
@@ -165,7 +165,7 @@ impl App {
                     () = tokio::time::sleep(OPEN_AGAIN) => {}
                     () = stop.stopped() => {
                         // An end in order, too.
-                        let _counts = disk::replace(&site.config.dir.join("ended"), b"");
+                        let _counts = note_end(&site.config.dir);
                         return;
                     }
                 }

@@ -43,6 +43,7 @@ impl Site {
             tracing::warn!("updates: {note}");
         }
         let hawkbit = Hawk::open(&self.config, &self.device)?;
+        let knows_nothing = agent.knows_nothing();
         let (now, every) = (SystemClock.now(), self.config.every.0);
         Ok(Worker {
             agent,
@@ -64,7 +65,7 @@ impl Site {
             looked: None,
             problem: None,
             refused: None,
-            next_look: now + self.first_wait(),
+            next_look: now + if knows_nothing { jitter(FIRST_WAIT) } else { self.first_wait() },
             backoff: Backoff::new(FIRST_WAIT, every),
             leave_at: now,
             vouch_at: now + self.config.probation.0,

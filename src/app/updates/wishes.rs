@@ -144,7 +144,7 @@ impl Worker {
         // All of it now: the stick may be pulled.
         let now = SystemClock.now();
         let mut carried = BTreeMap::new();
-        for (subject, _) in self.agent.under_way() {
+        for subject in newest.iter().map(Content::subject) {
             let how = self.fetch_from(&subject, &source, now).await;
             carried.insert(subject, how);
         }

@@ -1,6 +1,6 @@
 //! How a release's bytes come, piece by piece.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::error::failed;
 use super::{Agent, Fetched};
@@ -60,6 +60,9 @@ impl Agent {
     async fn open_download(&self, subject: &Subject) -> Result<Course, Fetched> {
         let release = self.named(subject);
         let found = release.and_then(|release| Some((self.target(&release)?, release)));
+        if self.knows_nothing() {
+            return Err(Fetched::Wait(NO_ROOM, "waits for a look at the repository".to_owned()));
+        }
         let gone = || Fetched::Failed("it is not published any more".to_owned());
         let (target, release) = found.ok_or_else(gone)?;
         let (directory, most) = (self.depot.place("download"), self.config.max.0 as u64);
@@ -85,7 +88,7 @@ impl Agent {
         &mut self,
         serves: &Serves,
         source: &impl Source,
-        clock: &dyn Clock,
+        (clock, until): (&dyn Clock, Instant),
     ) -> Result<(), String> {
         let release = serves.content.to_string();
         let target = self.target(&release).ok_or("it is not published any more")?;
@@ -100,6 +103,13 @@ impl Agent {
         let opened = tokio::task::spawn_blocking(open).await.map_err(|error| error.to_string())?;
         let mut download = opened.map_err(|error| error.to_string())?;
         loop {
+            // What is here stays, and the next time goes on from there.
+            if clock.now() >= until {
+                return Err("it goes on later".to_owned());
+            }
+            if let Some((_, why)) = self.put_off(clock) {
+                return Err(why);
+            }
             let before = download.progress().0;
             let more = download.step(source).await.map_err(|error| error.to_string())?;
             self.came(download.progress().0 - before, clock);

@@ -28,7 +28,12 @@ pub struct Course {
     target: Target,
     most: u64,
     way: Way,
+    /// Tries in a row that brought nothing.
+    tries: u8,
 }
+
+/// So many are enough for a patch.
+const TRIES: u8 = 10;
 
 #[derive(Debug)]
 enum Way {
@@ -51,7 +56,7 @@ impl Course {
         offered: Offered,
         most: u64,
     ) -> Result<Self, DownloadError> {
-        let mut course = Self { directory, name, target, most, way: Way::Open };
+        let mut course = Self { directory, name, target, most, way: Way::Open, tries: 0 };
         if course.is_made(offered.plain.as_deref()) {
             course.way = Way::Made;
             return Ok(course);
@@ -80,13 +85,18 @@ impl Course {
     /// Fetches the next piece, of whatever is best then; false: the release is there, verified, on the disk for good.
     pub async fn step(&mut self, source: &impl Source) -> Result<bool, DownloadError> {
         self.ready()?;
+        let before = self.progress().0;
         let stepped = match &mut self.way {
             Way::Whole(download) | Way::Patch(download, _) => download.step(source).await,
             Way::Made | Way::Open => return Ok(false),
         };
+        // A patch that does not come is no reason to wait for ever: the whole may.
+        self.tries = if self.progress().0 > before { 0 } else { self.tries.saturating_add(1) };
         match (stepped, &self.way) {
             (Ok(false), _) => self.finish().await,
-            (Err(error), Way::Patch(download, patch)) if is_lasting(&error) => {
+            (Err(error), Way::Patch(download, patch))
+                if is_lasting(&error) || self.tries >= TRIES =>
+            {
                 download.forget();
                 tell(patch, &error);
                 self.way = Way::Open;

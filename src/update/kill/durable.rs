@@ -142,7 +142,9 @@ async fn nothing_is_relied_on_before_it_is_on_the_disk() {
 fn what_is_not_synced_is_noticed() {
     let said = |lines: &[&str]| {
         let mut disk = Disk::default();
-        lines.iter().for_each(|line| disk.take(line));
+        for line in lines {
+            disk.take(line);
+        }
         disk.wrong
     };
     let written = "7 write(5</u/staging/a/x>, \"1\", 1) = 1";

@@ -18,7 +18,7 @@ use crate::update::release::Content;
 const TURN: Duration = Duration::from_secs(1);
 
 /// How long it is waited for room on the disk, or for another release.
-const LATER: Duration = Duration::from_mins(1);
+const LATER: Duration = Duration::from_mins(10);
 
 impl Worker {
     /// How far a release is that was begun for the server.
