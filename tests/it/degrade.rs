@@ -17,7 +17,7 @@ decode = { json = { fields = ["/x", "/y", "/z"] } }
 model  = "bearing"
 
 [pipeline.bearing.degrade]
-lag   = "1ms"
+lag   = "10us"
 after = "0s"
 back  = "0s"
 steps = [{ model = "small" }, { rate = 0.001 }]
@@ -141,7 +141,7 @@ fn steps_that_cannot_be_are_told_before_the_start() {
         ("{ rate = 0.001 }", "{}", "pipeline.bearing.degrade.steps.1"),
         ("{ rate = 0.001 }", "{ stride = 9 }", "there is no window to stride"),
         ("{ rate = 0.001 }", "{ fps = 9 }", "fps"),
-        ("\"1ms\"", "\"0ms\"", "pipeline.bearing.degrade.lag"),
+        ("\"10us\"", "\"0us\"", "pipeline.bearing.degrade.lag"),
         ("model  = \"bearing\"", "model = \"bearing\"\nwindow = { samples = 8 }", "use stride"),
     ] {
         let error = broken(from, to);
