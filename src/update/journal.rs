@@ -103,6 +103,11 @@ impl Journal {
             None => Some(Progress::new(release, subject.kind)),
         };
         let Some(progress) = progress else { return Ok(false) };
+        if self.get(subject).is_none() && self.all.len() >= MAX_FILES {
+            let (path, most) = (self.directory.join(subject.file()), MAX_FILES);
+            let reason = format!("{most} things are updated here already; release fewer names");
+            return Err(JournalError { path, reason });
+        }
         self.save(subject, progress)?;
         Ok(true)
     }

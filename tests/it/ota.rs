@@ -147,7 +147,6 @@ async fn a_better_model_is_shadowed_serves_some_streams_and_then_all() {
     for state in ["downloading", "unpacking", "checking", "shadow", "canary", "committed"] {
         process.says(&format!("release=\"models/bearing/2.tar.zst\" state={state}")).await;
     }
-    // What was asked meanwhile came out of the other's answers.
     site.comes_to("models/bearing/2.tar.zst", "committed").await;
     decided_by(&mut peer, 2).await;
     // What it costs the repository to be asked again by who has all of it: the timestamp, and whether there is a new root.

@@ -25,7 +25,7 @@ const TURN: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// The shortest wait after what a disk or somebody else did not do.
-const AGAIN: Duration = Duration::from_secs(10);
+pub(super) const AGAIN: Duration = Duration::from_secs(10);
 
 /// How often, and how far apart, it is asked for what is published and not there.
 const MISSING: u8 = 5;
@@ -274,10 +274,10 @@ impl Worker {
                     tracing::warn!("an old version of {name} stays: {error}");
                 }
             }
-            Content::Config { .. } => self.end_probation(),
+            Content::Config { .. } => self.end_probation(&content.to_string()),
             Content::Binary { version, .. } => {
                 self.keep_program(version)?;
-                self.end_probation();
+                self.end_probation(&content.to_string());
             }
         }
         if let Err(error) = self.agent.tidy() {
@@ -288,7 +288,7 @@ impl Worker {
 
     async fn go_back(&mut self, subject: &Subject, content: &Content) -> Carried {
         self.trials.remove(subject);
-        self.end_probation();
+        self.end_probation(&content.to_string());
         if let Content::Binary { version, .. } = content
             && let Some(carried) = self.leave_program(subject, version).await
         {
@@ -326,9 +326,10 @@ impl Worker {
         }
     }
 
-    pub(super) fn end_probation(&mut self) {
-        self.probation = None;
-        Probation::forget(&self.config().dir);
+    /// The probation of a release is over; that of another goes on, with what it noted.
+    fn end_probation(&mut self, release: &str) {
+        self.probation.take_if(|probation| probation.is_of(release));
+        Probation::forget(&self.config().dir, release);
     }
 
     /// Something else is being tried, which a new start would break off.

@@ -68,9 +68,11 @@ impl Probation {
     }
 
     /// It is over, one way or the other.
-    pub(super) fn forget(directory: &Path) {
-        // What is left names a release, and counts for no other.
-        let _gone = std::fs::remove_file(file(directory));
+    pub(super) fn forget(directory: &Path, release: &str) {
+        if read(directory).is_some_and(|before| before.release == release) {
+            // What is left names a release, and counts for no other.
+            let _gone = std::fs::remove_file(file(directory));
+        }
     }
 
     /// Whether it is about this release.
@@ -168,6 +170,8 @@ mod tests {
         Probation::note(place.path(), release, (&before, |_| true)).expect("noted");
         // The second time things are worse already.
         Probation::note(place.path(), release, (&view(&[]), |_| true)).expect("the first stays");
+        // Another release that went back took the note with it, and what was ill by then passed for well.
+        Probation::forget(place.path(), "models/a/2.tar.zst");
         let start = SystemClock.now();
         let mut probation = Probation::begin(place.path(), release, start);
         let well = view(&[("a", true), ("b", false)]);

@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::carry::Carried;
+use super::carry::{AGAIN, Carried, Done};
 use super::probation::Probation;
 use super::{SystemClock, Worker};
 use crate::api::What;
@@ -36,13 +36,8 @@ const MAX_WORDS: u64 = 64 << 10;
 /// What of a program's last words is told.
 const LAST_WORDS: usize = 600;
 
-/// How long it is waited for a disk.
-const AGAIN: Duration = Duration::from_secs(10);
-
 /// The version that runs.
 const RUNS: &str = env!("CARGO_PKG_VERSION");
-
-type Done = Result<(), String>;
 
 impl Worker {
     /// What the packaged program did since may be news: it gave a version up, or came back itself.
@@ -107,7 +102,7 @@ impl Worker {
             Err(error) => return Carried::Waits(AGAIN, error.to_string()),
         };
         if RUNS == version && std::env::var_os(BASE).is_some() {
-            if self.probation.is_none() {
+            if self.probation.as_ref().is_none_or(|known| !known.is_of(&progress.release)) {
                 let now = SystemClock.now();
                 self.probation = Some(Probation::begin(&directory, &progress.release, now));
             }
@@ -165,7 +160,7 @@ impl Worker {
             let why = progress.and_then(|progress| progress.reason.clone()).unwrap_or_default();
             slots.give_up(&why);
             if let Err(error) = slots.save(&directory) {
-                return Some(Carried::Waits(Duration::from_secs(10), error.to_string()));
+                return Some(Carried::Waits(AGAIN, error.to_string()));
             }
         }
         let is_this = RUNS == version && std::env::var_os(BASE).is_some();
@@ -197,7 +192,7 @@ impl Worker {
             Ok(()) => Carried::Stays("the program is being exchanged".to_owned()),
             Err(why) => {
                 self.leaving = false;
-                Carried::Waits(Duration::from_secs(10), why)
+                Carried::Waits(AGAIN, why)
             }
         }
     }

@@ -90,6 +90,9 @@ async fn devices_that_are_killed_at_random_all_come_to_an_end() {
         assert_eq!(device.join("update/models/bearing/2/model.onnx").exists(), committed);
         process.signal("TERM");
     }
+    // Few are cut off three times while something is tried.
+    let good = devices.iter().filter(|device| state(device, "config/rules/1.toml") == "committed");
+    assert!(size() < 10 || good.count() > size() / 4, "hardly any came through");
     for process in processes {
         let (status, log) = process.ended().await;
         assert_eq!(status.code(), Some(0), "{log}");
