@@ -5,6 +5,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+#[cfg(test)]
+pub(crate) mod power;
+
 /// Writes `bytes` beside `path`, syncs them, and puts them in its place by rename.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace_with_mode(path, bytes, 0o666)

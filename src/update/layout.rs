@@ -17,7 +17,7 @@ const MAX_ENTRIES: usize = 10_000;
 /// Bytes of a layer of the configuration.
 const MAX_LAYER: u64 = 1 << 20;
 
-/// Lays out a release. What an earlier try left is thrown away.
+/// Lays out a release, for good: the next state counts on it. What an earlier try left is thrown away.
 pub(super) fn unpack(
     depot: &Depot,
     content: &Content,
@@ -27,7 +27,7 @@ pub(super) fn unpack(
     let staged = depot.staged(content);
     let told = |error: &dyn std::error::Error| error.to_string();
     depot.clear(&staged).map_err(|error| told(&error))?;
-    match content {
+    let laid_out = match content {
         Content::Model { .. } => {
             let tar = delta::open(archive).map_err(|error| told(&error))?;
             let limits = Limits { bytes: most, entries: MAX_ENTRIES };
@@ -37,7 +37,11 @@ pub(super) fn unpack(
             .and_then(|bytes| disk::replace(&staged, &bytes))
             .map_err(|error| told(&error)),
         Content::Binary { .. } => copy_program(archive, &staged).map_err(|error| told(&error)),
-    }
+    };
+    laid_out?;
+    // The name of what lies there.
+    let all = staged.parent().unwrap_or(&staged);
+    File::open(all).and_then(|all| all.sync_all()).map_err(|error| told(&error))
 }
 
 /// `eir` in a directory of its own, which may be executed.

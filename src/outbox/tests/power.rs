@@ -1,20 +1,14 @@
 //! A power loss at every point: what was acknowledged is there, the rest is whole, and nothing is invented.
-//!
-//! A process that is killed (`kill.rs`) leaves all that it wrote to the kernel. Here what it did is recorded,
-//! and from that the disks are made that a power loss could have left, with and without what was not synced.
-
-mod images;
-mod recording;
 
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
-use std::io::Write;
 
-use self::images::{Image, contents, images, whole};
-use self::recording::{Change, NOTES, Recording, files, record};
 use super::damage::{corrupt, corrupt_leaf};
 use super::kill::{config, open};
 use super::*;
+use crate::disk::power::{
+    Change, Image, Recording, contents, directory, files, images, lay_out, note, record, unlike,
+    whole,
+};
 
 /// Tells the child where its outbox is; a test that is run without it does nothing.
 const DIRECTORY: &str = "EIR_TEST_POWERLESS_OUTBOX";
@@ -22,19 +16,8 @@ const DIRECTORY: &str = "EIR_TEST_POWERLESS_OUTBOX";
 /// At each point so many images in which each file keeps something else.
 const MIXED: usize = 3;
 
-/// Opening, filling and checking thousands of outboxes is for memory, where there is some.
-fn directory() -> TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("tempdir")
-}
-
 fn body(letter: &str) -> String {
     format!("\"{}\"", letter.repeat(if letter == "z" { 1000 } else { 30_000 }))
-}
-
-fn note(directory: &Path, what: &str, id: &str) {
-    let file = OpenOptions::new().create(true).append(true).open(directory.join(NOTES));
-    // One call, so one note.
-    file.expect("file").write_all(format!("{what} {id}\n").as_bytes()).expect("noted");
 }
 
 /// The process that is recorded: appends records one by one, delivers some, and says so.
@@ -47,10 +30,10 @@ async fn child() {
     for number in 0..5 {
         let one = draft(Kind::Sample, &body("x"));
         let (id, path) = (one.id.to_string(), directory.to_owned());
-        note(directory, "appended", &id);
+        note(directory, &format!("appended {id}"));
         let (sender, mut acked) = mpsc::channel(1);
         let ack = Ack::new(move || {
-            note(&path, "acked", &id);
+            note(&path, &format!("acked {id}"));
             sender.try_send(()).expect("room");
         });
         assert!(outbox.remember("a", number.to_string()));
@@ -58,7 +41,7 @@ async fn child() {
         acked.recv().await.expect("an ack");
         if number > 1 {
             let batch = reader.next(1, 1).await.expect("a batch");
-            note(directory, "delivered", &batch.records()[0].id.to_string());
+            note(directory, &format!("delivered {}", batch.records()[0].id));
             reader.delivered(&batch);
         }
     }
@@ -87,8 +70,7 @@ impl Story {
         damage(&path);
         let recording = record(directory, "outbox::tests::power::child", DIRECTORY);
         // Nothing went unseen.
-        let made = contents(&recording, &whole(&recording));
-        assert!(made == files(directory), "{:?} {:?}", made.keys(), files(directory).keys());
+        assert_eq!(unlike(&contents(&recording, &whole(&recording)), &files(directory)), [""; 0]);
         let end = Found::read(&path).expect("read");
         let mut story = Self { recording, before, lost: BTreeSet::new(), end };
         if story.end.reasons.contains(&Reason::Corrupt) {
@@ -102,21 +84,14 @@ impl Story {
 
     /// The ids that the child noted before a point.
     fn noted(&self, point: usize, what: &str) -> Vec<String> {
-        let notes = self.recording.changes[..point].iter().filter_map(|change| match change {
-            Change::Note(note) => note.split_once(' '),
-            _ => None,
-        });
+        let notes = self.recording.notes(point).filter_map(|note| note.split_once(' '));
         notes.filter(|note| note.0 == what).map(|note| note.1.to_owned()).collect()
     }
 
     /// Goes on from what a power loss at that point left; what is wrong is returned.
     async fn go_on(&self, image: &Image, point: usize) -> Result<(), String> {
         let directory = directory();
-        for (name, bytes) in contents(&self.recording, image) {
-            let file =
-                OpenOptions::new().create_new(true).write(true).open(directory.path().join(name));
-            file.expect("file").write_all(&bytes).expect("written");
-        }
+        lay_out(&self.recording, image, directory.path());
         let outbox = open(directory.path());
         append(&outbox, Kind::Decision, &["\"after\""]).await;
         let status = outbox.status();
@@ -277,7 +252,7 @@ async fn without_its_syncs_something_is_lost() {
     let kinds: [fn(&Change) -> bool; 3] = [
         |change| matches!(change, Change::Sync(file) if file.ends_with("-wal")),
         |change| matches!(change, Change::Sync(file) if file == "outbox.db"),
-        |change| matches!(change, Change::SyncNames),
+        |change| matches!(change, Change::Sync(file) if file.is_empty()),
     ];
     let mut story = Story::tell(async |_| {}, |_| {}).await;
     let changes = story.recording.changes.clone();

@@ -1,24 +1,25 @@
 //! What a disk may hold after its power went, at any point of a recording.
 //!
-//! What was synced is there. Of what was changed since, each file, and the directory with its names, keeps
-//! any part in any order: a disk and its file system may write what waits as they like.
+//! What was synced is there. Of what was changed since, each file, and the directories with their names, keep
+//! any part in any order: a disk and its file system may write what waits as they like. A rename alone is
+//! written in both its directories or in none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::recording::{Change, Recording};
+use super::recording::{Change, Files, Recording};
 
 /// What a disk writes whole.
 const SECTOR: usize = 512;
 
-/// By name: which file it is (it may have had another name), and what of the recording it is made of.
-pub(super) type Image = BTreeMap<String, (usize, Vec<Piece>)>;
+/// By path, as [`Files`]: which file it is (it may have had another name), and what of the recording it is made of.
+pub(crate) type Image = BTreeMap<String, (usize, Vec<Piece>)>;
 
 /// One change of a recording, or what is left of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Piece {
+pub(crate) struct Piece {
     change: usize,
     part: Part,
 }
@@ -63,32 +64,41 @@ const ANY: [Kept; 8] = [
     Kept::Any,
 ];
 
+/// A file, or a directory, which has only names.
 #[derive(Debug, Default)]
-struct File {
+struct Node {
+    is_directory: bool,
     synced: Vec<Piece>,
     /// Numbers of changes.
     waiting: Vec<usize>,
 }
 
+/// The number of a directory, and a name in it.
+type Place = (usize, String);
+
+/// What all names stand for.
+type Names = BTreeMap<Place, usize>;
+
 #[derive(Debug, Clone)]
 enum Naming {
-    Name(String, usize),
-    Rename { from: String, to: String, file: usize },
-    Remove(String),
+    Name(Place, usize),
+    Rename { from: Place, to: Place, node: usize },
+    Remove(Place),
 }
 
 #[derive(Debug, Default)]
 struct Disk {
-    files: Vec<File>,
+    /// The directory itself, then those of before in the order of their names, then what was made.
+    nodes: Vec<Node>,
     /// The names as the process sees them.
-    names: BTreeMap<String, usize>,
-    synced: BTreeMap<String, usize>,
+    names: Names,
+    synced: Names,
     waiting: Vec<Naming>,
 }
 
 /// Everything that may be left at any point, once each, with the last point at which it may be: what had
 /// been promised by then is the most. `mixed` images a point choose for each file on its own.
-pub(super) fn images(recording: &Recording, mixed: usize, seed: u64) -> BTreeMap<Image, usize> {
+pub(crate) fn images(recording: &Recording, mixed: usize, seed: u64) -> BTreeMap<Image, usize> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut disk = Disk::holding(recording);
     let mut images = BTreeMap::new();
@@ -106,7 +116,7 @@ pub(super) fn images(recording: &Recording, mixed: usize, seed: u64) -> BTreeMap
 }
 
 /// The image of a disk that was given the time to write everything.
-pub(super) fn whole(recording: &Recording) -> Image {
+pub(crate) fn whole(recording: &Recording) -> Image {
     let mut disk = Disk::holding(recording);
     for (number, change) in recording.changes.iter().enumerate() {
         disk.follow(number, change);
@@ -115,10 +125,10 @@ pub(super) fn whole(recording: &Recording) -> Image {
 }
 
 /// The bytes of each file.
-pub(super) fn contents(recording: &Recording, image: &Image) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn contents(recording: &Recording, image: &Image) -> Files {
     let before: Vec<_> = recording.before.values().collect();
-    let made = image.iter().map(|(name, (file, pieces))| {
-        let mut bytes = before.get(*file).map_or_else(Vec::new, |bytes| (*bytes).clone());
+    let made = image.iter().map(|(name, (node, pieces))| {
+        let mut bytes = before.get(*node - 1).map_or_else(Vec::new, |bytes| (*bytes).clone());
         for piece in pieces {
             piece.put(&recording.changes[piece.change], &mut bytes);
         }
@@ -128,42 +138,83 @@ pub(super) fn contents(recording: &Recording, image: &Image) -> BTreeMap<String,
 }
 
 impl Disk {
-    /// The files of before come first, in the order of their names.
     fn holding(recording: &Recording) -> Self {
-        let names: BTreeMap<_, _> = recording.before.keys().cloned().zip(0..).collect();
-        let files = names.iter().map(|_| File::default()).collect();
-        Self { files, synced: names.clone(), names, waiting: Vec::new() }
+        let mut disk = Self::default();
+        disk.add(true);
+        for path in recording.before.keys() {
+            let place = disk.place(path.trim_end_matches('/'));
+            let node = disk.add(path.ends_with('/'));
+            disk.names.insert(place, node);
+        }
+        disk.synced = disk.names.clone();
+        disk
+    }
+
+    fn add(&mut self, is_directory: bool) -> usize {
+        self.nodes.push(Node { is_directory, ..Node::default() });
+        self.nodes.len() - 1
+    }
+
+    fn place(&self, path: &str) -> Place {
+        let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+        (self.node(directory), name.to_owned())
+    }
+
+    fn node(&self, path: &str) -> usize {
+        if path.is_empty() { 0 } else { self.names[&self.place(path)] }
     }
 
     fn follow(&mut self, number: usize, change: &Change) {
         match change {
-            Change::Create(name) if !self.names.contains_key(name) => {
-                self.files.push(File::default());
-                self.rename(Naming::Name(name.clone(), self.files.len() - 1));
+            Change::Create(path) if self.names.contains_key(&self.place(path)) => {}
+            Change::Create(path) | Change::MakeDirectory(path) => {
+                let node = self.add(matches!(change, Change::MakeDirectory(_)));
+                self.rename(Naming::Name(self.place(path), node));
             }
-            Change::Create(_) | Change::Note(_) => {}
+            Change::Note(_) => {}
             Change::Write { file, .. } | Change::Resize { file, .. } => {
-                self.files[self.names[file]].waiting.push(number);
+                let node = self.node(file);
+                self.nodes[node].waiting.push(number);
             }
-            Change::Sync(file) => {
-                let File { synced, waiting } = &mut self.files[self.names[file]];
+            Change::Sync(path) => {
+                let node = self.node(path);
+                let Node { is_directory, synced, waiting } = &mut self.nodes[node];
                 synced.extend(waiting.drain(..).map(whole_piece));
-            }
-            Change::SyncNames => {
-                self.synced.clone_from(&self.names);
-                self.waiting.clear();
+                if *is_directory {
+                    self.sync_names(node);
+                }
             }
             Change::Rename { from, to } => {
-                let (from, to, file) = (from.clone(), to.clone(), self.names[from]);
-                self.rename(Naming::Rename { from, to, file });
+                let (node, from, to) = (self.node(from), self.place(from), self.place(to));
+                self.rename(Naming::Rename { from, to, node });
             }
-            Change::Remove(name) => self.rename(Naming::Remove(name.clone())),
+            Change::Remove(path) => self.rename(Naming::Remove(self.place(path))),
         }
     }
 
     fn rename(&mut self, naming: Naming) {
         naming.put(&mut self.names);
         self.waiting.push(naming);
+    }
+
+    /// What waits in a directory is written, and before that what waits where something came from.
+    fn sync_names(&mut self, directory: usize) {
+        let mut directories = BTreeSet::from([directory]);
+        let mut written = Vec::new();
+        for (number, naming) in self.waiting.iter().enumerate().rev() {
+            if naming.directories().any(|one| directories.contains(&one)) {
+                directories.extend(naming.directories());
+                written.push(number);
+            }
+        }
+        for number in written.iter().rev() {
+            self.waiting[*number].put(&mut self.synced);
+        }
+        let mut number = 0;
+        self.waiting.retain(|_| {
+            number += 1;
+            !written.contains(&(number - 1))
+        });
     }
 
     fn image(
@@ -185,13 +236,22 @@ impl Disk {
             Change::Write { at, bytes, .. } => (*at, bytes.len()),
             _ => (0, 0),
         };
-        let made = names.into_iter().map(|(name, number)| {
-            let file = &self.files[number];
-            let mut pieces = file.synced.clone();
-            pieces.extend(keep(choose(random), &file.waiting, extent, random));
-            (name, (number, pieces))
-        });
-        made.collect()
+        let mut image = Image::new();
+        let mut reached = vec![(String::new(), 0)];
+        while let Some((path, directory)) = reached.pop() {
+            let within = (directory, String::new())..(directory + 1, String::new());
+            for ((_, name), number) in names.range(within) {
+                let node = &self.nodes[*number];
+                let path = format!("{path}{name}{}", if node.is_directory { "/" } else { "" });
+                let mut pieces = node.synced.clone();
+                pieces.extend(keep(choose(random), &node.waiting, extent, random));
+                if node.is_directory {
+                    reached.push((path.clone(), *number));
+                }
+                image.insert(path, (*number, pieces));
+            }
+        }
+        image
     }
 }
 
@@ -235,21 +295,29 @@ fn keep(
 }
 
 impl Naming {
-    fn put(&self, names: &mut BTreeMap<String, usize>) {
+    fn put(&self, names: &mut Names) {
         match self {
-            Self::Name(name, file) => {
-                names.insert(name.clone(), *file);
+            Self::Name(place, node) => {
+                names.insert(place.clone(), *node);
             }
-            Self::Rename { from, to, file } => {
-                if names.get(from) == Some(file) {
+            Self::Rename { from, to, node } => {
+                if names.get(from) == Some(node) {
                     names.remove(from);
                 }
-                names.insert(to.clone(), *file);
+                names.insert(to.clone(), *node);
             }
-            Self::Remove(name) => {
-                names.remove(name);
+            Self::Remove(place) => {
+                names.remove(place);
             }
         }
+    }
+
+    fn directories(&self) -> impl Iterator<Item = usize> {
+        let (one, other) = match self {
+            Self::Rename { from, to, .. } => (from.0, to.0),
+            Self::Name(place, _) | Self::Remove(place) => (place.0, place.0),
+        };
+        [one, other].into_iter()
     }
 }
 

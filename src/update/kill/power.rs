@@ -1,0 +1,101 @@
+//! A power loss at every point while releases come and go: what was written and not synced may be gone, in part or in
+//! whole. What serves is whole, the old or the new; what had its end keeps it; and the next start reaches the end.
+
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+
+use super::*;
+use crate::disk::power::{
+    Change, Image, Recording, contents, directory, files, images, lay_out, record, unlike,
+    whole as all,
+};
+
+/// At each point so many images in which each file keeps something else.
+const MIXED: usize = 4;
+
+/// What was there, what was done, and what is to come of it.
+struct Story {
+    recording: Recording,
+    undo: bool,
+}
+
+impl Story {
+    async fn tell(undo: bool) -> Self {
+        let directory = directory();
+        let site = directory.path();
+        prepare(site).await;
+        if undo {
+            drive(site, false).await;
+            disk::replace(&site.join("undo"), b"").expect("noted");
+        }
+        let recording = record(site, "update::kill::child", SITE);
+        // Nothing went unseen.
+        assert_eq!(unlike(&contents(&recording, &all(&recording)), &files(site)), [""; 0]);
+        Self { recording, undo }
+    }
+
+    /// Goes on from what a power loss at that point left.
+    async fn go_on(&self, image: &Image, point: usize) {
+        let (before, after) = if self.undo { (2, 1) } else { (1, 2) };
+        let directory = directory();
+        let site = directory.path();
+        lay_out(&self.recording, image, site);
+        let ended: Vec<_> = self.recording.notes(point).collect();
+        let kinds = ["Model ended", "Config ended", "Binary ended"];
+        for (kind, version) in kinds.into_iter().zip(serves(site)) {
+            assert!(
+                version == after || version == before && !ended.contains(&kind),
+                "{kind}: {version}"
+            );
+        }
+        // Three starts at most, as of any release that is cut off.
+        drive(site, self.undo).await;
+        drive(site, false).await;
+        assert_eq!(serves(site), if self.undo { [after; 3] } else { [2; 3] });
+    }
+
+    /// Everything that a power loss could have left is looked at: how much that was, and where the first is that is wrong.
+    async fn lose_power_everywhere(&self) -> (usize, Option<String>) {
+        let images = images(&self.recording, MIXED, 1);
+        for (image, point) in &images {
+            if AssertUnwindSafe(self.go_on(image, *point)).catch_unwind().await.is_err() {
+                let last = &self.recording.changes[point - 1];
+                let found = format!("power lost after change {point} ({last})\n{image:?}");
+                return (images.len(), Some(found));
+            }
+        }
+        (images.len(), None)
+    }
+}
+
+#[tokio::test]
+async fn a_power_loss_leaves_the_old_or_the_new() {
+    let (images, wrong) = Story::tell(false).await.lose_power_everywhere().await;
+    assert_eq!(wrong, None);
+    assert!(images > 300, "only {images} images");
+}
+
+#[tokio::test]
+async fn a_power_loss_on_the_way_back_leaves_a_way() {
+    let (images, wrong) = Story::tell(true).await.lose_power_everywhere().await;
+    assert_eq!(wrong, None);
+    assert!(images > 80, "only {images} images");
+}
+
+/// That the tests above can fail: a device that leaves out one kind of sync is found out.
+#[tokio::test]
+async fn without_its_syncs_an_update_is_lost() {
+    let mut story = Story::tell(false).await;
+    let changes = story.recording.changes.clone();
+    let kinds =
+        ["update/staging/", "update/models/", "update/slots", "update/journal", "update/config"];
+    for kind in kinds {
+        let is_left_out =
+            |change: &&Change| matches!(change, Change::Sync(path) if path.starts_with(kind));
+        story.recording.changes =
+            changes.iter().filter(|change| !is_left_out(change)).cloned().collect();
+        let (_, wrong) = story.lose_power_everywhere().await;
+        assert!(wrong.is_some(), "{kind}");
+    }
+}
