@@ -17,7 +17,7 @@ use eir::task::{Clock, SystemClock};
 use eir::update::archive;
 use eir::update::author::{Lifetimes, Repository, Roles};
 use eir::update::release::{About, Content};
-use eir::update::sign::Key;
+use eir::update::sign::{Key, Scheme};
 use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
 use serde_json::Value;
 
@@ -139,7 +139,8 @@ fn release(
 fn configure(place: &Path, port: u16) -> PathBuf {
     let third = place.join("third");
     copy(&third);
-    let [root, targets, online] = [(); 3].map(|()| Key::generate().expect("random"));
+    let [root, targets, online] =
+        [(); 3].map(|()| Key::generate(Scheme::default()).expect("random"));
     let roles = Roles { root: (1, vec![&root]), targets: (1, vec![&targets]), online: &online };
     let (repository, now) = (place.join("repository"), SystemClock.wall());
     let mut made = Repository::init(&repository, &roles, Lifetimes::default(), now).expect("made");

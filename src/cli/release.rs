@@ -18,6 +18,7 @@ use crate::update::author::{Lifetimes, Repository, Smaller};
 use crate::update::decimal::Decimal;
 use crate::update::keys::{ROLES, Ring};
 use crate::update::release::{About, Content};
+use crate::update::sign::Scheme;
 use crate::update::wave::{Wave, Waves};
 
 #[derive(Debug, Args)]
@@ -43,11 +44,17 @@ enum ReleaseCommand {
         /// How many of them are needed
         #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=16))]
         threshold: u64,
+        /// How new keys sign: ed25519 or ecdsa-sha2-nistp256
+        #[arg(long, value_name = "SCHEME", default_value = "ed25519")]
+        scheme: Scheme,
     },
     /// Make one more key: `root-4`, `targets-2`
     Key {
         /// What it is for, and which one
         name: Name,
+        /// How it signs: ed25519 or ecdsa-sha2-nistp256
+        #[arg(long, value_name = "SCHEME", default_value = "ed25519")]
+        scheme: Scheme,
     },
     /// Check something and add it to what is published next
     #[command(subcommand)]
@@ -105,11 +112,13 @@ pub(super) fn release(args: &ReleaseArgs) -> Result<(), Failure> {
     let now = SystemClock.wall();
     let open = || Repository::open(&args.repository, Lifetimes::default()).map_err(failed);
     match &args.command {
-        ReleaseCommand::Init { root_keys, threshold } => init(args, *root_keys, *threshold, now),
-        ReleaseCommand::Key { name } => {
+        ReleaseCommand::Init { root_keys, threshold, scheme } => {
+            init(args, (*root_keys, *threshold), *scheme, now)
+        }
+        ReleaseCommand::Key { name, scheme } => {
             let directory = first(&args.keys)?;
             let mut ring = Ring::default();
-            ring.make(directory, name.as_str(), &passphrase(true)?).map_err(failed)?;
+            ring.make(directory, name.as_str(), *scheme, &passphrase(true)?).map_err(failed)?;
             print::line(format!(
                 "{} is made",
                 directory.join(name.as_str()).with_extension("pem").display()
@@ -177,7 +186,12 @@ pub(super) fn release(args: &ReleaseArgs) -> Result<(), Failure> {
     }
 }
 
-fn init(args: &ReleaseArgs, root_keys: u64, threshold: u64, now: Timestamp) -> Result<(), Failure> {
+fn init(
+    args: &ReleaseArgs,
+    (root_keys, threshold): (u64, u64),
+    scheme: Scheme,
+    now: Timestamp,
+) -> Result<(), Failure> {
     let directory = first(&args.keys)?;
     let passphrase = passphrase(true)?;
     let mut ring = if directory.exists() {
@@ -188,7 +202,7 @@ fn init(args: &ReleaseArgs, root_keys: u64, threshold: u64, now: Timestamp) -> R
     let roots = (1..=root_keys).map(|number| format!("root-{number}"));
     for name in roots.chain(["targets".to_owned(), "online".to_owned()]) {
         if !ring.iter().any(|(known, _)| known == name) {
-            ring.make(directory, &name, &passphrase).map_err(failed)?;
+            ring.make(directory, &name, scheme, &passphrase).map_err(failed)?;
         }
     }
     let roles = ring.roles((threshold, 1)).map_err(usage)?;

@@ -10,7 +10,7 @@ use pkcs8::{EncryptedPrivateKeyInfo, LineEnding, PrivateKeyInfo, SecretDocument}
 use thiserror::Error;
 
 use super::author::Roles;
-use super::sign::{Key, SignError};
+use super::sign::{Key, Scheme, SignError};
 use crate::disk;
 
 /// A key file is some hundred bytes.
@@ -64,12 +64,18 @@ impl Ring {
     }
 
     /// Makes a key and its file; one that is there is never replaced.
-    pub fn make(&mut self, directory: &Path, name: &str, passphrase: &str) -> Result<(), KeyError> {
+    pub fn make(
+        &mut self,
+        directory: &Path,
+        name: &str,
+        scheme: Scheme,
+        passphrase: &str,
+    ) -> Result<(), KeyError> {
         let path = directory.join(name).with_extension("pem");
         if path.exists() {
             return Err(told(&path, &"there is a key already"));
         }
-        let key = Key::generate().map_err(|error| told(&path, &error))?;
+        let key = Key::generate(scheme).map_err(|error| told(&path, &error))?;
         std::fs::create_dir_all(directory).map_err(|error| told(directory, &error))?;
         write(&path, &key, passphrase)?;
         self.0.insert(name.to_owned(), key);
@@ -160,17 +166,23 @@ mod tests {
         let place = tempfile::tempdir().expect("tempdir");
         let (one, two) = (place.path().join("one"), place.path().join("two"));
         let mut ring = Ring::default();
-        for (directory, name) in
-            [(&one, "root-1"), (&two, "root-2"), (&one, "targets"), (&one, "online")]
-        {
-            ring.make(directory, name, PASSPHRASE).expect("made");
+        for (directory, name, scheme) in [
+            (&one, "root-1", Scheme::Ed25519),
+            (&two, "root-2", Scheme::Ecdsa),
+            (&one, "targets", Scheme::Ed25519),
+            (&one, "online", Scheme::Ecdsa),
+        ] {
+            ring.make(directory, name, scheme, PASSPHRASE).expect("made");
         }
         let path = one.join("root-1.pem");
         let mode = std::fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let error = ring.make(&one, "root-1", PASSPHRASE).expect_err("it is there").to_string();
+        let error = ring
+            .make(&one, "root-1", Scheme::Ed25519, PASSPHRASE)
+            .expect_err("it is there")
+            .to_string();
         assert!(error.ends_with("root-1.pem: there is a key already"), "{error}");
-        let error = ring.make(&one, "x", "short").expect_err("short").to_string();
+        let error = ring.make(&one, "x", Scheme::Ed25519, "short").expect_err("short").to_string();
         assert!(error.ends_with("fewer than 12 characters"), "{error}");
         let directories = [one.clone(), two];
         let again = Ring::read(&directories, &ROLES, PASSPHRASE).expect("read");

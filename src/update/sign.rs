@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
+use std::str::FromStr;
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
 use jiff::Timestamp as Instant;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -25,48 +28,94 @@ const SPECIFICATION: &str = "1.0.0";
 #[error("{0}")]
 pub struct SignError(String);
 
-/// An Ed25519 key that signs.
+/// How a key signs, in the words of TUF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scheme {
+    /// `ed25519`
+    #[default]
+    Ed25519,
+    /// `ecdsa-sha2-nistp256`: what hardware and authorities ask for that know no Ed25519.
+    Ecdsa,
+}
+
+impl FromStr for Scheme {
+    type Err = SignError;
+
+    fn from_str(text: &str) -> Result<Self, SignError> {
+        match text {
+            "ed25519" => Ok(Self::Ed25519),
+            "ecdsa-sha2-nistp256" => Ok(Self::Ecdsa),
+            _ => Err(SignError("write ed25519 or ecdsa-sha2-nistp256".to_owned())),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Pair {
+    Ed25519(Ed25519KeyPair),
+    Ecdsa(EcdsaKeyPair),
+}
+
+/// A key that signs.
 #[derive(Debug)]
 pub struct Key {
-    pair: Ed25519KeyPair,
+    pair: Pair,
     public: PublicKey,
     id: Decoded<Hex>,
 }
 
 impl Key {
     /// A new one.
-    pub fn generate() -> Result<Self, SignError> {
-        let pair = Ed25519KeyPair::generate();
+    pub fn generate(scheme: Scheme) -> Result<Self, SignError> {
+        let pair = match scheme {
+            Scheme::Ed25519 => Ed25519KeyPair::generate().map(Pair::Ed25519),
+            Scheme::Ecdsa => {
+                EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map(Pair::Ecdsa)
+            }
+        };
         Self::of(pair.map_err(|_| SignError("the system gives no random numbers".to_owned()))?)
     }
 
     /// As [`Key::to_pkcs8`] wrote it.
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, SignError> {
-        let pair = Ed25519KeyPair::from_pkcs8(der);
-        Self::of(pair.map_err(|error| SignError(format!("this is no Ed25519 key: {error}")))?)
+        let ecdsa = |_| EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der);
+        let pair = Ed25519KeyPair::from_pkcs8(der)
+            .map(Pair::Ed25519)
+            .or_else(|error| ecdsa(error).map(Pair::Ecdsa));
+        let told = |error| SignError(format!("this is no key for Ed25519 or ECDSA P-256: {error}"));
+        Self::of(pair.map_err(told)?)
     }
 
-    fn of(pair: Ed25519KeyPair) -> Result<Self, SignError> {
-        let public = pair.tuf_key();
+    fn of(pair: Pair) -> Result<Self, SignError> {
+        let public = match &pair {
+            Pair::Ed25519(pair) => pair.tuf_key(),
+            Pair::Ecdsa(pair) => pair.tuf_key(),
+        };
         let id = public.key_id().map_err(|error| SignError(error.to_string()))?;
         Ok(Self { pair, public, id })
     }
 
+    fn sign(&self, bytes: &[u8]) -> Result<Vec<u8>, Unspecified> {
+        Ok(match &self.pair {
+            Pair::Ed25519(pair) => pair.sign(bytes).as_ref().to_vec(),
+            Pair::Ecdsa(pair) => pair.sign(&SystemRandom::new(), bytes)?.as_ref().to_vec(),
+        })
+    }
+
     /// PKCS #8 in DER, unencrypted.
     pub fn to_pkcs8(&self) -> Result<Vec<u8>, SignError> {
-        let der: Result<Pkcs8V1Der<'_>, _> = self.pair.as_der();
-        let told = |_| SignError("the key cannot be written".to_owned());
-        der.map(|der| der.as_ref().to_vec()).map_err(told)
+        let der = match &self.pair {
+            Pair::Ed25519(pair) => {
+                AsDer::<Pkcs8V1Der<'_>>::as_der(pair).map(|der| der.as_ref().to_vec())
+            }
+            Pair::Ecdsa(pair) => pair.to_pkcs8v1().map(|der| der.as_ref().to_vec()),
+        };
+        der.map_err(|_| SignError("the key cannot be written".to_owned()))
     }
 
     /// The SHA-256 of its public part as metadata writes it, in hexadecimal.
     pub fn id(&self) -> String {
         hex(&self.id)
-    }
-
-    /// The 32 bytes of its public part.
-    pub fn public(&self) -> &[u8] {
-        self.pair.public_key().as_ref()
     }
 }
 
@@ -141,12 +190,12 @@ fn metafile(version: NonZeroU64, bytes: &[u8]) -> Metafile {
 pub fn sign<T: Role>(role: T, keys: &[&Key]) -> Result<Vec<u8>, SignError> {
     let told = |error: String| SignError(format!("the {} cannot be written: {error}", T::TYPE));
     let bytes = role.canonical_form().map_err(|error| told(error.to_string()))?;
-    let signature = |key: &&Key| Signature {
-        keyid: key.id.clone(),
-        sig: key.pair.sign(&bytes).as_ref().to_vec().into(),
+    let signature = |key: &&Key| {
+        let sig = key.sign(&bytes).map_err(|error| told(error.to_string()))?;
+        Ok(Signature { keyid: key.id.clone(), sig: sig.into() })
     };
-    let signatures = keys.iter().map(signature).collect();
-    let file = serde_json::to_vec_pretty(&Signed { signed: role, signatures });
+    let signatures: Result<_, SignError> = keys.iter().map(signature).collect();
+    let file = serde_json::to_vec_pretty(&Signed { signed: role, signatures: signatures? });
     file.map_err(|error| told(error.to_string()))
 }
 
@@ -156,11 +205,15 @@ mod tests {
 
     #[test]
     fn a_key_is_the_same_after_it_was_written_and_read() {
-        let key = Key::generate().expect("random");
-        let again = Key::from_pkcs8(&key.to_pkcs8().expect("written")).expect("read");
-        assert_eq!((key.id(), key.public()), (again.id(), again.public()));
-        assert_eq!(key.id().len(), 64);
+        for scheme in ["ed25519", "ecdsa-sha2-nistp256"] {
+            let key = Key::generate(scheme.parse().expect("a scheme")).expect("random");
+            let again = Key::from_pkcs8(&key.to_pkcs8().expect("written")).expect("read");
+            assert_eq!((key.id(), &key.public), (again.id(), &again.public));
+            assert_eq!(key.id().len(), 64);
+        }
         let error = Key::from_pkcs8(b"not a key").expect_err("no key").to_string();
-        assert!(error.starts_with("this is no Ed25519 key"), "{error}");
+        assert!(error.starts_with("this is no key for Ed25519 or ECDSA P-256"), "{error}");
+        let error = "rsa".parse::<Scheme>().expect_err("no scheme").to_string();
+        assert_eq!(error, "write ed25519 or ecdsa-sha2-nistp256");
     }
 }

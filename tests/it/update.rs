@@ -5,7 +5,7 @@ use std::path::Path;
 use eir::task::{Clock, SystemClock};
 use eir::update::author::{Lifetimes, Repository, Roles};
 use eir::update::release::{About, Content};
-use eir::update::sign::Key;
+use eir::update::sign::{Key, Scheme};
 use eir::update::source::Directory;
 use eir::update::store::{Store, StoreError};
 use eir::update::trust::Trusted;
@@ -112,7 +112,8 @@ pub(super) fn seen(directory: &Path) -> Result<Trusted, StoreError> {
 fn python_tufs_client_takes_what_we_publish_over_a_rotation_of_all_keys() {
     let place = tempfile::tempdir().expect("tempdir");
     let directory = place.path().join("repository");
-    let ring = || [(); 4].map(|()| Key::generate().expect("random"));
+    let schemes = [Scheme::Ed25519, Scheme::Ecdsa, Scheme::Ecdsa, Scheme::Ed25519];
+    let ring = || schemes.map(|scheme| Key::generate(scheme).expect("random"));
     let [old, new] = [ring(), ring()];
     let roles = |[first, second, targets, online]: &'static [Key; 4]| Roles {
         root: (2, vec![first, second]),
@@ -239,7 +240,7 @@ fn a_repository_is_made_and_kept_on_the_command_line() {
     assert!(!done(&["status"]).contains("deltas"));
     // Other keys for all of it.
     for key in ["root-1", "root-2", "targets", "online"] {
-        done(&["key", key, "--keys", "new"]);
+        done(&["key", key, "--keys", "new", "--scheme", "ecdsa-sha2-nistp256"]);
     }
     done(&["rotate", "--keys", "new", "--old", "keys"]);
     assert!(release(place.path(), &["publish"]).1 == Some(1), "the old keys");
@@ -296,6 +297,7 @@ fn what_does_not_work_is_not_signed() {
         (&["add", "binary", "none", "--version", "0.5.0", "--target", "vax"], "`vax` is not known"),
         (&["waves", "models/a/1.tar.zst", "10%:1d"], "neither published nor added"),
         (&["waves", "models/a/1.tar.zst", "10%"], "`10%` is no wave"),
+        (&["key", "root-9", "--scheme", "rsa"], "write ed25519 or ecdsa-sha2-nistp256"),
         (&["halt", "model a"], "`model a` is no release"),
         (&["withdraw", "models/a/1.tar.zst"], "is not published"),
         (&["init"], "there is a repository already"),

@@ -32,7 +32,7 @@ use crate::update::archive;
 use crate::update::author::{Lifetimes, Repository, Roles};
 use crate::update::config::{CanaryConfig, ShadowConfig, UpdateConfig};
 use crate::update::release::{About, Content, Judge};
-use crate::update::sign::Key;
+use crate::update::sign::{Key, Scheme};
 use crate::update::source::{Directory, Source};
 use crate::update::status::Status;
 
@@ -78,7 +78,11 @@ impl Keeper {
             // Made elsewhere, and nobody looked: with golden samples neither would even have been packed.
             fs::remove_dir_all(place.join("golden"))?;
         }
-        let [root, targets, online] = [Key::generate()?, Key::generate()?, Key::generate()?];
+        let [root, targets, online] = [
+            Key::generate(Scheme::default())?,
+            Key::generate(Scheme::default())?,
+            Key::generate(Scheme::default())?,
+        ];
         let roles = Roles { root: (1, vec![&root]), targets: (1, vec![&targets]), online: &online };
         let directory = scratch.join("repository");
         let now = SystemClock.wall();

@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::update::decimal::Decimal;
+use crate::update::sign::Scheme;
 
 struct Ring {
     root: Vec<Key>,
@@ -11,7 +12,7 @@ struct Ring {
 
 impl Ring {
     fn new() -> Self {
-        let key = || Key::generate().expect("random");
+        let key = || Key::generate(Scheme::default()).expect("random");
         Self { root: vec![key(), key(), key()], targets: key(), online: key() }
     }
 
@@ -171,7 +172,7 @@ fn a_rotation_that_was_cut_off_is_finished_by_the_next_publication() {
     assert_eq!(names(&seen(directory, at(2)).expect("believed")), ["config/a/1.toml"]);
     assert_eq!(open(directory).releases().count(), 1);
     // The same where the key of the targets alone is another.
-    let ring = Ring { targets: Key::generate().expect("random"), ..new };
+    let ring = Ring { targets: Key::generate(Scheme::default()).expect("random"), ..new };
     let before = std::fs::read(directory.join("metadata/timestamp.json")).expect("there");
     open(directory).rotate(&ring.roles(), &ring.all(), at(3)).expect("replaced");
     write(&directory.join("metadata/timestamp.json"), &before).expect("as before");

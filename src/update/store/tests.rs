@@ -6,7 +6,7 @@ use hyper::body::Bytes;
 use super::*;
 use crate::update::author::{Lifetimes, Repository, Roles};
 use crate::update::release::{About, Content};
-use crate::update::sign::{self, Key};
+use crate::update::sign::{self, Key, Scheme};
 use crate::update::source::Directory;
 
 fn at(days: i64) -> Instant {
@@ -21,7 +21,7 @@ struct Keeper {
 
 impl Keeper {
     fn new() -> Self {
-        let keys = [(); 3].map(|()| Key::generate().expect("random"));
+        let keys = [(); 3].map(|()| Key::generate(Scheme::default()).expect("random"));
         let keeper = Self { place: tempfile::tempdir().expect("tempdir"), keys };
         let [root, targets, online] = &keeper.keys;
         let roles = Roles { root: (1, vec![root]), targets: (1, vec![targets]), online };
@@ -217,7 +217,7 @@ async fn a_power_cut_brings_nothing_back_that_a_root_made_forget() {
     let (store, mut trusted, _) = Store::open(device.path(), &keeper.root()).expect("open");
     store.refresh(&mut trusted, &keeper.source(), at(1)).await.expect("believed");
     let [root, targets, _] = &keeper.keys;
-    let online = Key::generate().expect("random");
+    let online = Key::generate(Scheme::default()).expect("random");
     let roles = Roles { root: (1, vec![root]), targets: (1, vec![targets]), online: &online };
     let mut repository =
         Repository::open(keeper.place.path(), Lifetimes::default()).expect("a repository");

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::update::sign::{self, Key};
+use crate::update::sign::{self, Key, Scheme};
 
 const YEAR: i64 = 365 * 86_400;
 
@@ -22,7 +22,7 @@ struct Keeper {
 
 impl Keeper {
     fn new() -> Self {
-        let key = || Key::generate().expect("random");
+        let key = || Key::generate(Scheme::default()).expect("random");
         Self { root: vec![key(), key()], online: key(), targets: key() }
     }
 
@@ -165,7 +165,7 @@ fn a_signature_counts_once_and_only_of_those_who_are_named() {
     // Who may sign the timestamp may not sign targets.
     let mut thief = Keeper::new();
     std::mem::swap(&mut thief.online, &mut { keeper }.online);
-    thief.targets = Key::generate().expect("random");
+    thief.targets = Key::generate(Scheme::default()).expect("random");
     let error = told(take(&mut trusted, &thief.publish(1, YEAR), 1000));
     assert!(error.starts_with("the targets is not signed"), "{error}");
 }
@@ -180,11 +180,12 @@ fn roots_are_taken_one_by_one_and_other_keys_forget_what_the_old_ones_signed() {
     let error = root(&mut trusted, &keeper.root(3));
     assert_eq!(error, "the root has version 3, which should be 2, one more than the last");
     root(&mut trusted, &keeper.root(1));
-    keeper.online = Key::generate().expect("random");
+    keeper.online = Key::generate(Scheme::default()).expect("random");
     assert!(trusted.take_root(&keeper.root(2)).expect("believed"), "it forgets");
     take(&mut trusted, &keeper.publish(8, YEAR), 1000).expect("believed");
     // Another root key: signed by the old ones and the new ones.
-    let old = std::mem::replace(&mut keeper.root[1], Key::generate().expect("random"));
+    let old =
+        std::mem::replace(&mut keeper.root[1], Key::generate(Scheme::default()).expect("random"));
     root(&mut trusted, &keeper.root(3));
     let both = [&keeper.root[0], &keeper.root[1], &old];
     assert!(!trusted.take_root(&keeper.root_of(3, &both)).expect("believed"), "it does not");

@@ -6,7 +6,7 @@ use eir::task::{Clock, SystemClock};
 use eir::update::archive;
 use eir::update::author::{Lifetimes, Repository, Roles};
 use eir::update::release::{About, Content};
-use eir::update::sign::Key;
+use eir::update::sign::{Key, Scheme};
 
 /// What was built this program for.
 pub(crate) const TRIPLE: &str = env!("EIR_TARGET");
@@ -22,7 +22,8 @@ pub(crate) struct Keeper {
 impl Keeper {
     pub(crate) fn new() -> Self {
         let place = tempfile::tempdir().expect("tempdir");
-        let [first, second, targets, online] = [(); 4].map(|()| Key::generate().expect("random"));
+        let [first, second, targets, online] =
+            [(); 4].map(|()| Key::generate(Scheme::default()).expect("random"));
         let roles = Roles {
             root: (2, vec![&first, &second]),
             targets: (1, vec![&targets]),

@@ -6,8 +6,8 @@ use super::*;
 use crate::update::author::{Lifetimes, Repository, Roles};
 use crate::update::delta::{self, Plain, Said, ends};
 use crate::update::release::About;
-use crate::update::sign::Key;
-use crate::update::source::Directory;
+use crate::update::sign::{Key, Scheme};
+use crate::update::source::{CHUNK, Directory};
 
 const MOST_FETCHED: u64 = 64 << 20;
 
@@ -29,7 +29,7 @@ struct Site {
 impl Site {
     fn new() -> Self {
         let place = tempfile::tempdir().expect("tempdir");
-        let keys = [(); 2].map(|()| Key::generate().expect("random"));
+        let keys = [(); 2].map(|()| Key::generate(Scheme::default()).expect("random"));
         let roles =
             Roles { root: (1, vec![&keys[0]]), targets: (1, vec![&keys[0]]), online: &keys[1] };
         let directory = place.path().join("repository");
@@ -97,7 +97,7 @@ impl Site {
         let mut came = 0;
         loop {
             let before = course.progress().0;
-            if !course.step(&source).await? {
+            if !course.step(&source, CHUNK).await? {
                 break;
             }
             came += course.progress().0.saturating_sub(before);
