@@ -1,7 +1,8 @@
 //! The bytes of a release, fetched piece by piece: what is there already is not fetched again, over tries and restarts.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -9,7 +10,7 @@ use thiserror::Error;
 use tough::schema::Target;
 
 use super::sign::hex;
-use super::source::{CHUNK, FetchError, Source};
+use super::source::{FetchError, Source};
 use crate::disk;
 
 /// Bytes that are not there yet, or will never be.
@@ -104,7 +105,8 @@ impl Download {
             disk::rename(&whole, &part).map_err(failed)?;
         }
         let mut open = OpenOptions::new();
-        let mut file = open.read(true).append(true).create(true).open(&part).map_err(failed)?;
+        open.read(true).write(true).create(true).truncate(false);
+        let mut file = open.open(&part).map_err(failed)?;
         let (mut hash, mut have) = (Sha256::new(), 0);
         let mut buffer = vec![0; 64 << 10];
         loop {
@@ -117,7 +119,7 @@ impl Download {
         }
         if have > length {
             // Another hand wrote it.
-            file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).map_err(failed)?;
+            file.set_len(0).map_err(failed)?;
             (hash, have) = (Sha256::new(), 0);
         }
         Ok(Self { path, sha256, length, part, whole, file, hash, have })
@@ -128,13 +130,13 @@ impl Download {
         (self.have, self.length)
     }
 
-    /// Fetches the next piece; false: all pieces are there.
-    pub async fn step(&mut self, source: &impl Source) -> Result<bool, DownloadError> {
+    /// Fetches the next piece, of so many bytes at most; false: all pieces are there.
+    pub async fn step(&mut self, source: &impl Source, most: u64) -> Result<bool, DownloadError> {
         let left = self.length - self.have;
         if left == 0 {
             return Ok(false);
         }
-        let bytes = source.read(&self.path, self.have, left.min(CHUNK)).await?;
+        let bytes = source.read(&self.path, self.have, left.min(most)).await?;
         let bytes = bytes.ok_or_else(|| DownloadError::Missing(self.path.clone()))?;
         if bytes.is_empty() {
             // A proxy or a portal in between says that too: what is there stays.
@@ -142,7 +144,7 @@ impl Download {
             let path = self.path.clone();
             return Err(FetchError::Later { path, reason, after: None }.into());
         }
-        if let Err(reason) = self.file.write_all(&bytes) {
+        if let Err(reason) = self.file.write_all_at(&bytes, self.have) {
             // A full disk took a part of it.
             let _as_it_was = self.file.set_len(self.have);
             return Err(DownloadError::Disk { path: self.part.clone(), reason });

@@ -27,9 +27,6 @@ impl Agent {
         clock: &dyn Clock,
     ) -> Fetched {
         let metered = source.is_metered();
-        if metered && let Some((wait, why)) = self.put_off(clock) {
-            return Fetched::Wait(wait, why);
-        }
         let open = match self.download.take().filter(|(of, _)| self.is_of(subject, of)) {
             Some((_, open)) => Ok(open),
             None => self.open_download(subject).await,
@@ -38,8 +35,14 @@ impl Agent {
             Ok(download) => download,
             Err(fetched) => return fetched,
         };
-        let before = download.progress().0;
-        let stepped = download.step(source).await;
+        let (before, all) = download.progress();
+        // What is all here needs no line any more.
+        let put_off = self.put_off(clock).filter(|_| metered && before < all);
+        if let Some((wait, why)) = put_off {
+            self.download = self.named(subject).map(|of| (of, download));
+            return Fetched::Wait(wait, why);
+        }
+        let stepped = download.step(source, self.piece(metered, clock)).await;
         let (have, all) = download.progress();
         if metered {
             self.came(have.saturating_sub(before), clock);
@@ -107,11 +110,13 @@ impl Agent {
             if clock.now() >= until {
                 return Err("it goes on later".to_owned());
             }
-            if let Some((_, why)) = self.put_off(clock) {
+            let (before, all) = download.progress();
+            let metered = source.is_metered();
+            if let Some((_, why)) = self.put_off(clock).filter(|_| metered && before < all) {
                 return Err(why);
             }
-            let before = download.progress().0;
-            let more = download.step(source).await.map_err(|error| error.to_string())?;
+            let more = download.step(source, self.piece(metered, clock)).await;
+            let more = more.map_err(|error| error.to_string())?;
             self.came(download.progress().0 - before, clock);
             if !more {
                 return download.finish().map(drop).map_err(|error| error.to_string());

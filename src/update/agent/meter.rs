@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use super::Agent;
 use crate::task::Clock;
+use crate::update::source::CHUNK;
+
+/// No piece is smaller: a server that knows no ranges gives the whole file for each.
+const LEAST: u64 = 16 << 10;
 
 impl Agent {
     /// How long nothing may be fetched, and why.
@@ -11,6 +15,16 @@ impl Agent {
         let local = clock.wall().to_zoned(jiff::tz::TimeZone::system());
         let (wait, why) = self.allowance.wait(clock.now(), &local)?;
         Some((wait, why.unwrap_or_else(|| "the rate is used up".to_owned())))
+    }
+
+    /// The most bytes that a piece may have, where the line is metered.
+    pub fn piece(&self, metered: bool, clock: &dyn Clock) -> u64 {
+        if !metered {
+            return CHUNK;
+        }
+        let local = clock.wall().to_zoned(jiff::tz::TimeZone::system());
+        let most = usize::try_from(CHUNK).unwrap_or(usize::MAX);
+        (self.allowance.most(most, &local) as u64).clamp(LEAST, CHUNK)
     }
 
     /// So many bytes were fetched.

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::Plain;
+use super::matches::SEED;
 use crate::update::archive;
 use crate::update::sign::hex;
 
@@ -30,7 +31,7 @@ pub enum DeltaError {
 }
 
 /// Writes the new file. What was written before an error is of no use. It never writes more than `plain.length` bytes,
-/// and each step that it takes is one byte of them at least.
+/// and never goes to more places of the old file than [`make`](super::make()) does.
 pub fn apply(
     patch: impl Read,
     old: impl Read + Seek,
@@ -41,6 +42,7 @@ pub fn apply(
     let mut old = BufReader::with_capacity(AHEAD, old);
     let (mut hash, mut left) = (Sha256::new(), plain.length);
     let (mut bytes, mut before) = (vec![0; PIECE], vec![0; PIECE]);
+    let mut places = plain.length / SEED as u64 + 1;
     while left > 0 {
         let mut more = number(&mut patch)?;
         left = left.checked_sub(more).ok_or(TOO_MUCH)?;
@@ -54,6 +56,7 @@ pub fn apply(
         if left == 0 {
             break;
         }
+        places = places.checked_sub(1).ok_or(DeltaError::Refused("goes to too many places"))?;
         let far = number(&mut patch)?;
         old.seek_relative((far >> 1).cast_signed() ^ -(far & 1).cast_signed())?;
         let mut like = number(&mut patch)?;

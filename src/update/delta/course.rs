@@ -82,12 +82,13 @@ impl Course {
         }
     }
 
-    /// Fetches the next piece, of whatever is best then; false: the release is there, verified, on the disk for good.
-    pub async fn step(&mut self, source: &impl Source) -> Result<bool, DownloadError> {
+    /// Fetches the next piece, of so many bytes at most, of whatever is best then; false: the release is there, verified, on
+    /// the disk for good.
+    pub async fn step(&mut self, source: &impl Source, most: u64) -> Result<bool, DownloadError> {
         self.ready()?;
         let before = self.progress().0;
         let stepped = match &mut self.way {
-            Way::Whole(download) | Way::Patch(download, _) => download.step(source).await,
+            Way::Whole(download) | Way::Patch(download, _) => download.step(source, most).await,
             Way::Made | Way::Open => return Ok(false),
         };
         // A patch that does not come is no reason to wait for ever: the whole may.

@@ -5,8 +5,8 @@
 //! code*, 2003, with an index in place of the sorted suffixes). That suits programs, whose addresses move, and weights
 //! that were trained on: they all differ a little, in the same places.
 
-/// Bytes that must be equal for two places to be compared at all.
-const SEED: usize = 8;
+/// Bytes that must be equal for two places to be compared at all: each piece has as many.
+pub(super) const SEED: usize = 8;
 
 /// Every so manieth place of the old file is found by its hash.
 const STEP: usize = 4;

@@ -5,6 +5,7 @@ use hyper::body::Bytes;
 use tough::schema::Hashes;
 
 use super::*;
+use crate::update::source::CHUNK;
 
 /// One file, of which so many bytes come before the network is gone for once.
 struct Flaky {
@@ -57,7 +58,7 @@ async fn fetched(
     source: &Flaky,
 ) -> Result<PathBuf, DownloadError> {
     let mut download = Download::open(directory, NAME, target, MOST)?;
-    while download.step(source).await? {}
+    while download.step(source, CHUNK).await? {}
     download.finish()
 }
 

@@ -73,11 +73,15 @@ impl Fetching {
         self.download.as_ref().map_or((self.size, self.size), Download::progress)
     }
 
-    /// Fetches the next piece; the file, once it is all there and verified.
-    pub async fn step(&mut self, hawkbit: &Hawkbit) -> Result<Option<&Path>, BundleError> {
+    /// Fetches the next piece, of so many bytes at most; the file, once it is all there and verified.
+    pub async fn step(
+        &mut self,
+        hawkbit: &Hawkbit,
+        most: u64,
+    ) -> Result<Option<&Path>, BundleError> {
         if let Some(mut download) = self.download.take() {
             let artifact = Artifact { hawkbit, url: &self.url };
-            let stepped = download.step(&artifact).await;
+            let stepped = download.step(&artifact, most).await;
             if !matches!(stepped, Ok(false)) {
                 self.download = Some(download);
                 return stepped.map(|_| None).map_err(failed);

@@ -103,7 +103,8 @@ impl Hawk {
             if let Some((wait, why)) = put_off {
                 (self.later, self.waits) = (SystemClock.now() + wait, Some(why));
             } else if have == all || !self.is_quiet() {
-                let stepped = fetching.step(&self.client).await;
+                let stepped =
+                    fetching.step(&self.client, worker.agent.piece(true, &SystemClock)).await;
                 let stepped = stepped.map(|file| file.map(Path::to_owned));
                 worker.agent.came(fetching.progress().0 - have, &SystemClock);
                 match stepped {
