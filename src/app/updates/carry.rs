@@ -13,6 +13,7 @@ use crate::api::What;
 use crate::event::Name;
 use crate::task::Clock;
 use crate::update::agent::Fetched;
+use crate::update::decimal::Decimal;
 use crate::update::journal::Subject;
 use crate::update::machine::{Event, Kind, Progress, State};
 use crate::update::release::Content;
@@ -30,6 +31,9 @@ pub(super) const AGAIN: Duration = Duration::from_secs(10);
 /// How often, and how far apart, it is asked for what is published and not there.
 const MISSING: u8 = 5;
 const NOT_THERE: Duration = Duration::from_mins(1);
+
+/// How often it is looked, [`AGAIN`] apart, whether there is enough memory for two models.
+const TIGHT: u8 = 12;
 
 /// How it went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,23 +161,26 @@ impl Worker {
                     }
                 }
                 Fetched::Whole => {
-                    self.missing.remove(subject);
+                    self.borne.remove(subject);
                     return self.settle(subject, Ok(()));
                 }
                 Fetched::Wait(time, why) => return Carried::Waits(time, why),
-                Fetched::Missing(why) => {
-                    let tries = self.missing.entry(subject.clone()).or_default();
-                    *tries += 1;
-                    if *tries < MISSING {
-                        return Carried::Waits(NOT_THERE, why);
-                    }
-                    self.missing.remove(subject);
-                    return self.settle(subject, Err(why));
-                }
+                Fetched::Missing(why) => return self.bear(subject, (MISSING, NOT_THERE), why),
                 Fetched::Failed(why) => return self.settle(subject, Err(why)),
             }
         }
         Carried::On
+    }
+
+    /// What may pass is borne some times, so far apart, before the release is given up.
+    fn bear(&mut self, subject: &Subject, (times, apart): (u8, Duration), why: String) -> Carried {
+        let borne = self.borne.entry(subject.clone()).or_default();
+        *borne += 1;
+        if *borne < times {
+            return Carried::Waits(apart, why);
+        }
+        self.borne.remove(subject);
+        self.settle(subject, Err(why))
     }
 
     /// Shadow and canary.
@@ -191,20 +198,27 @@ impl Worker {
             (Part::Canary, config.canary.share, config.canary.length.0, 1)
         };
         if let Err(why) = self.spare_memory() {
-            return self.settle(subject, Err(why));
+            // Others take and give memory too.
+            return self.bear(subject, (TIGHT, AGAIN), why);
         }
+        self.borne.remove(subject);
         let Some(trial) = self.trials.get_mut(subject) else {
             // The process was another when it was loaded.
             return self.settle(subject, Err("it is not loaded".to_owned()));
         };
-        // Nobody asks the one that serves, or rules are written for other labels than it has.
-        let alone = !serving.iter().any(|model| is_alike(model, &trial.model));
-        if alone || share <= 0.0 {
+        // With other labels both cannot agree, and rules that are written for the old ones know no stream of the new.
+        let alike = serving.iter().any(|model| is_alike(model, &trial.model));
+        let has_part = if part == Part::Shadow { !serving.is_empty() } else { alike };
+        if !has_part || share <= 0.0 {
             return self.settle(subject, Ok(()));
+        }
+        let mut judge = about.judge;
+        if !alike {
+            judge.min_agreement = Decimal(0.0);
         }
         let now = SystemClock.now();
         trial.play(part, share, now);
-        match trial.verdict(&about.judge, (length, least), now) {
+        match trial.verdict(&judge, (length, least), now) {
             Verdict::Open(detail) => Carried::Stays(detail),
             Verdict::Passed => self.settle(subject, Ok(())),
             Verdict::Failed(why) => self.settle(subject, Err(why)),
@@ -234,7 +248,12 @@ impl Worker {
                 .is_none_or(|table| ["mqtt", "broker"].iter().any(|key| table.contains_key(*key)));
             let concerns = |kind: &str| of_brokers || kind == "pipeline";
             let view = self.shown.load();
-            let noted = Probation::note(&directory, &progress.release, (&view, concerns));
+            let noted = Probation::note(
+                &directory,
+                &progress.release,
+                (&view, concerns),
+                self.pace.rates(),
+            );
             let entered = noted.and_then(|()| self.agent.depot().enter_layer(name, version));
             if let Err(error) = entered {
                 return self.settle(subject, Err(error.to_string()));

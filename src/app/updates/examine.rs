@@ -33,7 +33,6 @@ impl Worker {
         };
         let loaded = tokio::task::spawn_blocking(load).await;
         let model = loaded.map_err(|error| error.to_string()).flatten()?;
-        self.spare_memory()?;
         self.trials.insert(subject.clone(), Trial::new(model, self.stages.of(name)));
         Ok(())
     }

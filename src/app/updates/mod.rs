@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 
 use self::carry::Carried;
 use self::hawkbit::Hawk;
-use self::probation::Probation;
+use self::probation::{Pace, Probation};
 use self::site::Site;
 use self::trial::Trial;
 use super::App;
@@ -102,12 +102,13 @@ struct Worker {
     status: Arc<ArcSwap<Status>>,
     trials: BTreeMap<Subject, Trial>,
     probation: Option<Probation>,
+    pace: Pace,
     /// What is to be known of what is under way.
     details: BTreeMap<Subject, String>,
     /// Nothing is done for these before.
     waits: BTreeMap<Subject, Instant>,
-    /// How often these were not where they should be.
-    missing: BTreeMap<Subject, u8>,
+    /// How often what keeps these from going on was borne.
+    borne: BTreeMap<Subject, u8>,
     /// What was taken away of these, and may still run.
     owed: BTreeSet<Subject>,
     looked: Option<jiff::Timestamp>,
@@ -207,6 +208,7 @@ impl Worker {
     async fn run(mut self, mut stop: Stop) {
         self.reconcile();
         loop {
+            self.pace.count(&self.shown.load(), SystemClock.now());
             let round = async {
                 self.take_up_wishes().await;
                 if SystemClock.now() >= self.next_look {

@@ -1,6 +1,6 @@
 //! What serves already and is to prove itself: a new program, or a new layer of the configuration.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -23,11 +23,63 @@ const SETTLE: Duration = Duration::from_secs(30);
 /// Messages of which more than half fail, once there are so many, are no accident.
 const MANY: u64 = 20;
 
+/// How far apart messages are counted, and how many counts are kept.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
+const COUNTS: usize = 13;
+
 /// What was well before: it is not to be worse off.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Before {
     release: String,
     well: BTreeSet<(String, String)>,
+    #[serde(default)]
+    rates: Rates,
+}
+
+/// How many messages came to each pipeline.
+type Messages = BTreeMap<Name, u64>;
+
+/// Messages a second, of each pipeline.
+pub(super) type Rates = BTreeMap<Name, f64>;
+
+/// How many messages came in the last minute.
+#[derive(Debug, Default)]
+pub(super) struct Pace(VecDeque<(Instant, Messages)>);
+
+impl Pace {
+    /// Counts, if it is time.
+    pub(super) fn count(&mut self, view: &View, now: Instant) {
+        self.add(now, || messages(view));
+    }
+
+    fn add(&mut self, now: Instant, count: impl FnOnce() -> Messages) {
+        let last = self.0.back().map(|(at, _)| now.saturating_duration_since(*at));
+        if last.is_some_and(|gone| gone < COUNT_EVERY) {
+            return;
+        }
+        if self.0.len() == COUNTS {
+            self.0.pop_front();
+        }
+        self.0.push_back((now, count()));
+    }
+
+    /// Of those pipelines that were there all the time.
+    pub(super) fn rates(&self) -> Rates {
+        let Some(((since, before), (until, after))) = self.0.front().zip(self.0.back()) else {
+            return Rates::new();
+        };
+        let seconds = until.saturating_duration_since(*since).as_secs_f64().max(1.0);
+        let rates = after.iter().filter_map(|(name, messages)| {
+            // One that was built anew counts from nothing.
+            let more = messages.checked_sub(*before.get(name)?)?;
+            Some((name.clone(), more as f64 / seconds))
+        });
+        rates.collect()
+    }
+}
+
+fn messages(view: &View) -> Messages {
+    view.pipelines.iter().map(|known| (known.name.clone(), known.counts.messages)).collect()
 }
 
 /// Watches over what is on probation.
@@ -38,6 +90,8 @@ pub(super) struct Probation {
     well_since: Option<Instant>,
     /// Messages and failures of each pipeline at the first look.
     counted: Option<BTreeMap<Name, (u64, u64)>>,
+    /// Messages of each pipeline, and since when there are no more.
+    heard: BTreeMap<Name, (u64, Instant)>,
 }
 
 impl Probation {
@@ -48,6 +102,7 @@ impl Probation {
         directory: &Path,
         release: &str,
         (view, concerns): (&View, impl Fn(&str) -> bool),
+        rates: Rates,
     ) -> std::io::Result<()> {
         if let Some(before) = read(directory).filter(|before| before.release == release) {
             // Written anew: on a disk that takes nothing, a start with it could not be counted.
@@ -55,16 +110,17 @@ impl Probation {
         }
         let well = view.works().filter(|(kind, _)| concerns(kind));
         let well = well.map(|(kind, name)| (kind.to_owned(), name.to_owned())).collect();
-        let before = Before { release: release.to_owned(), well };
+        let before = Before { release: release.to_owned(), well, rates };
         disk::replace(&file(directory), &serde_json::to_vec(&before)?)
     }
 
     /// Begins to watch. Without a note nothing is known to have been well.
     pub(super) fn begin(directory: &Path, release: &str, now: Instant) -> Self {
         let noted = read(directory).filter(|before| before.release == release);
-        let unknown = || Before { release: release.to_owned(), well: BTreeSet::new() };
+        let unknown =
+            || Before { release: release.to_owned(), well: BTreeSet::new(), rates: Rates::new() };
         let before = noted.unwrap_or_else(unknown);
-        Self { before, since: now, well_since: None, counted: None }
+        Self { before, since: now, well_since: None, counted: None, heard: BTreeMap::new() }
     }
 
     /// It is over, one way or the other.
@@ -82,7 +138,11 @@ impl Probation {
 
     /// How it stands: well without a break for all of `length`.
     pub(super) fn look(&mut self, view: &View, length: Duration, now: Instant) -> Verdict {
-        let ill = self.ill(view);
+        // While a connection is down nobody can tell what is silent.
+        if view.connections.iter().any(|(_, state)| state.is_err()) {
+            self.heard.clear();
+        }
+        let ill = self.ill(view).or_else(|| self.silent(messages(view), length, now));
         let gone = now.saturating_duration_since(self.since);
         if let Some(ill) = ill {
             self.well_since = None;
@@ -100,6 +160,25 @@ impl Probation {
             length.saturating_sub(well).as_secs() + 1,
         ));
         Verdict::Open(format!("it does well; {left} to go"))
+    }
+
+    /// A pipeline whose messages do not come any more.
+    fn silent(&mut self, messages: Messages, length: Duration, now: Instant) -> Option<String> {
+        for (name, messages) in messages {
+            let Some(rate) = self.before.rates.get(&name) else { continue };
+            let heard = self.heard.entry(name.clone()).or_insert((messages, now));
+            if heard.0 != messages {
+                *heard = (messages, now);
+            }
+            let silence = now.saturating_duration_since(heard.1);
+            if silence >= length.min(SETTLE) && rate * silence.as_secs_f64() >= MANY as f64 {
+                let seconds = silence.as_secs();
+                return Some(format!(
+                    "pipeline {name} has had no message for {seconds} s, and had {rate:.1} a second before"
+                ));
+            }
+        }
+        None
     }
 
     /// What is not as it was, or not as it should be.
@@ -167,9 +246,10 @@ mod tests {
         let place = tempfile::tempdir().expect("tempdir");
         let (release, minute) = ("config/rules/2.toml", Duration::from_mins(1));
         let before = view(&[("a", true), ("b", false), ("gone", true)]);
-        Probation::note(place.path(), release, (&before, |_| true)).expect("noted");
+        Probation::note(place.path(), release, (&before, |_| true), Rates::new()).expect("noted");
         // The second time things are worse already.
-        Probation::note(place.path(), release, (&view(&[]), |_| true)).expect("the first stays");
+        Probation::note(place.path(), release, (&view(&[]), |_| true), Rates::new())
+            .expect("the first stays");
         // Another release that went back took the note with it, and what was ill by then passed for well.
         Probation::forget(place.path(), "models/a/2.tar.zst");
         let start = SystemClock.now();
@@ -190,5 +270,33 @@ mod tests {
             probation.look(&stalled, minute, start + minute * 5),
             Verdict::Failed("it stands".to_owned())
         );
+    }
+    /// A layer with the topic of nobody passed: nothing was ill, and nothing came.
+    #[test]
+    fn where_messages_do_not_come_any_more_a_release_goes_back() {
+        let place = tempfile::tempdir().expect("tempdir");
+        let (release, minute) = ("config/a/2.toml", Duration::from_mins(1));
+        let messages = |count| Messages::from([("a".parse().expect("a name"), count)]);
+        let (start, mut pace) = (SystemClock.now(), Pace::default());
+        let after = |seconds| start + Duration::from_secs(seconds);
+        for second in 0..100 {
+            pace.add(after(second), || messages(second * 10));
+        }
+        assert_eq!(pace.rates().into_values().collect::<Vec<_>>(), [10.0]);
+        let well = (&view(&[]), |_: &str| true);
+        Probation::note(place.path(), release, well, pace.rates()).expect("noted");
+        let mut probation = Probation::begin(place.path(), release, start);
+        for (count, second) in [(0, 100), (7, 120), (7, 149)] {
+            assert_eq!(probation.silent(messages(count), minute, after(second)), None);
+        }
+        assert_eq!(
+            probation.silent(messages(7), minute, after(150)).as_deref(),
+            Some("pipeline a has had no message for 30 s, and had 10.0 a second before")
+        );
+        // Of another release nothing is known.
+        let mut other = Probation::begin(place.path(), "config/a/3.toml", start);
+        for second in [0, 300] {
+            assert_eq!(other.silent(messages(7), minute, after(second)), None);
+        }
     }
 }

@@ -113,7 +113,8 @@ impl Worker {
         }
         let staged = self.agent.depot().staged(content);
         let place = directory.join("slots").join(version);
-        let placed = Probation::note(&directory, &progress.release, (&self.shown.load(), |_| true))
+        let (shown, rates) = (self.shown.load(), self.pace.rates());
+        let placed = Probation::note(&directory, &progress.release, (&shown, |_| true), rates)
             .and_then(|()| if place.is_dir() { Ok(()) } else { disk::rename(&staged, &place) })
             .and_then(|()| {
                 slots.try_out(version);
