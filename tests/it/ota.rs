@@ -1,5 +1,6 @@
 //! Over the air, whole: a real eir takes releases from a real nginx.
 
+mod cut;
 mod line;
 mod many;
 mod program;

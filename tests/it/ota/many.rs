@@ -12,24 +12,35 @@ use super::super::support::keeper::{Keeper, bearing};
 use super::super::support::nginx::Nginx;
 use super::super::support::{Mosquitto, Process, site, within};
 
+/// Whether there is time.
+pub(super) fn is_long() -> bool {
+    size() > 2
+}
+
 /// So many devices, and fifty times as many swaps.
 fn size() -> usize {
     std::env::var("EIR_TORTURE_UPDATE").ok().and_then(|size| size.parse().ok()).unwrap_or(2)
 }
 
-fn status(device: &Path) -> Value {
+pub(super) fn status(device: &Path) -> Value {
     let text = std::fs::read(device.join("update/status.json")).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
-fn state(device: &Path, release: &str) -> String {
+pub(super) fn state(device: &Path, release: &str) -> String {
     let status = status(device);
     let all = status["releases"].as_array().cloned().unwrap_or_default();
     let found = all.into_iter().find(|of| of["release"] == release);
     found.and_then(|of| of["state"].as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-fn device(place: &Path, number: usize, broker: u16, keeper: &Keeper, url: &str) -> PathBuf {
+pub(super) fn device(
+    place: &Path,
+    number: usize,
+    broker: u16,
+    keeper: &Keeper,
+    url: &str,
+) -> PathBuf {
     let device = place.join(format!("device-{number}"));
     std::fs::create_dir(&device).expect("directory");
     let text = format!(

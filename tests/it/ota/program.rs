@@ -13,7 +13,7 @@ use super::super::support::within;
 use super::Site;
 
 /// This eir, with another version: the same program in every other respect.
-fn next_version() -> Vec<u8> {
+pub(super) fn next_version() -> Vec<u8> {
     let place = tempfile::tempdir().expect("tempdir");
     let stripped = place.path().join("eir");
     let strip =
@@ -37,7 +37,7 @@ fn memchr_all(bytes: &[u8], wanted: &[u8]) -> Vec<usize> {
 
 const NEXT: &str = "0.1.9";
 
-fn release() -> String {
+pub(super) fn release() -> String {
     format!("eir/{NEXT}/{TRIPLE}")
 }
 

@@ -83,6 +83,20 @@ impl Process {
         self.child.id()
     }
 
+    /// Sends one to the process that it runs, as `strace` does.
+    pub(crate) fn signal_child(&self, name: &str) {
+        let id = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let sent =
+            Command::new("kill").args(["-s", name, children.expect("children").trim()]).status();
+        assert!(sent.expect("kill").success(), "kill -s {name}");
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn is_over(&mut self) -> bool {
+        self.child.try_wait().expect("status").is_some()
+    }
+
     /// Waits for the end: the exit status and the whole log.
     pub(crate) async fn ended(mut self) -> (ExitStatus, String) {
         while let Some(line) = within("the end", self.lines.recv()).await {
