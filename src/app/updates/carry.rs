@@ -252,7 +252,7 @@ impl Worker {
                 &directory,
                 &progress.release,
                 (&view, concerns),
-                self.pace.rates(),
+                (self.pace.rates(), self.spare_memory().is_ok()),
             );
             let entered = noted.and_then(|()| self.agent.depot().enter_layer(name, version));
             if let Err(error) = entered {
@@ -271,8 +271,9 @@ impl Worker {
     pub(super) fn watch(&mut self, subject: &Subject) -> Carried {
         let length = self.config().probation.0;
         let (view, now) = (self.shown.load_full(), SystemClock.now());
+        let tight = self.spare_memory().err();
         let Some(probation) = &mut self.probation else { return Carried::On };
-        match probation.look(&view, length, now) {
+        match probation.look((&view, tight), length, now) {
             Verdict::Open(detail) => Carried::Stays(detail),
             Verdict::Passed => self.settle(subject, Ok(())),
             Verdict::Failed(why) => self.settle(subject, Err(why)),

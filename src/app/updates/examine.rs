@@ -45,9 +45,9 @@ impl Worker {
     pub(super) fn spare_memory(&self) -> Done {
         let (spare, found) = (self.config().spare_memory.0 as u64, self.available());
         match found.filter(|found| *found < spare) {
-            Some(found) => Err(format!(
-                "beside the old model {found} bytes of memory are available, {spare} are to stay so"
-            )),
+            Some(found) => {
+                Err(format!("{found} bytes of memory are available, {spare} are to stay so"))
+            }
             None => Ok(()),
         }
     }

@@ -34,6 +34,9 @@ struct Before {
     well: BTreeSet<(String, String)>,
     #[serde(default)]
     rates: Rates,
+    /// There was memory to spare.
+    #[serde(default)]
+    spare: bool,
 }
 
 /// How many messages came to each pipeline.
@@ -102,7 +105,7 @@ impl Probation {
         directory: &Path,
         release: &str,
         (view, concerns): (&View, impl Fn(&str) -> bool),
-        rates: Rates,
+        (rates, spare): (Rates, bool),
     ) -> std::io::Result<()> {
         if let Some(before) = read(directory).filter(|before| before.release == release) {
             // Written anew: on a disk that takes nothing, a start with it could not be counted.
@@ -110,15 +113,19 @@ impl Probation {
         }
         let well = view.works().filter(|(kind, _)| concerns(kind));
         let well = well.map(|(kind, name)| (kind.to_owned(), name.to_owned())).collect();
-        let before = Before { release: release.to_owned(), well, rates };
+        let before = Before { release: release.to_owned(), well, rates, spare };
         disk::replace(&file(directory), &serde_json::to_vec(&before)?)
     }
 
     /// Begins to watch. Without a note nothing is known to have been well.
     pub(super) fn begin(directory: &Path, release: &str, now: Instant) -> Self {
         let noted = read(directory).filter(|before| before.release == release);
-        let unknown =
-            || Before { release: release.to_owned(), well: BTreeSet::new(), rates: Rates::new() };
+        let unknown = || Before {
+            release: release.to_owned(),
+            well: BTreeSet::new(),
+            rates: Rates::new(),
+            spare: false,
+        };
         let before = noted.unwrap_or_else(unknown);
         Self { before, since: now, well_since: None, counted: None, heard: BTreeMap::new() }
     }
@@ -136,13 +143,19 @@ impl Probation {
         self.before.release == release
     }
 
-    /// How it stands: well without a break for all of `length`.
-    pub(super) fn look(&mut self, view: &View, length: Duration, now: Instant) -> Verdict {
+    /// How it stands: well without a break for all of `length`. `tight` is what there is to say of too little memory.
+    pub(super) fn look(
+        &mut self,
+        (view, tight): (&View, Option<String>),
+        length: Duration,
+        now: Instant,
+    ) -> Verdict {
         // While a connection is down nobody can tell what is silent.
         if view.connections.iter().any(|(_, state)| state.is_err()) {
             self.heard.clear();
         }
         let ill = self.ill(view).or_else(|| self.silent(messages(view), length, now));
+        let ill = ill.or_else(|| tight.filter(|_| self.before.spare));
         let gone = now.saturating_duration_since(self.since);
         if let Some(ill) = ill {
             self.well_since = None;
@@ -246,9 +259,10 @@ mod tests {
         let place = tempfile::tempdir().expect("tempdir");
         let (release, minute) = ("config/rules/2.toml", Duration::from_mins(1));
         let before = view(&[("a", true), ("b", false), ("gone", true)]);
-        Probation::note(place.path(), release, (&before, |_| true), Rates::new()).expect("noted");
+        Probation::note(place.path(), release, (&before, |_| true), (Rates::new(), true))
+            .expect("noted");
         // The second time things are worse already.
-        Probation::note(place.path(), release, (&view(&[]), |_| true), Rates::new())
+        Probation::note(place.path(), release, (&view(&[]), |_| true), (Rates::new(), true))
             .expect("the first stays");
         // Another release that went back took the note with it, and what was ill by then passed for well.
         Probation::forget(place.path(), "models/a/2.tar.zst");
@@ -257,17 +271,30 @@ mod tests {
         let well = view(&[("a", true), ("b", false)]);
         let ill = view(&[("a", false), ("b", true)]);
         assert!(
-            matches!(probation.look(&ill, minute, start), Verdict::Open(why) if why.contains("connection a"))
+            matches!(probation.look((&ill, None), minute, start), Verdict::Open(why) if why.contains("connection a"))
         );
-        assert!(matches!(probation.look(&well, minute, start + minute), Verdict::Open(_)));
+        assert!(matches!(probation.look((&well, None), minute, start + minute), Verdict::Open(_)));
         // A break begins it anew.
-        assert!(matches!(probation.look(&ill, minute, start + minute * 3 / 2), Verdict::Open(_)));
-        assert!(matches!(probation.look(&well, minute, start + minute * 2), Verdict::Open(_)));
-        assert_eq!(probation.look(&well, minute, start + minute * 3), Verdict::Passed);
-        assert!(matches!(probation.look(&ill, minute, start + minute * 4), Verdict::Failed(_)));
+        assert!(matches!(
+            probation.look((&ill, None), minute, start + minute * 3 / 2),
+            Verdict::Open(_)
+        ));
+        assert!(matches!(
+            probation.look((&well, None), minute, start + minute * 2),
+            Verdict::Open(_)
+        ));
+        assert_eq!(probation.look((&well, None), minute, start + minute * 3), Verdict::Passed);
+        assert!(matches!(
+            probation.look((&ill, None), minute, start + minute * 4),
+            Verdict::Failed(_)
+        ));
+        // Somebody who leaks makes it so.
+        let tight = || Some("1 bytes of memory are available".to_owned());
+        let verdict = probation.look((&well, tight()), minute, start + minute * 4);
+        assert!(matches!(verdict, Verdict::Failed(why) if why.contains("of memory")));
         let stalled = View { stalled: Some("it stands".to_owned()), ..well };
         assert_eq!(
-            probation.look(&stalled, minute, start + minute * 5),
+            probation.look((&stalled, None), minute, start + minute * 5),
             Verdict::Failed("it stands".to_owned())
         );
     }
@@ -284,7 +311,7 @@ mod tests {
         }
         assert_eq!(pace.rates().into_values().collect::<Vec<_>>(), [10.0]);
         let well = (&view(&[]), |_: &str| true);
-        Probation::note(place.path(), release, well, pace.rates()).expect("noted");
+        Probation::note(place.path(), release, well, (pace.rates(), true)).expect("noted");
         let mut probation = Probation::begin(place.path(), release, start);
         for (count, second) in [(0, 100), (7, 120), (7, 149)] {
             assert_eq!(probation.silent(messages(count), minute, after(second)), None);

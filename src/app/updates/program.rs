@@ -113,8 +113,9 @@ impl Worker {
         }
         let staged = self.agent.depot().staged(content);
         let place = directory.join("slots").join(version);
-        let (shown, rates) = (self.shown.load(), self.pace.rates());
-        let placed = Probation::note(&directory, &progress.release, (&shown, |_| true), rates)
+        let shown = self.shown.load();
+        let now = (self.pace.rates(), self.spare_memory().is_ok());
+        let placed = Probation::note(&directory, &progress.release, (&shown, |_| true), now)
             .and_then(|()| if place.is_dir() { Ok(()) } else { disk::rename(&staged, &place) })
             .and_then(|()| {
                 slots.try_out(version);
