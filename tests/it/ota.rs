@@ -230,6 +230,18 @@ async fn a_model_that_is_slower_than_its_release_allows_goes_back_and_so_does_on
     let found = site.comes_to("models/bearing/2.tar.zst", "rolled back").await;
     let reason = found["reason"].as_str().expect("a reason");
     assert!(reason.contains("times as long, 0.01 may"), "{reason}");
+    // One that has another word for something, and can agree on nothing, is measured all the same.
+    let other = site.place.path().join("other");
+    bearing(&other, |directory| {
+        let text = "healthy\nimbalance\ninner\nouter\n";
+        eir::disk::replace(&directory.join("labels.txt"), text.as_bytes()).expect("labels");
+        std::fs::remove_dir_all(directory.join("golden")).expect("golden");
+    });
+    let judge = json!({ "judge": { "max_latency_ratio": 0.01 } });
+    site.keeper.model("models/bearing/5.tar.zst", &other, judge);
+    let found = site.comes_to("models/bearing/5.tar.zst", "rolled back").await;
+    let reason = found["reason"].as_str().expect("a reason");
+    assert!(reason.contains("times as long, 0.01 may"), "{reason}");
     drop(traffic);
     drop(process);
     // More than any device has, to stay available beside it.
@@ -238,13 +250,13 @@ async fn a_model_that_is_slower_than_its_release_allows_goes_back_and_so_does_on
     eir::disk::replace(&site.file, text.as_bytes()).expect("file");
     let mut process = site.run();
     process.says("started").await;
-    site.keeper.model("models/bearing/3.tar.zst", &next, json!({}));
-    let found = site.comes_to("models/bearing/3.tar.zst", "rolled back").await;
+    site.keeper.model("models/bearing/6.tar.zst", &next, json!({}));
+    let found = site.comes_to("models/bearing/6.tar.zst", "rolled back").await;
     let reason = found["reason"].as_str().expect("a reason");
     assert!(reason.contains("bytes of memory are available"), "{reason}");
     // And one that asks for more than there is does not even begin.
     let needs = json!({ "needs": { "memory": 1_u64 << 43 } });
-    site.keeper.model("models/bearing/4.tar.zst", &next, needs);
+    site.keeper.model("models/bearing/7.tar.zst", &next, needs);
     let offered = async {
         while !site.update(&["status"]).contains("it needs 8796093022208 bytes of memory") {
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -297,6 +309,13 @@ async fn a_layer_of_the_configuration_counts_at_once_and_goes_when_it_is_wrong()
             5,
             "[mqtt.local]\nurl = \"mqtt://127.0.0.1:1\"\n".to_owned(),
             "connection local is not well",
+        ),
+        // And here everything is well, and nobody publishes there.
+        (
+            6,
+            "[pipeline.bearing]\ninput = { mqtt = { broker = \"local\", topic = \"plnat/+/vibration\" } }\n"
+                .to_owned(),
+            "pipeline bearing has had no message for",
         ),
     ] {
         let release = format!("config/rules/{version}.toml");

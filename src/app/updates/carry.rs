@@ -33,7 +33,7 @@ const MISSING: u8 = 5;
 const NOT_THERE: Duration = Duration::from_mins(1);
 
 /// How often it is looked, [`AGAIN`] apart, whether there is enough memory for two models.
-const TIGHT: u8 = 12;
+const TIGHT: u8 = 5;
 
 /// How it went.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -184,7 +184,7 @@ impl Probation {
                 *heard = (messages, now);
             }
             let silence = now.saturating_duration_since(heard.1);
-            if silence >= length.min(SETTLE) && rate * silence.as_secs_f64() >= MANY as f64 {
+            if silence >= SETTLE.min(length / 2) && rate * silence.as_secs_f64() >= MANY as f64 {
                 let seconds = silence.as_secs();
                 return Some(format!(
                     "pipeline {name} has had no message for {seconds} s, and had {rate:.1} a second before"
