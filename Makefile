@@ -45,10 +45,12 @@ torture:
 	EIR_TORTURE_SECONDS=$(SECONDS) EIR_TORTURE_SEED=$(SEED) \
 	    $(CARGO) test --test it -- --nocapture --exact oracle::nothing_that_was_acknowledged_is_lost_and_nothing_invented
 
-# Twenty devices at one nginx, killed at random, and a thousand swaps of a model (tests/it/ota/many.rs).
+# Twenty devices at one nginx, killed at random, a thousand swaps of a model, eir cut off at each of its calls
+# (tests/it/ota/), and every sync left out (src/update/kill/power.rs).
 torture-update:
 	@cross/setup.sh test
 	@cross/onnxruntime.sh --optional
+	EIR_TORTURE_UPDATE=20 $(CARGO) test --lib -- --test-threads 1 update::kill
 	EIR_TORTURE_UPDATE=20 $(CARGO) test --test it -- --nocapture --test-threads 1 ota::
 
 bench:

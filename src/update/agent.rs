@@ -5,7 +5,7 @@ mod error;
 mod fetch;
 mod meter;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -88,8 +88,8 @@ pub struct Agent {
     journal: Journal,
     allowance: Allowance,
     offers: Vec<Offered>,
-    /// By the release that it is of.
-    download: Option<(String, Course)>,
+    /// What is open of each release that is fetched, by its name.
+    downloads: BTreeMap<Subject, (String, Course)>,
     changes: Vec<Change>,
 }
 
@@ -120,7 +120,7 @@ impl Agent {
             journal,
             allowance,
             offers: Vec::new(),
-            download: None,
+            downloads: BTreeMap::new(),
             changes: Vec::new(),
         };
         let wanted: BTreeSet<_> =

@@ -144,6 +144,7 @@ impl Download {
             let path = self.path.clone();
             return Err(FetchError::Later { path, reason, after: None }.into());
         }
+        let bytes = bytes.slice(..bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
         if let Err(reason) = self.file.write_all_at(&bytes, self.have) {
             // A full disk took a part of it.
             let _as_it_was = self.file.set_len(self.have);

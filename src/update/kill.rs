@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 
 use super::agent::{Agent, Facts, Fetched};
@@ -31,8 +31,8 @@ use crate::task::{Clock, SystemClock};
 const SITE: &str = "EIR_TEST_KILLED_UPDATE";
 
 /// What may be cut off.
-const CALLS: &str =
-    "write,fsync,fdatasync,ftruncate,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir";
+const CALLS: &str = "write,pwrite64,fsync,fdatasync,ftruncate,rename,renameat,renameat2,unlink,unlinkat,\
+                     mkdir,mkdirat,rmdir";
 
 /// What a release holds: as large as to be written in two pieces, and mostly what the one before does, so that it comes
 /// as a patch.
@@ -250,8 +250,7 @@ async fn child() {
     drive(site, site.join("undo").exists()).await;
 }
 
-/// Kills the child at its n-th call for every n until it ends by itself, each time from what was prepared; how many calls
-/// that were.
+/// Kills the child at each of its calls, until it ends by itself, each time from what was prepared; how many that were.
 async fn kill_everywhere(undo: bool) -> usize {
     let prepared = tempfile::tempdir().expect("tempdir");
     prepare(prepared.path()).await;
@@ -261,38 +260,47 @@ async fn kill_everywhere(undo: bool) -> usize {
     }
     let (before, after) = if undo { (2, 1) } else { (1, 2) };
     assert_eq!(serves(prepared.path()), [before; 3]);
-    for number in 1.. {
-        let place = tempfile::tempdir().expect("tempdir");
-        let site = place.path().join("site");
-        let copied = Command::new("cp").arg("-a").arg(prepared.path()).arg(&site).status();
-        assert!(copied.expect("cp").success());
-        let inject = format!("inject={CALLS}:signal=KILL:when={number}");
-        let status = Command::new("strace")
-            .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={CALLS}"), "-e", &inject])
-            .arg(std::env::current_exe().expect("this program"))
-            .args(["--exact", "update::kill::child", "--test-threads=1", "--nocapture"])
-            .env(SITE, &site)
-            .stdout(std::process::Stdio::null())
-            .status()
-            .expect("strace is needed: apt-get install strace");
-        for version in serves(&site) {
-            assert!([before, after].contains(&version), "killed at call {number}");
+    let mut killed = 0;
+    // They are counted each by itself.
+    for call in CALLS.split(',') {
+        for number in 1.. {
+            let place = disk::power::directory();
+            let site = place.path().join("site");
+            let copied = Command::new("cp").arg("-a").arg(prepared.path()).arg(&site).status();
+            assert!(copied.expect("cp").success());
+            let status = child_killed_at(call, number, &site);
+            let told = format!("killed at {call} {number}");
+            for version in serves(&site) {
+                assert!([before, after].contains(&version), "{told}");
+            }
+            // Three starts at most, as of any release that is cut off.
+            drive(&site, undo).await;
+            drive(&site, false).await;
+            assert_eq!(serves(&site), if undo { [after; 3] } else { [2; 3] }, "{told}");
+            if status.success() {
+                let mut files = Vec::new();
+                gather(&site.join("update/download"), &mut files);
+                let is_made = |path: &PathBuf| path.extension().is_some_and(|end| end == "tar");
+                assert!(undo || files.iter().any(is_made), "no patch came: {files:?}");
+                break;
+            }
+            assert_eq!(status.signal(), Some(9), "the child failed: {told}");
+            killed += 1;
         }
-        // Three starts at most, as of any release that is cut off.
-        drive(&site, undo).await;
-        drive(&site, false).await;
-        let expected = if undo { [after; 3] } else { [2; 3] };
-        assert_eq!(serves(&site), expected, "killed at call {number}");
-        if status.success() {
-            let mut files = Vec::new();
-            gather(&site.join("update/download"), &mut files);
-            let is_made = |path: &PathBuf| path.extension().is_some_and(|end| end == "tar");
-            assert!(undo || files.iter().any(is_made), "no patch came: {files:?}");
-            return number - 1;
-        }
-        assert_eq!(status.signal(), Some(9), "the child failed at call {number}");
     }
-    0
+    killed
+}
+
+fn child_killed_at(call: &str, number: usize, site: &Path) -> ExitStatus {
+    let inject = format!("inject={call}:signal=KILL:when={number}");
+    Command::new("strace")
+        .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject])
+        .arg(std::env::current_exe().expect("this program"))
+        .args(["--exact", "update::kill::child", "--test-threads=1", "--nocapture"])
+        .env(SITE, site)
+        .stdout(std::process::Stdio::null())
+        .status()
+        .expect("strace is needed: apt-get install strace")
 }
 
 #[tokio::test]

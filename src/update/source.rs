@@ -49,7 +49,8 @@ pub enum FetchError {
 
 /// Gives the files of a repository.
 pub trait Source: Send + Sync {
-    /// At most `most` bytes of a file, from a place on; none beyond its end. `None`: there is no such file.
+    /// At most `most` bytes of a file, from a place on; none beyond its end. `None`: there is no such file. A server that
+    /// gives no parts may give more, [`CHUNK`] at most: they came over the line already.
     fn read(
         &self,
         path: &str,
@@ -79,7 +80,7 @@ pub async fn whole(
         if all.len() as u64 > most {
             return Err(FetchError::TooLarge { path: path.to_owned(), most });
         }
-        if (bytes.len() as u64) < wanted {
+        if bytes.len() as u64 != wanted {
             return Ok(Some(all));
         }
     }
@@ -196,6 +197,7 @@ pub(super) fn piece(
         }
         bytes
     };
+    let most = if status == StatusCode::OK { CHUNK } else { most };
     let most = usize::try_from(most).unwrap_or(usize::MAX).min(bytes.len());
     Ok(Some(bytes.slice(..most)))
 }

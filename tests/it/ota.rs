@@ -1,6 +1,7 @@
 //! Over the air, whole: a real eir takes releases from a real nginx.
 
 mod cut;
+mod layer;
 mod line;
 mod many;
 mod program;
@@ -284,54 +285,6 @@ async fn a_release_is_tried_anew_after_a_kill_and_given_up_when_it_is_halted() {
     site.keeper.halt("models/bearing/2.tar.zst");
     let found = site.comes_to("models/bearing/2.tar.zst", "rolled back").await;
     assert_eq!(found["reason"], "its publisher halted it");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_layer_of_the_configuration_counts_at_once_and_goes_when_it_is_wrong() {
-    let mut site = Site::new("");
-    let mut process = site.run();
-    process.says("started").await;
-    let mut peer = Peer::connect("peer", site.broker.port()).await;
-    peer.subscribe("plant/+/night").await;
-    let traffic = Traffic::start(site.broker.port()).await;
-    let rule = "[pipeline.bearing.rule.night]\nwhen = \"scores['healthy'] < 0.5\"\nuntil = \"true\"\n\
-                do = [{ publish = { broker = \"local\", topic = \"plant/{key}/night\", qos = 1 } }]\n";
-    site.keeper.release("config/rules/1.toml", rule.as_bytes(), json!({}));
-    site.comes_to("config/rules/1.toml", "committed").await;
-    within("a decision of the new rule", peer.next()).await;
-    // A rule that asks for a class that the model has not, a word that there is not, and what is no release's matter.
-    for (version, text, told) in [
-        (2, rule.replace("healthy", "helthy"), "helthy"),
-        (3, "[pipelin]\n".to_owned(), "pipelin"),
-        (4, "[update]\nurl = \"http://127.0.0.1:1\"\n".to_owned(), "a matter of the device"),
-        // Right by itself, and nothing flows any more.
-        (
-            5,
-            "[mqtt.local]\nurl = \"mqtt://127.0.0.1:1\"\n".to_owned(),
-            "connection local is not well",
-        ),
-        // And here everything is well, and nobody publishes there.
-        (
-            6,
-            "[pipeline.bearing]\ninput = { mqtt = { broker = \"local\", topic = \"plnat/+/vibration\" } }\n"
-                .to_owned(),
-            "pipeline bearing has had no message for",
-        ),
-    ] {
-        let release = format!("config/rules/{version}.toml");
-        site.keeper.release(&release, text.as_bytes(), json!({}));
-        let patience = Duration::from_mins(2);
-        let found = tokio::time::timeout(patience, site.comes_to(&release, "rolled back"));
-        let found = found.await.expect("it goes back");
-        let reason = found["reason"].as_str().expect("a reason");
-        assert!(reason.contains(told), "{reason}");
-    }
-    // The first is back.
-    for _ in 0..peer.pending() {
-        peer.next().await;
-    }
-    within("a decision of the rule that was before", peer.next()).await;
-    drop(traffic);
 }
 
 #[tokio::test(flavor = "multi_thread")]

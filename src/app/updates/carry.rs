@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use super::super::config;
 use super::super::understudy::Part;
 use super::examine::is_alike;
-use super::probation::Probation;
+use super::probation::{Present, Probation};
 use super::trial::Verdict;
 use super::{SystemClock, Worker};
-use crate::api::What;
+use crate::api::{View, What};
 use crate::event::Name;
 use crate::task::Clock;
 use crate::update::agent::Fetched;
@@ -23,7 +23,7 @@ use crate::update::source::Source;
 const TURN: Duration = Duration::from_secs(1);
 
 /// How long it is waited for something outside: an hour of the day, another release.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// The shortest wait after what a disk or somebody else did not do.
 pub(super) const AGAIN: Duration = Duration::from_secs(10);
@@ -33,7 +33,7 @@ const MISSING: u8 = 5;
 const NOT_THERE: Duration = Duration::from_mins(1);
 
 /// How often it is looked, [`AGAIN`] apart, whether there is enough memory for two models.
-const TIGHT: u8 = 5;
+const TIGHT: u8 = 3;
 
 /// How it went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -225,46 +225,16 @@ impl Worker {
         }
     }
 
-    /// A layer counts at once, and is watched.
-    async fn prove_layer(
-        &mut self,
-        subject: &Subject,
-        progress: &Progress,
-        name: &Name,
-        version: u64,
-    ) -> Carried {
-        let directory = self.config().dir.clone();
-        if self.probation.as_ref().is_none_or(|known| !known.is_of(&progress.release)) {
-            if let Some(other) = self.probation.as_ref().map(|_| "another is on probation") {
-                return Carried::Waits(LOOK_AGAIN, other.to_owned());
-            }
-            // A broker that goes away meanwhile is not the doing of a layer that says nothing of brokers.
-            let depot = self.agent.depot();
-            let content = Content::Config { name: name.clone(), version };
-            let text = std::fs::read_to_string(depot.staged(&content))
-                .or_else(|_| std::fs::read_to_string(depot.layer(name, version)));
-            let table = text.ok().and_then(|text| text.parse::<toml::Table>().ok());
-            let of_brokers = table
-                .is_none_or(|table| ["mqtt", "broker"].iter().any(|key| table.contains_key(*key)));
-            let concerns = |kind: &str| of_brokers || kind == "pipeline";
-            let view = self.shown.load();
-            let noted = Probation::note(
-                &directory,
-                &progress.release,
-                (&view, concerns),
-                (self.pace.rates(), self.spare_memory().is_ok()),
-            );
-            let entered = noted.and_then(|()| self.agent.depot().enter_layer(name, version));
-            if let Err(error) = entered {
-                return self.settle(subject, Err(error.to_string()));
-            }
-            if let Err(why) = self.order(What::Reload).await {
-                return self.settle(subject, Err(why));
-            }
-            let now = SystemClock.now();
-            self.probation = Some(Probation::begin(&directory, &progress.release, now));
-        }
-        self.watch(subject)
+    /// How things are, with the pace of those pipelines that count.
+    pub(super) fn present<'a>(
+        &self,
+        view: &'a View,
+        counts: impl Fn(&Name) -> bool,
+    ) -> Present<'a> {
+        let mut rates = self.pace.rates();
+        rates.retain(|name, _| counts(name));
+        let spare = self.spare_memory().is_ok();
+        Present { view, rates, spare, uptime: SystemClock.uptime() }
     }
 
     /// Looks after what is on probation.
@@ -308,6 +278,7 @@ impl Worker {
 
     async fn go_back(&mut self, subject: &Subject, content: &Content) -> Carried {
         self.trials.remove(subject);
+        self.borne.remove(subject);
         self.end_probation(&content.to_string());
         if let Content::Binary { version, .. } = content
             && let Some(carried) = self.leave_program(subject, version).await

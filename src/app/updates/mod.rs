@@ -7,6 +7,8 @@ mod carry;
 mod examine;
 mod hawkbit;
 mod integrity;
+mod layer;
+mod pace;
 mod probation;
 mod program;
 mod site;
@@ -24,7 +26,8 @@ use tokio::sync::oneshot;
 
 use self::carry::Carried;
 use self::hawkbit::Hawk;
-use self::probation::{Pace, Probation};
+use self::pace::Pace;
+use self::probation::Probation;
 use self::site::Site;
 use self::trial::Trial;
 use super::App;

@@ -1,15 +1,17 @@
 //! What serves already and is to prove itself: a new program, or a new layer of the configuration.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::pace::{Messages, Rates, messages};
 use super::trial::Verdict;
 use crate::api::View;
 use crate::disk;
 use crate::event::Name;
+use crate::task::Uptime;
 
 /// The file names what was well: a line each.
 const MAX_BYTES: u64 = 1 << 20;
@@ -23,66 +25,59 @@ const SETTLE: Duration = Duration::from_secs(30);
 /// Messages of which more than half fail, once there are so many, are no accident.
 const MANY: u64 = 20;
 
-/// How far apart messages are counted, and how many counts are kept.
-const COUNT_EVERY: Duration = Duration::from_secs(5);
-const COUNTS: usize = 13;
+/// What came before that says nothing of what should come now.
+const STALE: Duration = Duration::from_hours(1);
+
+/// How things are before anything changes.
+#[derive(Debug)]
+pub(super) struct Present<'a> {
+    pub view: &'a View,
+    /// Of the pipelines whose messages the release could keep from coming.
+    pub rates: Rates,
+    /// There is memory to spare.
+    pub spare: bool,
+    pub uptime: Option<Uptime>,
+}
+
+impl Present<'_> {
+    /// Notes it: on the disk, since the process may be another by then. A note that was made for the same release stays.
+    /// Of what is well only those kinds count that the release concerns.
+    pub(super) fn note(
+        self,
+        directory: &Path,
+        release: &str,
+        concerns: impl Fn(&str) -> bool,
+    ) -> std::io::Result<()> {
+        if let Some(before) = read(directory).filter(|before| before.release == release) {
+            // Written anew: on a disk that takes nothing, a start with it could not be counted.
+            return disk::replace(&file(directory), &serde_json::to_vec(&before)?);
+        }
+        let Self { view, rates, spare, uptime } = self;
+        let well = view.works().filter(|(kind, _)| concerns(kind));
+        let well = well.map(|(kind, name)| (kind.to_owned(), name.to_owned())).collect();
+        let up = view.connections.iter().filter(|(_, state)| state.is_ok());
+        let up = up.map(|(name, _)| name.clone()).collect();
+        let at = uptime.map(|uptime| (uptime.boot.to_string(), uptime.since.as_secs()));
+        let before = Before { release: release.to_owned(), well, up, rates, at, spare };
+        disk::replace(&file(directory), &serde_json::to_vec(&before)?)
+    }
+}
 
 /// What was well before: it is not to be worse off.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Before {
     release: String,
     well: BTreeSet<(String, String)>,
+    /// Connections that were up.
+    #[serde(default)]
+    up: BTreeSet<Name>,
     #[serde(default)]
     rates: Rates,
-    /// There was memory to spare.
+    /// When that was so: the start of the board, and seconds since.
+    #[serde(default)]
+    at: Option<(String, u64)>,
     #[serde(default)]
     spare: bool,
-}
-
-/// How many messages came to each pipeline.
-type Messages = BTreeMap<Name, u64>;
-
-/// Messages a second, of each pipeline.
-pub(super) type Rates = BTreeMap<Name, f64>;
-
-/// How many messages came in the last minute.
-#[derive(Debug, Default)]
-pub(super) struct Pace(VecDeque<(Instant, Messages)>);
-
-impl Pace {
-    /// Counts, if it is time.
-    pub(super) fn count(&mut self, view: &View, now: Instant) {
-        self.add(now, || messages(view));
-    }
-
-    fn add(&mut self, now: Instant, count: impl FnOnce() -> Messages) {
-        let last = self.0.back().map(|(at, _)| now.saturating_duration_since(*at));
-        if last.is_some_and(|gone| gone < COUNT_EVERY) {
-            return;
-        }
-        if self.0.len() == COUNTS {
-            self.0.pop_front();
-        }
-        self.0.push_back((now, count()));
-    }
-
-    /// Of those pipelines that were there all the time.
-    pub(super) fn rates(&self) -> Rates {
-        let Some(((since, before), (until, after))) = self.0.front().zip(self.0.back()) else {
-            return Rates::new();
-        };
-        let seconds = until.saturating_duration_since(*since).as_secs_f64().max(1.0);
-        let rates = after.iter().filter_map(|(name, messages)| {
-            // One that was built anew counts from nothing.
-            let more = messages.checked_sub(*before.get(name)?)?;
-            Some((name.clone(), more as f64 / seconds))
-        });
-        rates.collect()
-    }
-}
-
-fn messages(view: &View) -> Messages {
-    view.pipelines.iter().map(|known| (known.name.clone(), known.counts.messages)).collect()
 }
 
 /// Watches over what is on probation.
@@ -95,39 +90,35 @@ pub(super) struct Probation {
     counted: Option<BTreeMap<Name, (u64, u64)>>,
     /// Messages of each pipeline, and since when there are no more.
     heard: BTreeMap<Name, (u64, Instant)>,
+    /// Since when there is too little memory.
+    tight: Option<Instant>,
 }
 
 impl Probation {
-    /// Notes what is well now, before anything changes: on the disk, since the process may be another then. A note that
-    /// was made for the same release stays.
-    /// What `concerns` says does not depend on the release is left out.
-    pub(super) fn note(
+    /// Begins to watch. Without a note nothing is known to have been well.
+    pub(super) fn begin(
         directory: &Path,
         release: &str,
-        (view, concerns): (&View, impl Fn(&str) -> bool),
-        (rates, spare): (Rates, bool),
-    ) -> std::io::Result<()> {
-        if let Some(before) = read(directory).filter(|before| before.release == release) {
-            // Written anew: on a disk that takes nothing, a start with it could not be counted.
-            return disk::replace(&file(directory), &serde_json::to_vec(&before)?);
-        }
-        let well = view.works().filter(|(kind, _)| concerns(kind));
-        let well = well.map(|(kind, name)| (kind.to_owned(), name.to_owned())).collect();
-        let before = Before { release: release.to_owned(), well, rates, spare };
-        disk::replace(&file(directory), &serde_json::to_vec(&before)?)
-    }
-
-    /// Begins to watch. Without a note nothing is known to have been well.
-    pub(super) fn begin(directory: &Path, release: &str, now: Instant) -> Self {
+        (now, uptime): (Instant, Option<Uptime>),
+    ) -> Self {
         let noted = read(directory).filter(|before| before.release == release);
-        let unknown = || Before {
+        let mut before = noted.unwrap_or_else(|| Before {
             release: release.to_owned(),
             well: BTreeSet::new(),
+            up: BTreeSet::new(),
             rates: Rates::new(),
+            at: None,
             spare: false,
-        };
-        let before = noted.unwrap_or_else(unknown);
-        Self { before, since: now, well_since: None, counted: None, heard: BTreeMap::new() }
+        });
+        let fresh = before.at.as_ref().zip(uptime).is_some_and(|((boot, seconds), uptime)| {
+            *boot == *uptime.boot && uptime.since.as_secs() < seconds + STALE.as_secs()
+        });
+        if !fresh {
+            // The board was off since, and the plant may be still.
+            before.rates.clear();
+        }
+        let (counted, heard) = (None, BTreeMap::new());
+        Self { before, since: now, well_since: None, counted, heard, tight: None }
     }
 
     /// It is over, one way or the other.
@@ -150,12 +141,15 @@ impl Probation {
         length: Duration,
         now: Instant,
     ) -> Verdict {
-        // While a connection is down nobody can tell what is silent.
-        if view.connections.iter().any(|(_, state)| state.is_err()) {
+        // While a connection is down that was up nobody can tell what is silent.
+        let is_down = |(name, state): &(Name, Result<(), String>)| {
+            state.is_err() && self.before.up.contains(name)
+        };
+        if view.connections.iter().any(is_down) {
             self.heard.clear();
         }
         let ill = self.ill(view).or_else(|| self.silent(messages(view), length, now));
-        let ill = ill.or_else(|| tight.filter(|_| self.before.spare));
+        let ill = ill.or_else(|| self.tight(tight, length, now));
         let gone = now.saturating_duration_since(self.since);
         if let Some(ill) = ill {
             self.well_since = None;
@@ -192,6 +186,17 @@ impl Probation {
             }
         }
         None
+    }
+
+    /// Too little memory for a while, where there was enough.
+    fn tight(&mut self, tight: Option<String>, length: Duration, now: Instant) -> Option<String> {
+        let Some(tight) = tight.filter(|_| self.before.spare) else {
+            self.tight = None;
+            return None;
+        };
+        let since = *self.tight.get_or_insert(now);
+        let lasts = now.saturating_duration_since(since) >= SETTLE.min(length / 2);
+        lasts.then_some(tight)
     }
 
     /// What is not as it was, or not as it should be.
@@ -254,20 +259,28 @@ mod tests {
         View { connections, ..View::new(name("d"), SystemClock.now()) }
     }
 
+    fn uptime(boot: &str) -> Uptime {
+        Uptime { boot: boot.into(), since: Duration::from_hours(9), synced: false }
+    }
+
+    fn present(view: &View, rates: Rates) -> Present<'_> {
+        Present { view, rates, spare: true, uptime: Some(uptime("b")) }
+    }
+
     #[test]
     fn what_was_well_must_be_well_again_and_what_was_not_need_not() {
         let place = tempfile::tempdir().expect("tempdir");
         let (release, minute) = ("config/rules/2.toml", Duration::from_mins(1));
         let before = view(&[("a", true), ("b", false), ("gone", true)]);
-        Probation::note(place.path(), release, (&before, |_| true), (Rates::new(), true))
-            .expect("noted");
+        present(&before, Rates::new()).note(place.path(), release, |_| true).expect("noted");
         // The second time things are worse already.
-        Probation::note(place.path(), release, (&view(&[]), |_| true), (Rates::new(), true))
+        present(&view(&[]), Rates::new())
+            .note(place.path(), release, |_| true)
             .expect("the first stays");
         // Another release that went back took the note with it, and what was ill by then passed for well.
         Probation::forget(place.path(), "models/a/2.tar.zst");
         let start = SystemClock.now();
-        let mut probation = Probation::begin(place.path(), release, start);
+        let mut probation = Probation::begin(place.path(), release, (start, Some(uptime("b"))));
         let well = view(&[("a", true), ("b", false)]);
         let ill = view(&[("a", false), ("b", true)]);
         assert!(
@@ -288,42 +301,64 @@ mod tests {
             probation.look((&ill, None), minute, start + minute * 4),
             Verdict::Failed(_)
         ));
-        // Somebody who leaks makes it so.
-        let tight = || Some("1 bytes of memory are available".to_owned());
-        let verdict = probation.look((&well, tight()), minute, start + minute * 4);
-        assert!(matches!(verdict, Verdict::Failed(why) if why.contains("of memory")));
         let stalled = View { stalled: Some("it stands".to_owned()), ..well };
         assert_eq!(
             probation.look((&stalled, None), minute, start + minute * 5),
             Verdict::Failed("it stands".to_owned())
         );
     }
+    #[test]
+    fn a_release_that_takes_the_memory_goes_back_and_one_that_took_it_for_a_moment_does_not() {
+        let place = tempfile::tempdir().expect("tempdir");
+        let (release, minute) = ("eir/0.2.0/t", Duration::from_mins(1));
+        let view = view(&[]);
+        present(&view, Rates::new()).note(place.path(), release, |_| true).expect("noted");
+        let start = SystemClock.now();
+        let mut probation = Probation::begin(place.path(), release, (start, Some(uptime("b"))));
+        let mut look = |tight: bool, seconds| {
+            let tight = tight.then(|| "1 bytes of memory are available".to_owned());
+            probation.look((&view, tight), minute, start + Duration::from_secs(seconds))
+        };
+        for (tight, seconds) in [(true, 0), (true, 29), (false, 30), (true, 31)] {
+            let verdict = look(tight, seconds);
+            assert!(matches!(verdict, Verdict::Open(why) if why.starts_with("it does well")));
+        }
+        let verdict = look(true, 61);
+        assert!(matches!(verdict, Verdict::Open(why) if why.ends_with("of memory are available")));
+        let verdict = look(true, 181);
+        assert!(matches!(verdict, Verdict::Failed(why) if why.ends_with("are available")));
+    }
+
     /// A layer with the topic of nobody passed: nothing was ill, and nothing came.
     #[test]
     fn where_messages_do_not_come_any_more_a_release_goes_back() {
         let place = tempfile::tempdir().expect("tempdir");
         let (release, minute) = ("config/a/2.toml", Duration::from_mins(1));
         let messages = |count| Messages::from([("a".parse().expect("a name"), count)]);
-        let (start, mut pace) = (SystemClock.now(), Pace::default());
+        let start = SystemClock.now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        for second in 0..100 {
-            pace.add(after(second), || messages(second * 10));
-        }
-        assert_eq!(pace.rates().into_values().collect::<Vec<_>>(), [10.0]);
-        let well = (&view(&[]), |_: &str| true);
-        Probation::note(place.path(), release, well, (pace.rates(), true)).expect("noted");
-        let mut probation = Probation::begin(place.path(), release, start);
+        let rates = Rates::from([("a".parse().expect("a name"), 10.0)]);
+        let before = view(&[("a", true)]);
+        present(&before, rates).note(place.path(), release, |_| true).expect("noted");
+        let mut probation = Probation::begin(place.path(), release, (start, Some(uptime("b"))));
         for (count, second) in [(0, 100), (7, 120), (7, 149)] {
             assert_eq!(probation.silent(messages(count), minute, after(second)), None);
         }
-        assert_eq!(
-            probation.silent(messages(7), minute, after(150)).as_deref(),
-            Some("pipeline a has had no message for 30 s, and had 10.0 a second before")
-        );
-        // Of another release nothing is known.
-        let mut other = Probation::begin(place.path(), "config/a/3.toml", start);
-        for second in [0, 300] {
-            assert_eq!(other.silent(messages(7), minute, after(second)), None);
+        let told = "pipeline a has had no message for 30 s, and had 10.0 a second before";
+        let silent = probation.silent(messages(7), minute, after(150));
+        assert_eq!(silent.as_deref(), Some(told));
+        // A broker that is away is no answer; a new one that nobody finds is.
+        let new = view(&[("a", true), ("b", false)]);
+        probation.look((&new, None), minute, after(151));
+        assert!(probation.silent(messages(7), minute, after(151)).is_some());
+        probation.look((&view(&[("a", false)]), None), minute, after(152));
+        assert_eq!(probation.silent(messages(7), minute, after(153)), None);
+        // Of another release nothing is known, and after the board was off nobody can tell.
+        for (release, boot) in [("config/a/3.toml", "b"), (release, "c")] {
+            let mut other = Probation::begin(place.path(), release, (start, Some(uptime(boot))));
+            for second in [0, 300] {
+                assert_eq!(other.silent(messages(7), minute, after(second)), None);
+            }
         }
     }
 }

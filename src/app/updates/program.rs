@@ -103,7 +103,7 @@ impl Worker {
         };
         if RUNS == version && std::env::var_os(BASE).is_some() {
             if self.probation.as_ref().is_none_or(|known| !known.is_of(&progress.release)) {
-                let now = SystemClock.now();
+                let now = (SystemClock.now(), SystemClock.uptime());
                 self.probation = Some(Probation::begin(&directory, &progress.release, now));
             }
             return self.watch(subject);
@@ -114,8 +114,9 @@ impl Worker {
         let staged = self.agent.depot().staged(content);
         let place = directory.join("slots").join(version);
         let shown = self.shown.load();
-        let now = (self.pace.rates(), self.spare_memory().is_ok());
-        let placed = Probation::note(&directory, &progress.release, (&shown, |_| true), now)
+        let placed = self
+            .present(&shown, |_| true)
+            .note(&directory, &progress.release, |_| true)
             .and_then(|()| if place.is_dir() { Ok(()) } else { disk::rename(&staged, &place) })
             .and_then(|()| {
                 slots.try_out(version);

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use super::super::config::Sources;
 use super::super::understudy::Stages;
 use super::hawkbit::Hawk;
+use super::pace::Pace;
 use super::{FIRST_WAIT, Worker, jitter};
 use crate::api::{Orders, Shown};
 use crate::event::Device;
@@ -58,7 +59,7 @@ impl Site {
             status: Arc::clone(&self.status),
             trials: BTreeMap::new(),
             probation: None,
-            pace: super::Pace::default(),
+            pace: Pace::default(),
             details: BTreeMap::new(),
             waits: BTreeMap::new(),
             borne: BTreeMap::new(),

@@ -10,6 +10,7 @@ use crate::update::download::Download;
 use crate::update::integrity::Serves;
 use crate::update::journal::Subject;
 use crate::update::layout::free;
+use crate::update::machine::State;
 use crate::update::source::Source;
 
 /// How long it is waited for room on the disk.
@@ -27,19 +28,19 @@ impl Agent {
         clock: &dyn Clock,
     ) -> Fetched {
         let metered = source.is_metered();
-        let open = match self.download.take().filter(|(of, _)| self.is_of(subject, of)) {
-            Some((_, open)) => Ok(open),
-            None => self.open_download(subject).await,
-        };
-        let mut download = match open {
-            Ok(download) => download,
-            Err(fetched) => return fetched,
+        self.close_downloads();
+        let (release, mut download) = match self.downloads.remove(subject) {
+            Some(open) => open,
+            None => match self.open_download(subject).await {
+                Ok(open) => open,
+                Err(fetched) => return fetched,
+            },
         };
         let (before, all) = download.progress();
         // What is all here needs no line any more.
         let put_off = self.put_off(clock).filter(|_| metered && before < all);
         if let Some((wait, why)) = put_off {
-            self.download = self.named(subject).map(|of| (of, download));
+            self.downloads.insert(subject.clone(), (release, download));
             return Fetched::Wait(wait, why);
         }
         let stepped = download.step(source, self.piece(metered, clock)).await;
@@ -47,21 +48,26 @@ impl Agent {
         if metered {
             self.came(have.saturating_sub(before), clock);
         }
-        match stepped {
-            Ok(true) => {
-                self.download = self.named(subject).map(|of| (of, download));
-                Fetched::More(have, all)
-            }
-            Ok(false) => Fetched::Whole,
-            Err(error) => {
-                self.download = self.named(subject).map(|of| (of, download));
-                failed(&error)
-            }
+        if matches!(stepped, Ok(false)) {
+            return Fetched::Whole;
         }
+        self.downloads.insert(subject.clone(), (release, download));
+        stepped.map_or_else(|error| failed(&error), |_| Fetched::More(have, all))
     }
 
-    async fn open_download(&self, subject: &Subject) -> Result<Course, Fetched> {
-        let release = self.named(subject);
+    /// Closes what is of no release any more that is fetched.
+    fn close_downloads(&mut self) {
+        let mut open = std::mem::take(&mut self.downloads);
+        open.retain(|subject, (release, _)| {
+            let known = self.progress(subject);
+            known
+                .is_some_and(|known| known.state == State::Downloading && known.release == *release)
+        });
+        self.downloads = open;
+    }
+
+    async fn open_download(&self, subject: &Subject) -> Result<(String, Course), Fetched> {
+        let release = self.progress(subject).map(|progress| progress.release.clone());
         let found = release.and_then(|release| Some((self.target(&release)?, release)));
         if self.knows_nothing() {
             return Err(Fetched::Wait(NO_ROOM, "waits for a look at the repository".to_owned()));
@@ -80,10 +86,11 @@ impl Agent {
         let room = free.unwrap_or(u64::MAX).saturating_sub(SPARE);
         let offered = delta::offered(self.trusted.targets(), &directory, &target, room);
         // What is there already is read again, and hashed.
-        let open = move || Course::open(directory, release, target, offered, most);
+        let name = release.clone();
+        let open = move || Course::open(directory, name, target, offered, most);
         let opened = tokio::task::spawn_blocking(open).await;
         let opened = opened.map_err(|error| Fetched::Failed(error.to_string()))?;
-        opened.map_err(|error| failed(&error))
+        opened.map(|course| (release, course)).map_err(|error| failed(&error))
     }
 
     /// Fetches once more, and whole, what was fetched of a release that serves: what is here of it is damaged.
@@ -122,15 +129,5 @@ impl Agent {
                 return download.finish().map(drop).map_err(|error| error.to_string());
             }
         }
-    }
-
-    /// The release that is under way.
-    fn named(&self, subject: &Subject) -> Option<String> {
-        self.progress(subject).map(|progress| progress.release.clone())
-    }
-
-    /// What is open is of the release that is under way now, and of none that was before it.
-    fn is_of(&self, subject: &Subject, release: &str) -> bool {
-        self.progress(subject).is_some_and(|progress| progress.release == release)
     }
 }

@@ -6,7 +6,7 @@ use super::Agent;
 use crate::task::Clock;
 use crate::update::source::CHUNK;
 
-/// No piece is smaller: a server that knows no ranges gives the whole file for each.
+/// No piece is smaller: each costs a request.
 const LEAST: u64 = 16 << 10;
 
 impl Agent {

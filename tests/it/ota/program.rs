@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::super::support::within;
 use super::Site;
 
 /// This eir, with another version: the same program in every other respect.
-pub(super) fn next_version() -> Vec<u8> {
+fn next_version() -> Vec<u8> {
     let place = tempfile::tempdir().expect("tempdir");
     let stripped = place.path().join("eir");
     let strip =
@@ -30,6 +30,15 @@ pub(super) fn next_version() -> Vec<u8> {
     bytes
 }
 
+/// The next version, for an impostor to start.
+pub(super) fn stand_by(place: &Path) -> String {
+    let path = place.join("new");
+    let mut open = std::fs::OpenOptions::new();
+    let file = open.write(true).create_new(true).mode(0o755).open(&path);
+    file.and_then(|mut file| file.write_all(&next_version())).expect("a program");
+    path.display().to_string()
+}
+
 fn memchr_all(bytes: &[u8], wanted: &[u8]) -> Vec<usize> {
     let found = bytes.windows(wanted.len()).enumerate().filter(|(_, part)| *part == wanted);
     found.map(|(place, _)| place).collect()
@@ -42,7 +51,7 @@ pub(super) fn release() -> String {
 }
 
 /// A program that finds no mistake, and does something else when it is to run.
-fn impostor(run: &str) -> Vec<u8> {
+pub(super) fn impostor(run: &str) -> Vec<u8> {
     format!(
         "#!/bin/sh\ncase $1 in\n--version) echo eir {NEXT} ;;\ncheck | outbox) exit 0 ;;\n*) {run} ;;\nesac\n"
     )
@@ -112,14 +121,11 @@ async fn a_program_that_does_well_and_then_dies_makes_way_for_the_one_before() {
     let mut site = Site::new("");
     let mut process = site.run();
     process.says("started").await;
-    let (new, dies) = (site.place.path().join("new"), site.place.path().join("dies"));
-    let mut open = std::fs::OpenOptions::new();
-    let file = open.write(true).create_new(true).mode(0o755).open(&new);
-    file.and_then(|mut file| file.write_all(&next_version())).expect("a program");
-    let run = format!("[ -e {} ] && exit 1; exec {} \"$@\"", dies.display(), new.display());
+    let (new, dies) = (stand_by(site.place.path()), site.place.path().join("dies"));
+    let run = format!("[ -e {} ] && exit 1; exec {new} \"$@\"", dies.display());
     site.keeper.release(&release(), &impostor(&run), json!({}));
     site.comes_to(&release(), "committed").await;
-    assert_eq!(runs(process.id()), new);
+    assert_eq!(runs(process.id()), PathBuf::from(new));
     eir::disk::replace(&dies, b"").expect("noted");
     process.signal("KILL");
     process.ended().await;

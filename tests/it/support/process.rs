@@ -83,13 +83,13 @@ impl Process {
         self.child.id()
     }
 
-    /// Sends one to the process that it runs, as `strace` does.
+    /// Sends one to the process that it runs, as `strace` does; that may be over.
     pub(crate) fn signal_child(&self, name: &str) {
         let id = self.child.id();
         let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
-        let sent =
-            Command::new("kill").args(["-s", name, children.expect("children").trim()]).status();
-        assert!(sent.expect("kill").success(), "kill -s {name}");
+        for child in children.unwrap_or_default().split_whitespace() {
+            let _may_be_over = Command::new("kill").args(["-s", name, child]).status();
+        }
     }
 
     /// Whether it has ended.
