@@ -47,6 +47,20 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     File::open(parent(to))?.sync_all()
 }
 
+/// Makes a directory, and those above it that are not there, for good.
+pub fn make_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = parent(path);
+    make_directory(above)?;
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    File::open(above)?.sync_all()
+}
+
 fn parent(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -73,6 +87,18 @@ mod tests {
         assert_eq!(fs::read(&path).expect("read"), b"two");
         assert_eq!(fs::read_dir(directory.path()).expect("dir").count(), 1);
         assert!(read_bounded(&path, 2).is_err());
+    }
+
+    #[test]
+    fn a_directory_is_made_with_those_above_it() {
+        let place = tempfile::tempdir().expect("tempdir");
+        let path = place.path().join("a/b/c");
+        for _ in 0..2 {
+            make_directory(&path).expect("made");
+            assert!(path.is_dir());
+        }
+        replace(&place.path().join("file"), b"").expect("file");
+        make_directory(&place.path().join("file/d")).expect_err("a file is in the way");
     }
 
     #[test]

@@ -148,7 +148,7 @@ impl Store {
         dir: &Path,
         (max, keep, waiting): (u64, Duration, usize),
     ) -> io::Result<Self> {
-        fs::create_dir_all(dir)?;
+        disk::make_directory(dir)?;
         let ours = disk::lock(&dir.join(LOCK)).map_err(|problem| match problem.kind() {
             io::ErrorKind::WouldBlock => {
                 io::Error::other(format!("{} is in use by another eir", dir.display()))

@@ -210,7 +210,7 @@ impl Writer {
         let path = &self.site.config.path;
         if self.lock.is_none() {
             if let Some(directory) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-                std::fs::create_dir_all(directory)
+                disk::make_directory(directory)
                     .map_err(|error| OutboxError::io(directory, error))?;
             }
             self.lock = Some(lock(path)?);

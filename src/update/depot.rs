@@ -58,7 +58,7 @@ impl Depot {
     /// [`io::ErrorKind::WouldBlock`]: another one has them.
     pub fn own(&self) -> io::Result<File> {
         for name in ["download", "staging", "models", "config", "slots", "trash", "wishes"] {
-            fs::create_dir_all(self.directory.join(name))?;
+            disk::make_directory(&self.directory.join(name))?;
         }
         disk::lock(&self.directory.join("lock"))
     }
@@ -88,8 +88,7 @@ impl Depot {
         let place = self.model(name, version);
         let staged = self.staged(&Content::Model { name: name.clone(), version });
         if let Some(parent) = place.parent() {
-            fs::create_dir_all(parent)?;
-            sync(parent.parent())?;
+            disk::make_directory(parent)?;
         }
         // It was renamed whole.
         if place.is_dir() { Ok(()) } else { disk::rename(&staged, &place) }

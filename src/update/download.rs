@@ -30,6 +30,10 @@ pub enum DownloadError {
         /// How that shows.
         reason: String,
     },
+    /// The same, with what an earlier process had left of it: a power cut may have taken a part of that. What came is
+    /// removed, and the next try begins anew.
+    #[error("what was here of {0} was torn, by a power cut perhaps; it is fetched anew")]
+    Torn(String),
     /// It is larger than what may be downloaded.
     #[error("{path} has {length} bytes, {most} may be downloaded")]
     TooLarge {
@@ -63,6 +67,8 @@ pub struct Download {
     file: File,
     hash: Sha256,
     have: u64,
+    /// What was there at the beginning.
+    resumed: u64,
 }
 
 /// Where the bytes of a target are hosted, with consistent snapshots.
@@ -122,7 +128,7 @@ impl Download {
             file.set_len(0).map_err(failed)?;
             (hash, have) = (Sha256::new(), 0);
         }
-        Ok(Self { path, sha256, length, part, whole, file, hash, have })
+        Ok(Self { path, sha256, length, part, whole, file, hash, have, resumed: have })
     }
 
     /// Bytes that are there, and all.
@@ -182,7 +188,12 @@ impl Download {
     /// Nothing of it is kept.
     fn other(&self, reason: String) -> DownloadError {
         self.forget();
-        DownloadError::Other { path: self.path.clone(), reason }
+        let path = self.path.clone();
+        if self.resumed > 0 {
+            DownloadError::Torn(path)
+        } else {
+            DownloadError::Other { path, reason }
+        }
     }
 }
 

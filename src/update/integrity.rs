@@ -3,7 +3,7 @@
 //! What was fetched is kept: its name is its SHA-256, which the repository's keeper signed for. First that is looked at,
 //! then what was laid out of it is compared with it, byte by byte.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -80,7 +80,7 @@ impl Serves {
             Content::Binary { version, .. } => {
                 // One over the other: a start in between finds one of the two.
                 let slot = depot.place("slots").join(version);
-                fs::create_dir_all(&slot).map_err(told)?;
+                disk::make_directory(&slot).map_err(told)?;
                 disk::rename(&staged.join("eir"), &place).map_err(told)?;
                 depot.clear(&staged).map_err(told)?;
             }
@@ -126,6 +126,8 @@ pub(super) fn hash(path: &Path) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -51,7 +51,7 @@ impl Journal {
             reason: reason.to_string(),
         };
         let of_directory = |error: io::Error| failed(directory, &error);
-        std::fs::create_dir_all(directory).map_err(of_directory)?;
+        disk::make_directory(directory).map_err(of_directory)?;
         let (mut all, mut damaged) = (BTreeMap::new(), Vec::new());
         for entry in std::fs::read_dir(directory).map_err(of_directory)? {
             let path = entry.map_err(of_directory)?.path();

@@ -58,13 +58,22 @@ fn releases(version: u64) -> [Content; 3] {
 
 /// A repository with two versions of everything, and a device that has the first.
 async fn prepare(site: &Path) {
+    let mut publish = keep(site);
+    publish(1);
+    drive(site, false).await;
+    publish(2);
+}
+
+/// A repository, and what publishes a version of everything in it.
+fn keep(site: &Path) -> impl FnMut(u64) {
     let [root, targets, online] =
         [(); 3].map(|()| Key::generate(Scheme::default()).expect("random"));
     let roles = Roles { root: (1, vec![&root]), targets: (1, vec![&targets]), online: &online };
     let (directory, now) = (site.join("repository"), SystemClock.wall());
     let mut repository =
         Repository::init(&directory, &roles, Lifetimes::default(), now).expect("made");
-    let mut publish = |version| {
+    let site = site.to_owned();
+    move |version| {
         let package = site.join(format!("package-{version}"));
         fs::create_dir_all(package.join("golden")).expect("directory");
         for file in ["model.onnx", "golden/00.json"] {
@@ -78,10 +87,7 @@ async fn prepare(site: &Path) {
             repository.add(&content, &bytes, &About::default()).expect("added");
         }
         repository.publish(&[&targets, &online], now).expect("published");
-    };
-    publish(1);
-    drive(site, false).await;
-    publish(2);
+    }
 }
 
 /// Goes on from wherever the device is until everything has had its end; with `undo` what serves is gone back from first.
@@ -89,7 +95,6 @@ async fn drive(site: &Path, undo: bool) {
     let dir = site.join("update");
     let root = site.join("repository/metadata/1.root.json");
     let config = UpdateConfig { dir: dir.clone(), root, ..UpdateConfig::default() };
-    fs::create_dir_all(&dir).expect("directory");
     wake(&dir).expect("woken");
     let device = Device { id: name(), labels: BTreeMap::new() };
     let (mut agent, notes) = Agent::open(&config, Arc::new(device)).expect("opened");
@@ -143,6 +148,8 @@ async fn carry(agent: &mut Agent, subject: &Subject, state: State, source: &Dire
     match (state, &content) {
         (State::Downloading, _) => loop {
             match agent.fetch(subject, source, &SystemClock).await {
+                // What a power cut tore is fetched once more.
+                Fetched::Wait(_, why) if why.contains("torn") => {}
                 Fetched::More(..) => {}
                 Fetched::Whole => break,
                 other => panic!("{other:?}"),

@@ -54,7 +54,7 @@ impl Store {
     /// Opens a directory, which is made if it is not there. Trust begins with `root`, which came with the device; with
     /// another `root` than before it begins anew. What is found damaged is told and fetched again.
     pub fn open(directory: &Path, root: &[u8]) -> Result<(Self, Trusted, Vec<String>), StoreError> {
-        fs::create_dir_all(directory).map_err(|error| failed(directory, &error))?;
+        disk::make_directory(directory).map_err(|error| failed(directory, &error))?;
         let mut store = Self { directory: directory.to_owned(), latest: Instant::MIN };
         let mut notes = Vec::new();
         let first = hex(&Sha256::digest(root));

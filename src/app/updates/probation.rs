@@ -63,20 +63,17 @@ impl Present<'_> {
     }
 }
 
-/// What was well before: it is not to be worse off.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// What was well before: it is not to be worse off. Another version may have written it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Before {
     release: String,
     well: BTreeSet<(String, String)>,
     /// Connections that were up.
-    #[serde(default)]
     up: BTreeSet<Name>,
-    #[serde(default)]
     rates: Rates,
     /// When that was so: the start of the board, and seconds since.
-    #[serde(default)]
     at: Option<(String, u64)>,
-    #[serde(default)]
     spare: bool,
 }
 
@@ -102,14 +99,8 @@ impl Probation {
         (now, uptime): (Instant, Option<Uptime>),
     ) -> Self {
         let noted = read(directory).filter(|before| before.release == release);
-        let mut before = noted.unwrap_or_else(|| Before {
-            release: release.to_owned(),
-            well: BTreeSet::new(),
-            up: BTreeSet::new(),
-            rates: Rates::new(),
-            at: None,
-            spare: false,
-        });
+        let unknown = || Before { release: release.to_owned(), ..Before::default() };
+        let mut before = noted.unwrap_or_else(unknown);
         let fresh = before.at.as_ref().zip(uptime).is_some_and(|((boot, seconds), uptime)| {
             *boot == *uptime.boot && uptime.since.as_secs() < seconds + STALE.as_secs()
         });

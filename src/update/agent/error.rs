@@ -57,6 +57,7 @@ pub(super) fn failed(error: &DownloadError) -> Fetched {
         DownloadError::Fetch(FetchError::Later { after, .. }) => {
             Fetched::Wait(after.unwrap_or_default().max(AGAIN), why)
         }
+        DownloadError::Torn(_) => Fetched::Wait(AGAIN, why),
         DownloadError::Missing(_) => Fetched::Missing(why),
         DownloadError::Disk { .. } => Fetched::Wait(NO_ROOM, why),
         _ => Fetched::Failed(why),

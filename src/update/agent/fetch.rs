@@ -124,7 +124,9 @@ impl Agent {
             }
             let more = download.step(source, self.piece(metered, clock)).await;
             let more = more.map_err(|error| error.to_string())?;
-            self.came(download.progress().0 - before, clock);
+            if metered {
+                self.came(download.progress().0 - before, clock);
+            }
             if !more {
                 return download.finish().map(drop).map_err(|error| error.to_string());
             }

@@ -181,7 +181,12 @@ fn tell(patch: &Patch, error: &dyn std::error::Error) {
 
 /// Fetched again, it would be the same.
 const fn is_lasting(error: &DownloadError) -> bool {
-    !matches!(error, DownloadError::Fetch(FetchError::Later { .. }) | DownloadError::Disk { .. })
+    !matches!(
+        error,
+        DownloadError::Fetch(FetchError::Later { .. })
+            | DownloadError::Disk { .. }
+            | DownloadError::Torn(_)
+    )
 }
 
 /// The new file beside the old one, under its name once it is verified and on the disk.

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::ddi::Bundle;
 use super::{DdiError, Hawkbit};
+use crate::disk::make_directory;
 use crate::net::Url;
 use crate::update::download::{Download, DownloadError};
 use crate::update::layout::free;
@@ -55,7 +56,7 @@ impl Fetching {
             return Ok(Self { url, download: None, whole, size });
         }
         if let Some(directory) = file.parent() {
-            fs::create_dir_all(directory).map_err(disk)?;
+            make_directory(directory).map_err(disk)?;
             let needed = size.saturating_mul(COPIES).saturating_add(SPARE);
             // More than may be fetched is told as that.
             if let Some(free) = free(directory).filter(|free| *free < needed && size <= most) {
@@ -107,7 +108,7 @@ fn failed(error: DownloadError) -> BundleError {
             let why = format!("the server has no {name}, or not for this device");
             BundleError::Server(DdiError::Strange(why))
         }
-        DownloadError::Disk { .. } => BundleError::Disk(why),
+        DownloadError::Disk { .. } | DownloadError::Torn(_) => BundleError::Disk(why),
         DownloadError::Other { path, reason } => {
             BundleError::Bad(format!("{path} is not what the server said: {reason}"))
         }
