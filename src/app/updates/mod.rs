@@ -121,6 +121,8 @@ struct Worker {
     backoff: Backoff,
     /// Details alone are not written down before.
     leave_at: Instant,
+    /// There are some.
+    unwritten: bool,
     /// What runs has done well by then.
     vouch_at: Instant,
     /// When what serves is compared with what was signed.
@@ -366,16 +368,14 @@ impl Worker {
             serving: self.serving(),
         };
         let before = self.status.load_full();
-        if status == *before {
-            return;
-        }
+        self.unwritten |= status != *before;
         // Each wears the disk: how far something is is not worth one every time.
         let now = SystemClock.now();
-        if !status.is_like(&before) || now >= self.leave_at {
+        if self.unwritten && (!status.is_like(&before) || now >= self.leave_at) {
             if let Err(error) = status.leave(&self.config().dir) {
                 tracing::debug!("how the updates are doing is not written down: {error}");
             }
-            self.leave_at = now + LEAVE_EVERY;
+            (self.unwritten, self.leave_at) = (false, now + LEAVE_EVERY);
         }
         self.status.store(Arc::new(status));
     }

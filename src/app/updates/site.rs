@@ -70,6 +70,7 @@ impl Site {
             next_look: now + if knows_nothing { jitter(FIRST_WAIT) } else { self.first_wait() },
             backoff: Backoff::new(FIRST_WAIT, every),
             leave_at: now,
+            unwritten: false,
             vouch_at: now + self.config.probation.0,
             inspect_at: now,
             inspected: BTreeMap::new(),

@@ -9,8 +9,8 @@ use super::*;
 fn fresh(place: &Path, version: u64) -> PathBuf {
     let directory = place.join(format!("next-{version}"));
     bearing(&directory, |directory| {
-        let mix = |i: u64| (i ^ (i << 13) ^ version).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let letter = |i| char::from(b' ' + (mix(i) >> 58).to_le_bytes()[0]);
+        let mix = |i: u64| (i ^ (i >> 29) ^ version).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let letter = |i| char::from(b' ' + (mix(mix(i)) >> 58).to_le_bytes()[0]);
         let noise: String = (0..100_000).map(letter).collect();
         eir::disk::replace(&directory.join("README.md"), noise.as_bytes()).expect("the card");
     });
