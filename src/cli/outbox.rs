@@ -63,8 +63,8 @@ pub(super) fn outbox(command: &OutboxCommand) -> Result<(), Failure> {
         OutboxCommand::Peek(peek) => lines(&peek.place.open()?, peek.records),
         OutboxCommand::Verify(place) => verify(place),
         OutboxCommand::Export(export) => match &export.file {
-            Some(file) => write(&export.place.open()?, file),
-            None => lines(&export.place.open()?, usize::MAX),
+            Some(file) if file.as_os_str() != "-" => write(&export.place.open()?, file),
+            _ => lines(&export.place.open()?, usize::MAX),
         },
         OutboxCommand::Repair(place) => repair(place),
     }

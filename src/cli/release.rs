@@ -74,6 +74,11 @@ enum ReleaseCommand {
         /// As `status` names it
         release: String,
     },
+    /// Have devices begin a halted release again, but for those that gave it up; `publish` makes it so
+    Resume {
+        /// As `status` names it
+        release: String,
+    },
     /// Take a release out of what is published; `publish` makes it so
     Withdraw {
         /// As `status` names it
@@ -146,6 +151,9 @@ pub(super) fn release(args: &ReleaseArgs) -> Result<(), Failure> {
             })
         }
         ReleaseCommand::Halt { release } => amend(&open()?, release, |about| about.halted = true),
+        ReleaseCommand::Resume { release } => {
+            amend(&open()?, release, |about| about.halted = false)
+        }
         ReleaseCommand::Withdraw { release } => {
             open()?.withdraw(&content(release)?).map_err(failed)?;
             print::line(format!("{release} is out once `eir release publish` has signed that"))
@@ -162,10 +170,8 @@ pub(super) fn release(args: &ReleaseArgs) -> Result<(), Failure> {
             })
         }
         ReleaseCommand::Bundle { file } => {
-            // Whether it is a repository at all.
-            open()?;
-            let packed = archive::pack_parts(&args.repository, &["metadata", "targets"]);
-            let packed = packed.map_err(failed)?;
+            let files = open()?.files();
+            let packed = archive::pack_files(&args.repository, files).map_err(failed)?;
             let size = bytes(packed.len() as u64);
             disk::replace(file, &packed).map_err(failed)?;
             print::line(format!("{} is made ({size})", file.display()))

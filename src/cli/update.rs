@@ -140,6 +140,21 @@ fn status(directory: &Path, json: bool) -> Result<(), Failure> {
     if !rows.is_empty() {
         print::line(format!("\n{}", table(&["release", "state", ""], &rows).trim_end()))?;
     }
+    let rows: Vec<_> = status
+        .serving
+        .iter()
+        .map(|of| {
+            let whole = match of.whole {
+                Some(true) => "as it was signed",
+                Some(false) => "not as it was signed",
+                None => "not looked at yet",
+            };
+            vec![of.release.clone(), whole.to_owned()]
+        })
+        .collect();
+    if !rows.is_empty() {
+        print::line(format!("\n{}", table(&["serves", ""], &rows).trim_end()))?;
+    }
     let begun = |release: &str| status.releases.iter().any(|of| of.release == release);
     let rows: Vec<_> = status
         .offers

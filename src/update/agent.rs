@@ -201,6 +201,15 @@ impl Agent {
         Ok(Some(progress.state))
     }
 
+    /// What serves of a thing whose last release went back takes its place, so that it can go back too; false: nothing does
+    /// that came over the air.
+    pub fn turn_to_serving(&mut self, subject: &Subject) -> Result<bool, JournalError> {
+        let counting = self.depot.counting();
+        let mut published = self.trusted.targets().filter_map(|(name, _)| Content::of(name));
+        let serves = published.find(|it| it.subject() == *subject && counting.has(it));
+        serves.map_or(Ok(false), |content| self.journal.settle_on(subject, &content.to_string()))
+    }
+
     /// Fetches what is published, and begins what is due. Those whose publisher has taken them back are turned back.
     pub async fn look(
         &mut self,
@@ -297,12 +306,18 @@ impl Agent {
 
     /// What serves of that which came over the air, and is still published.
     pub fn serving(&self) -> Vec<Serves> {
-        let serving = self.journal.iter().filter_map(|(_, known)| known.serves.as_ref());
+        let counting = self.depot.counting();
+        // What had its end and is not there any more is to serve as well.
+        let committed = self.journal.iter().filter(|(_, known)| known.state == State::Committed);
+        let committed: BTreeSet<_> = committed.map(|(_, known)| known.release.as_str()).collect();
+        let serving = self.trusted.targets().filter_map(|(name, target)| {
+            let content = Content::of(name)?;
+            (committed.contains(name) || counting.has(&content)).then_some((content, target))
+        });
         serving
-            .filter_map(|release| {
-                let (content, target) = (Content::of(release)?, self.target(release)?);
-                let (sha256, archive) = (target.hashes.sha256.to_vec(), self.archive(&target));
-                let plain = delta::plain(self.trusted.targets(), &target);
+            .filter_map(|(content, target)| {
+                let (sha256, archive) = (target.hashes.sha256.to_vec(), self.archive(target));
+                let plain = delta::plain(self.trusted.targets(), target);
                 Some(Serves { content, sha256, archive, plain })
             })
             .collect()
@@ -321,7 +336,8 @@ impl Agent {
         let kept = self.journal.iter().filter(|(_, known)| known.state != State::RolledBack);
         let kept = kept.map(|(_, known)| known.release.as_str());
         // The next release may come as a patch of what serves, whatever becomes of this one.
-        let serves = |name: &&str| Content::of(name).is_some_and(|it| self.depot.serves(&it));
+        let counting = self.depot.counting();
+        let serves = |name: &&str| Content::of(name).is_some_and(|it| counting.has(&it));
         let serving = self.trusted.targets().map(|(name, _)| name).filter(serves);
         let kept = kept.chain(serving).filter_map(|release| self.target(release));
         let mut kept: BTreeSet<_> = kept.map(|target| hex(&target.hashes.sha256)).collect();

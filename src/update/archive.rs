@@ -57,16 +57,14 @@ pub enum ArchiveError {
 
 /// Packs all files below a directory. What is hidden (`.name`) stays out.
 pub fn pack(directory: &Path) -> Result<Vec<u8>, ArchiveError> {
-    pack_parts(directory, &[""])
+    let mut files = Vec::new();
+    walk(directory, Path::new(""), &mut files)?;
+    pack_files(directory, files)
 }
 
-/// Packs all files below some parts of a directory.
-pub fn pack_parts(directory: &Path, parts: &[&str]) -> Result<Vec<u8>, ArchiveError> {
+/// Packs some files of a directory.
+pub fn pack_files(directory: &Path, mut files: Vec<PathBuf>) -> Result<Vec<u8>, ArchiveError> {
     let failed = |reason| ArchiveError::Io { what: directory.to_owned(), reason };
-    let mut files = Vec::new();
-    for part in parts {
-        walk(directory, Path::new(part), &mut files)?;
-    }
     files.sort();
     let encoder = zstd::stream::Encoder::new(Vec::new(), LEVEL).map_err(failed)?;
     let mut archive = Builder::new(encoder);

@@ -12,6 +12,7 @@
 //!
 //! What counts changes by one rename each time: a power cut leaves what was before or what comes after.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,25 @@ const MAX_POINTER: u64 = 4096;
 
 /// Where a copy of the outbox lies while a new program looks at it.
 pub const OUTBOX_COPY: &str = "outbox-copy.db";
+
+/// Which version of each thing counts.
+#[derive(Debug, Default)]
+pub struct Counting {
+    models: BTreeMap<Name, u64>,
+    layers: BTreeMap<Name, u64>,
+    program: Option<String>,
+}
+
+impl Counting {
+    /// Whether it is this one.
+    pub fn has(&self, content: &Content) -> bool {
+        match content {
+            Content::Model { name, version } => self.models.get(name) == Some(version),
+            Content::Config { name, version } => self.layers.get(name) == Some(version),
+            Content::Binary { version, .. } => self.program.as_ref() == Some(version),
+        }
+    }
+}
 
 /// Versions of a model or a program that are kept: the one that serves, and the one to go back to.
 const KEPT: usize = 2;
@@ -121,16 +141,17 @@ impl Depot {
         versions
     }
 
-    /// It is the release of its thing that counts, as far as it came over the air.
-    pub fn serves(&self, content: &Content) -> bool {
-        match content {
-            Content::Model { name, version } => self.versions(name).last() == Some(version),
-            Content::Config { name, version } => {
-                self.pointer(name).is_ok_and(|pointer| pointer.active == Some(*version))
-            }
-            Content::Binary { version, .. } => {
-                Slots::read(&self.directory).current.as_ref() == Some(version)
-            }
+    /// What counts of that which came over the air. What cannot be read does not.
+    pub fn counting(&self) -> Counting {
+        let entries = fs::read_dir(self.place("models")).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<Name>().ok());
+        let newest = |name: Name| Some((self.versions(&name).pop()?, name));
+        let models = names.filter_map(newest).map(|(version, name)| (name, version));
+        let layers = self.layers().unwrap_or_default();
+        Counting {
+            models: models.collect(),
+            layers: layers.into_iter().map(|(name, version, _)| (name, version)).collect(),
+            program: Slots::read(&self.directory).current,
         }
     }
 

@@ -127,15 +127,23 @@ impl Journal {
     /// A release that was rolled back is begun once more, because somebody wants it. Nothing is changed while one is under
     /// way; false then.
     pub fn retry(&mut self, subject: &Subject, release: &str) -> Result<bool, JournalError> {
-        // What serves is not fetched over itself.
         let went_back = |before: &&Progress| before.state == State::RolledBack;
         let Some(before) = self.get(subject).filter(went_back) else { return Ok(false) };
-        let mut progress =
-            Progress { serves: before.serves.clone(), ..Progress::new(release, subject.kind) };
+        let mut progress = Progress::new(release, subject.kind);
         progress.given_up.clone_from(&before.given_up);
         progress.given_up.push(before.release.clone());
         progress.given_up.retain(|known| known != release);
         self.save(subject, progress)?;
+        Ok(true)
+    }
+
+    /// What serves takes the place of a release that went back; false: another one is under way, or it is that one.
+    pub fn settle_on(&mut self, subject: &Subject, release: &str) -> Result<bool, JournalError> {
+        let went_back = |before: &&Progress| before.state == State::RolledBack;
+        let next =
+            self.get(subject).filter(went_back).and_then(|before| before.followed_by(release));
+        let Some(next) = next else { return Ok(false) };
+        self.save(subject, Progress { state: State::Committed, ..next })?;
         Ok(true)
     }
 
@@ -250,13 +258,29 @@ mod tests {
         let release = "models/a/4.tar.zst";
         journal.begin(&model, release).expect("begun");
         while journal.step(&model, Event::Done, "").expect("saved").is_some() {}
-        assert_eq!(journal.get(&model).expect("known").serves.as_deref(), Some(release));
         assert!(!journal.retry(&model, release).expect("it serves"));
         journal.step(&model, Event::Undone, "not wanted").expect("saved");
         journal.step(&model, Event::Done, "").expect("saved");
-        assert_eq!(journal.get(&model).expect("known").serves, None);
         assert!(journal.retry(&model, release).expect("saved"));
         assert_eq!(journal.get(&model).expect("known").state, State::Waiting);
+    }
+
+    /// Behind a release that was given up nobody could go back from the one that served.
+    #[test]
+    fn what_serves_takes_the_place_of_what_went_back() {
+        let place = tempfile::tempdir().expect("tempdir");
+        let model = subject(Kind::Model, "a");
+        let (mut journal, _) = open(place.path());
+        let [four, five] = ["models/a/4.tar.zst", "models/a/5.tar.zst"];
+        journal.begin(&model, five).expect("begun");
+        assert!(!journal.settle_on(&model, four).expect("five is under way"));
+        journal.step(&model, Event::Failed, "slow").expect("saved");
+        journal.step(&model, Event::Done, "").expect("saved");
+        assert!(!journal.settle_on(&model, five).expect("that is what went back"));
+        assert!(journal.settle_on(&model, four).expect("saved"));
+        let known = journal.get(&model).expect("known");
+        assert_eq!((known.release.as_str(), known.state), (four, State::Committed));
+        assert!(known.has_given_up(five));
     }
 
     #[test]

@@ -72,6 +72,10 @@ impl Ring {
         passphrase: &str,
     ) -> Result<(), KeyError> {
         let path = directory.join(name).with_extension("pem");
+        if !ROLES.iter().any(|role| is_for(name, role)) {
+            let wrong = "a key is called by what it is for: root-NAME, targets-NAME or online";
+            return Err(told(&path, &wrong));
+        }
         if path.exists() {
             return Err(told(&path, &"there is a key already"));
         }
@@ -182,7 +186,10 @@ mod tests {
             .expect_err("it is there")
             .to_string();
         assert!(error.ends_with("root-1.pem: there is a key already"), "{error}");
-        let error = ring.make(&one, "x", Scheme::Ed25519, "short").expect_err("short").to_string();
+        let error = ring.make(&one, "anna", Scheme::Ed25519, PASSPHRASE).expect_err("for what?");
+        assert!(error.to_string().ends_with("root-NAME, targets-NAME or online"), "{error}");
+        let error =
+            ring.make(&one, "root-9", Scheme::Ed25519, "short").expect_err("short").to_string();
         assert!(error.ends_with("fewer than 12 characters"), "{error}");
         let directories = [one.clone(), two];
         let again = Ring::read(&directories, &ROLES, PASSPHRASE).expect("read");

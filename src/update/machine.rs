@@ -180,9 +180,6 @@ pub struct Progress {
     /// Why it goes back, where it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The release of the same thing that serves, where one came over the air before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub serves: Option<String>,
     /// Earlier releases of the same thing that were rolled back, the last [`MAX_GIVEN_UP`]: none is begun again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub given_up: Vec<String>,
@@ -192,8 +189,8 @@ impl Progress {
     /// Of a release that was just found.
     pub fn new(release: impl Into<String>, kind: Kind) -> Self {
         let release = release.into();
-        let (reason, serves, given_up) = (None, None, Vec::new());
-        Self { release, kind, state: State::Waiting, moves: 0, starts: 0, reason, serves, given_up }
+        let (reason, given_up) = (None, Vec::new());
+        Self { release, kind, state: State::Waiting, moves: 0, starts: 0, reason, given_up }
     }
 
     /// It was rolled back here, and is not to be begun again.
@@ -215,7 +212,7 @@ impl Progress {
         }
         let excess = given_up.len().saturating_sub(MAX_GIVEN_UP);
         given_up.drain(..excess);
-        Some(Self { given_up, serves: self.serves.clone(), ..Self::new(release, self.kind) })
+        Some(Self { given_up, ..Self::new(release, self.kind) })
     }
 
     /// What is to be saved now that this happened, and entered once it is; `None`: nothing changes. `why` is kept where
@@ -252,11 +249,6 @@ impl Progress {
         }
         if goes_back(next.state) && !goes_back(self.state) {
             next.reason = Some(reason);
-        }
-        match next.state {
-            State::Committed => next.serves = Some(self.release.clone()),
-            State::RolledBack if self.serves.as_ref() == Some(&self.release) => next.serves = None,
-            _ => {}
         }
         Some(next)
     }

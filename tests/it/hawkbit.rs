@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use eir::update::archive;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -176,7 +175,7 @@ impl Plant {
         let next = self.place.path().join("next");
         bearing(&next, change);
         keeper.model("models/bearing/2.tar.zst", &next, json!({}));
-        archive::pack_parts(&keeper.directory(), &["metadata", "targets"]).expect("packed")
+        keeper.bundle()
     }
 
     /// The server has that for the device from now on.

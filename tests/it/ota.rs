@@ -156,10 +156,26 @@ async fn a_better_model_is_shadowed_serves_some_streams_and_then_all() {
     let asked = site.nginx.asked();
     let archives = asked.lines().filter(|line| line.contains("/targets/")).count();
     assert_eq!(archives, 1, "{asked}");
+    // One that is no good leaves it where it is, and it can be gone back from all the same.
+    let third = site.place.path().join("third");
+    bearing(&third, rubbish);
+    site.keeper.model("models/bearing/3.tar.zst", &third, json!({}));
+    site.comes_to("models/bearing/3.tar.zst", "rolled back").await;
+    let serves = |line: &str| {
+        line.contains("models/bearing/2.tar.zst") && line.ends_with("as it was signed")
+    };
+    let looked = async {
+        while !site.update(&["status"]).lines().any(serves) {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    within("what serves is looked at", looked).await;
     let said = site.update(&["rollback", "models/bearing"]);
     assert!(said.contains("somebody wanted it back"), "{said}");
     site.comes_to("models/bearing/2.tar.zst", "rolled back").await;
     decided_by(&mut peer, 1).await;
+    let said = site.update(&["rollback", "models/bearing"]);
+    assert!(said.contains("there is nothing to go back from"), "{said}");
     drop(traffic);
     process.signal("TERM");
     let (status, log) = process.ended().await;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use eir::task::{Clock, SystemClock};
+use eir::update::archive;
 use eir::update::author::{Lifetimes, Repository, Roles};
 use eir::update::release::{About, Content};
 use eir::update::sign::{Key, Scheme};
@@ -238,6 +239,47 @@ fn a_repository_is_made_and_kept_on_the_command_line() {
         assert_eq!(done(&["publish"]), "1 change is published\n");
     }
     assert!(!done(&["status"]).contains("deltas"));
+    // What is halted goes on, and a stick has what is published alone.
+    done(&["resume", "models/bearing/1.tar.zst"]);
+    assert!(done(&["status"]).contains("to be changed"));
+    done(&["publish"]);
+    assert!(!done(&["status"]).contains("halted"));
+    done(&["bundle", "stick.tar.zst"]);
+    let (stick, unpacked) = (place.path().join("stick.tar.zst"), place.path().join("unpacked"));
+    let file = std::fs::File::open(stick).expect("the bundle");
+    let limits = archive::Limits { bytes: 1 << 30, entries: 1000 };
+    archive::unpack(file, &unpacked, limits).expect("unpacked");
+    assert_eq!(seen(&unpacked).expect("believed").targets().count(), 4);
+    assert!(
+        !unpacked.join("targets/deltas").exists()
+            && !unpacked.join("targets/config/night").exists()
+    );
+    // A layer together with the device that it is for.
+    let device = format!("{}\n[models]\ndir = \"{}\"\n", site::BEARING, site::models().display());
+    eir::disk::replace(&place.path().join("device.toml"), device.as_bytes()).expect("written");
+    let rule = |when: &str| format!("[pipeline.bearing.rule.night]\nwhen = \"{when}\"\n");
+    let layer = [
+        "add",
+        "config",
+        "rules.toml",
+        "--name",
+        "late",
+        "--version",
+        "1",
+        "--with",
+        "device.toml",
+    ];
+    for (text, wrong) in [
+        (rule("scores['healty'] < 0.1"), Some("healty")),
+        ("[update]\nevery = \"1h\"\n".to_owned(), Some("[update] is a matter of the device")),
+        (rule("scores['healthy'] < 0.1"), None),
+    ] {
+        eir::disk::replace(&rules, text.as_bytes()).expect("written");
+        let (said, code) = release(place.path(), &layer);
+        assert!(said.contains(wrong.unwrap_or("is added")), "{said}");
+        assert_eq!(code == Some(0), wrong.is_none(), "{said}");
+    }
+    done(&["publish"]);
     // Other keys for all of it.
     for key in ["root-1", "root-2", "targets", "online"] {
         done(&["key", key, "--keys", "new", "--scheme", "ecdsa-sha2-nistp256"]);

@@ -15,7 +15,7 @@ use crate::update::depot::Depot;
 const MAX_FILE: u64 = 1 << 20;
 
 /// What a layer of a release cannot set: who the device is, and whom it believes.
-const NOT_RELEASED: [&str; 2] = ["device", "update"];
+pub const NOT_RELEASED: [&str; 2] = ["device", "update"];
 
 /// So many `=` of a `--set` may stand in its key.
 const MAX_EQUALS: usize = 8;

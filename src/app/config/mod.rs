@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use examine::{Examined, examine, load};
 pub use good::{keep_good, last_good};
-pub use layer::{Sources, update_directory};
+pub use layer::{NOT_RELEASED, Sources, update_directory};
 pub use problem::{Problem, Problems};
 pub use schema::schema;
 pub(super) use tree::join;

@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::config;
 use super::super::understudy::Part;
 use super::examine::is_alike;
 use super::probation::{Present, Probation};
@@ -92,14 +91,10 @@ impl Worker {
                 }
             },
             State::Committing => {
-                let committed = self.commit(subject, &content).await;
-                if committed.is_err()
-                    && let Err(problems) = config::load(&self.sources)
-                {
-                    // Somebody is at work on it: the release is not to blame.
-                    let why = format!("the configuration is not valid: {problems}");
-                    return Carried::Waits(LOOK_AGAIN, why);
+                if let (Content::Model { .. }, Some(waits)) = (&content, self.reloads().await) {
+                    return waits;
                 }
+                let committed = self.commit(subject, &content).await;
                 self.settle(subject, committed)
             }
             State::RollingBack => self.go_back(subject, &content).await,
@@ -225,6 +220,13 @@ impl Worker {
         }
     }
 
+    /// What is configured is taken over as it is, before a release has a hand in it; else somebody is at work on it, and no
+    /// release is to blame.
+    pub(super) async fn reloads(&self) -> Option<Carried> {
+        let why = self.order(What::Reload).await.err()?;
+        Some(Carried::Waits(LOOK_AGAIN, format!("waits for the device's own configuration: {why}")))
+    }
+
     /// How things are, with the pace of those pipelines that count.
     pub(super) fn present<'a>(
         &self,
@@ -270,9 +272,7 @@ impl Worker {
                 self.end_probation(&content.to_string());
             }
         }
-        if let Err(error) = self.agent.tidy() {
-            tracing::debug!("what was fetched is not tidied: {error}");
-        }
+        self.settled();
         Ok(())
     }
 
@@ -299,10 +299,16 @@ impl Worker {
             self.owed.remove(subject);
         }
         let carried = self.settle(subject, Ok(()));
+        self.settled();
+        carried
+    }
+
+    /// Something else serves: what was fetched of others goes, and what is here is looked at.
+    fn settled(&mut self) {
         if let Err(error) = self.agent.tidy() {
             tracing::debug!("what was fetched is not tidied: {error}");
         }
-        carried
+        self.inspect_at = SystemClock.now();
     }
 
     /// Whether what runs may be made of it.

@@ -51,6 +51,12 @@ impl Worker {
             if self.probation.is_some() {
                 return Carried::Waits(LOOK_AGAIN, "another is on probation".to_owned());
             }
+            // Of one that was begun before, the layer counts already.
+            let counts =
+                self.agent.depot().pointer(name).is_ok_and(|it| it.active == Some(version));
+            if !counts && let Some(waits) = self.reloads().await {
+                return waits;
+            }
             let depot = self.agent.depot();
             let content = Content::Config { name: name.clone(), version };
             let text = std::fs::read_to_string(depot.staged(&content))

@@ -75,7 +75,12 @@ impl Worker {
                 };
                 let begun = self.agent.hasten(is_it).map_err(|error| error.to_string())?;
                 let what = subject.as_deref().unwrap_or("this device");
-                let nothing = || format!("nothing newer is offered for {what}");
+                let nothing = || {
+                    let is_word =
+                        subject.as_ref().is_none_or(|word| word == "eir" || word.contains('/'));
+                    let hint = if is_word { "" } else { "; write models/NAME, config/NAME or eir" };
+                    format!("nothing newer is offered for {what}{hint}")
+                };
                 (!begun.is_empty()).then_some(()).ok_or_else(nothing)
             }
             Wish::Rollback { subject } => self.roll_back(subject),
@@ -93,7 +98,13 @@ impl Worker {
         let (subject, state) =
             found.map(|(subject, known)| (subject.clone(), known.state)).ok_or_else(unknown)?;
         if state == State::RolledBack {
-            return Err(format!("{word} is rolled back already"));
+            let settled =
+                self.agent.turn_to_serving(&subject).map_err(|error| error.to_string())?;
+            if !settled {
+                return Err(format!(
+                    "of {word} what was installed serves: there is nothing to go back from"
+                ));
+            }
         }
         let moved = self.agent.step(&subject, Event::Undone, "somebody wanted it back");
         moved.map(drop).map_err(|error| error.to_string())

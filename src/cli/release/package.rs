@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::{Exit, Failure, failed, usage};
+use crate::app;
+use crate::app::config::{self, NOT_RELEASED, Sources};
 use crate::cli::model::engines;
 use crate::disk;
 use crate::engine::EngineKind;
@@ -58,6 +60,9 @@ pub(super) enum AddCommand {
         /// Higher than the last one
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         version: u64,
+        /// The configuration of a device that it is for: both together must pass `eir check`; may be given many times
+        #[arg(long, value_name = "FILE")]
+        with: Vec<PathBuf>,
         #[command(flatten)]
         about: AboutArgs,
     },
@@ -123,15 +128,39 @@ pub(super) fn pack(command: &AddCommand) -> Result<Packed, Failure> {
             let content = Content::Binary { version, triple };
             Ok(Packed { content, bytes, about: about.read()? })
         }
-        AddCommand::Config { file, name, version, about } => {
+        AddCommand::Config { file, name, version, with, about } => {
             let bytes =
                 disk::read_bounded(file, MAX_CONFIG).map_err(|error| unread(file, &error))?;
             let text = std::str::from_utf8(&bytes).map_err(|error| unread(file, &error))?;
-            text.parse::<toml::Table>().map_err(|error| unread(file, &error))?;
+            let layer = text.parse::<toml::Table>().map_err(|error| unread(file, &error))?;
+            if let Some(key) = NOT_RELEASED.iter().find(|key| layer.contains_key(**key)) {
+                return Err(usage(format!(
+                    "{}: [{key}] is a matter of the device, and is not released",
+                    file.display()
+                )));
+            }
+            for device in with {
+                fits(device, name, text)?;
+            }
             let content = Content::Config { name: name.clone(), version: *version };
             Ok(Packed { content, bytes, about: about.read()? })
         }
     }
+}
+
+/// A device's configuration with the layer in it passes all of `eir check`.
+fn fits(device: &Path, name: &Name, layer: &str) -> Result<(), Failure> {
+    let tried = Some((name.clone(), layer.to_owned()));
+    let sources = Sources { file: device.to_owned(), tried, ..Sources::default() };
+    let told = |wrong: String| {
+        let error = anyhow::anyhow!("{} with the layer is not valid:\n{wrong}", device.display());
+        Failure::new(Exit::Config, error)
+    };
+    let config = config::load(&sources).map_err(|problems| told(problems.to_string()))?;
+    let findings = crate::cli::runtime()?.block_on(async { app::check(&config) });
+    let wrong = findings.into_iter().filter_map(|finding| finding.outcome.err()).flatten();
+    let wrong: Vec<_> = wrong.map(|problem| problem.to_string()).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(told(wrong.join("\n"))) }
 }
 
 /// Its golden samples must agree on the engine that it asks for, or on each that it may meet.

@@ -7,7 +7,7 @@ mod report;
 
 use std::borrow::Cow;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::num::NonZeroU8;
@@ -88,7 +88,8 @@ struct Records {
     pairs: usize,
     /// So many fit.
     most: usize,
-    reasons: HashSet<Arc<str>>,
+    /// By what they say without numbers: the first that said it.
+    reasons: HashMap<String, Arc<str>>,
     lines: u64,
     unread: u64,
     /// The first line that cannot be read, and why.
@@ -97,7 +98,7 @@ struct Records {
 
 impl Records {
     fn new(most: usize) -> Self {
-        let (words, reasons) = (BTreeMap::new(), HashSet::new());
+        let (words, reasons) = (BTreeMap::new(), HashMap::new());
         Self { words, pairs: 0, most, reasons, lines: 0, unread: 0, first: None }
     }
 
@@ -178,18 +179,31 @@ impl Records {
         Ok(())
     }
 
-    /// The same text is kept once.
+    /// The same text is kept once, and one that says the same with other numbers counts as the first.
     fn reason(&mut self, text: &str) -> Arc<str> {
         let text = plain(text);
-        let is_full = self.reasons.len() >= MAX_REASONS && !self.reasons.contains(text.as_str());
-        let text = if is_full { OTHER } else { &text };
-        if let Some(known) = self.reasons.get(text) {
-            return Arc::clone(known);
-        }
-        let text: Arc<str> = text.into();
-        self.reasons.insert(Arc::clone(&text));
-        text
+        let alike = without_numbers(&text);
+        let is_full = self.reasons.len() >= MAX_REASONS && !self.reasons.contains_key(&alike);
+        let (alike, text) =
+            if is_full { (OTHER.to_owned(), OTHER) } else { (alike, text.as_str()) };
+        Arc::clone(self.reasons.entry(alike).or_insert_with(|| text.into()))
     }
+}
+
+/// `it takes 1.72 times as long` as `it takes # times as long`.
+fn without_numbers(text: &str) -> String {
+    let mut masked = String::with_capacity(text.len());
+    let mut within = false;
+    for letter in text.chars() {
+        let number = letter.is_ascii_digit() || within && letter == '.';
+        if !number {
+            masked.push(letter);
+        } else if !within {
+            masked.push('#');
+        }
+        within = number;
+    }
+    masked
 }
 
 impl Word {
@@ -212,6 +226,7 @@ const fn goes_back(state: State) -> bool {
 
 /// Text from elsewhere as a terminal may show it.
 fn plain(text: &str) -> String {
+    let text = text.trim().replace('\n', "; ");
     text.chars().take(MAX_REASON).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

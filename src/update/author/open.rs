@@ -1,12 +1,14 @@
 //! A repository is read as its keeper left it, be it in the middle of something.
 
 use std::num::NonZeroU64;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp as Instant;
+use tough::schema::Target;
 
 use super::{AuthorError, Lifetimes, Repository, Versions, failed};
 use crate::disk;
+use crate::update::download::hosted;
 use crate::update::trust::{self, Trusted};
 
 /// Roots that a repository may have had.
@@ -62,5 +64,20 @@ impl Repository {
         }
         let directory = directory.to_owned();
         Ok(Self { directory, trusted, versions, lifetimes, unfinished })
+    }
+
+    /// The files of what is published, within the repository: for who takes all of it. Patches are for those who have a
+    /// part of it already.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let Versions { snapshot, targets, .. } = self.versions;
+        let roots = (1..self.trusted.next_root().get()).map(|number| format!("{number}.root.json"));
+        let lists = [
+            "timestamp.json".to_owned(),
+            format!("{snapshot}.snapshot.json"),
+            format!("{targets}.targets.json"),
+        ];
+        let metadata = roots.chain(lists).map(|name| Path::new("metadata").join(name));
+        let place = |(name, target): (&str, &Target)| hosted(name, &target.hashes.sha256).into();
+        metadata.chain(self.releases().map(place)).collect()
     }
 }

@@ -43,6 +43,11 @@ impl Keeper {
         self.place.path().join("repository")
     }
 
+    /// All of it in one file.
+    pub(crate) fn bundle(&self) -> Vec<u8> {
+        archive::pack_files(&self.directory(), self.repository.files()).expect("packed")
+    }
+
     /// Where trust begins.
     pub(crate) fn root(&self) -> PathBuf {
         self.directory().join("metadata/1.root.json")

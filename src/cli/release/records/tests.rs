@@ -93,9 +93,25 @@ fn what_is_no_record_is_counted_and_what_is_another_is_passed_over() {
 }
 
 #[test]
+fn reasons_that_differ_in_numbers_count_as_one() {
+    assert_eq!(without_numbers("it takes 1.72 times, 1.5 may."), "it takes # times, # may.");
+    let mut records = Records::new(MAX_PAIRS);
+    for (number, times) in [(1, "1.72"), (2, "1.8"), (3, "20")] {
+        let reason = format!(",\"reason\":\"{times} times\"}}");
+        let body = is("rolled_back").replace('}', &reason);
+        let line = line(number, &format!("d{number}"), "10:00:00", &body);
+        records.take(line.as_bytes()).expect("a record");
+    }
+    assert_eq!(records.reasons(), [(3, MODEL, "1.72 times")]);
+}
+
+#[test]
 fn memory_is_bounded() {
+    // In letters: numbers make no other reason.
+    let letter = |digit: char| char::from(b'a' + digit.to_string().as_bytes()[0] - b'0');
     let line = |number: u32| {
-        let body = is("rolled_back").replace('}', &format!(",\"reason\":\"{number}\"}}"));
+        let reason: String = number.to_string().chars().map(letter).collect();
+        let body = is("rolled_back").replace('}', &format!(",\"reason\":\"{reason}\"}}"));
         line(number, &format!("d{number}"), "10:00:00", &body)
     };
     let mut records = Records::new(2);
@@ -109,7 +125,7 @@ fn memory_is_bounded() {
     records.take(line(3).replace("d3", "other").as_bytes()).expect("a known reason");
     assert_eq!(records.reasons.len(), MAX_REASONS + 1);
     let reasons = records.reasons();
-    assert_eq!(reasons[..2], [(2, MODEL, "3"), (2, MODEL, OTHER)]);
+    assert_eq!(reasons[..2], [(2, MODEL, "d"), (2, MODEL, OTHER)]);
     assert_eq!(reasons.len(), 10);
 }
 
