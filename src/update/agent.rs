@@ -315,10 +315,10 @@ impl Agent {
             (committed.contains(name) || counting.has(&content)).then_some((content, target))
         });
         serving
-            .filter_map(|(content, target)| {
+            .map(|(content, target)| {
                 let (sha256, archive) = (target.hashes.sha256.to_vec(), self.archive(target));
                 let plain = delta::plain(self.trusted.targets(), target);
-                Some(Serves { content, sha256, archive, plain })
+                Serves { content, sha256, archive, plain }
             })
             .collect()
     }

@@ -135,8 +135,7 @@ impl Keeper {
         screen: &Screen,
     ) -> Result<(), Failure> {
         for release in &status.releases {
-            let over = release.state == "rolled back";
-            let told = release.reason.clone().filter(|_| over).unwrap_or_default();
+            let told = release.reason.clone().unwrap_or_default();
             let now = (release.release.clone(), format!("{:<12} {told}", release.state));
             if !self.told.contains(&now) {
                 screen.line(&format!("update      {:<24} {}", now.0, now.1.trim_end()))?;
