@@ -80,7 +80,10 @@ impl Depot {
         for name in ["download", "staging", "models", "config", "slots", "trash", "wishes"] {
             disk::make_directory(&self.directory.join(name))?;
         }
-        disk::lock(&self.directory.join("lock"))
+        disk::lock(&self.directory.join("lock")).map_err(|error| match error.kind() {
+            kind @ io::ErrorKind::WouldBlock => io::Error::new(kind, "another eir keeps it"),
+            _ => error,
+        })
     }
 
     /// Where a part of it lies.

@@ -24,12 +24,6 @@ pub(super) struct Came {
     pub(super) later: Option<String>,
 }
 
-impl Came {
-    const fn is_empty(&self) -> bool {
-        self.begun.is_empty() && self.later.is_none()
-    }
-}
-
 impl Worker {
     pub(super) async fn take_up_wishes(&mut self) {
         let directory = self.agent.depot().place("wishes");
@@ -87,7 +81,10 @@ impl Worker {
             Wish::Import { path } => {
                 let came = self.take_in(path, |_| true).await?;
                 let nothing = || format!("{} has nothing newer", path.display());
-                (!came.is_empty()).then_some(()).ok_or_else(nothing)
+                match came.later {
+                    _ if !came.begun.is_empty() => Ok(()),
+                    later => Err(later.unwrap_or_else(nothing)),
+                }
             }
         }
     }
