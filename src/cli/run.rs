@@ -178,7 +178,9 @@ async fn serve(config: Config, sources: &Sources, log: &log::LogHandle) -> Resul
                     What::Reload => {
                         service::reloading();
                         let outcome = reload(&mut app, sources, log).await;
-                        report = every(app.report_every());
+                        if outcome.is_ok() {
+                            report = every(app.report_every());
+                        }
                         service::ready(&app);
                         outcome
                     }

@@ -147,7 +147,7 @@ fn status(directory: &Path, json: bool) -> Result<(), Failure> {
             let whole = match of.whole {
                 Some(true) => "as it was signed",
                 Some(false) => "not as it was signed",
-                None => "not looked at yet",
+                None => "not looked at",
             };
             vec![of.release.clone(), whole.to_owned()]
         })

@@ -55,8 +55,9 @@ pub fn make_directory(path: &Path) -> io::Result<()> {
     let above = parent(path);
     make_directory(above)?;
     match fs::create_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        Ok(()) | Err(_) => {}
+        // Somebody else made it meanwhile.
+        Err(_) if path.is_dir() => {}
+        made => made?,
     }
     File::open(above)?.sync_all()
 }

@@ -17,7 +17,7 @@ use tough::schema::Target;
 pub use self::error::AgentError;
 use super::config::UpdateConfig;
 use super::delta::{self, Course};
-use super::depot::Depot;
+use super::depot::{Counting, Depot};
 use super::integrity::Serves;
 use super::journal::{Journal, JournalError, Subject};
 use super::layout::unpack;
@@ -204,7 +204,7 @@ impl Agent {
     /// What serves of a thing whose last release went back takes its place, so that it can go back too; false: nothing does
     /// that came over the air.
     pub fn turn_to_serving(&mut self, subject: &Subject) -> Result<bool, JournalError> {
-        let counting = self.depot.counting();
+        let counting = self.counting();
         let mut published = self.trusted.targets().filter_map(|(name, _)| Content::of(name));
         let serves = published.find(|it| it.subject() == *subject && counting.has(it));
         serves.map_or(Ok(false), |content| self.journal.settle_on(subject, &content.to_string()))
@@ -306,7 +306,7 @@ impl Agent {
 
     /// What serves of that which came over the air, and is still published.
     pub fn serving(&self) -> Vec<Serves> {
-        let counting = self.depot.counting();
+        let counting = self.counting();
         // What had its end and is not there any more is to serve as well.
         let committed = self.journal.iter().filter(|(_, known)| known.state == State::Committed);
         let committed: BTreeSet<_> = committed.map(|(_, known)| known.release.as_str()).collect();
@@ -323,6 +323,15 @@ impl Agent {
             .collect()
     }
 
+    /// What counts here. Programs are for what those are for that were begun.
+    fn counting(&self) -> Counting {
+        let triple = self.all().find_map(|(_, known)| match Content::of(&known.release) {
+            Some(Content::Binary { triple, .. }) => Some(triple),
+            _ => None,
+        });
+        self.depot.counting(triple)
+    }
+
     /// Where what was fetched of a target lies.
     fn archive(&self, target: &Target) -> PathBuf {
         self.depot.place("download").join(hex(&target.hashes.sha256))
@@ -336,10 +345,9 @@ impl Agent {
         let kept = self.journal.iter().filter(|(_, known)| known.state != State::RolledBack);
         let kept = kept.map(|(_, known)| known.release.as_str());
         // The next release may come as a patch of what serves, whatever becomes of this one.
-        let counting = self.depot.counting();
-        let serves = |name: &&str| Content::of(name).is_some_and(|it| counting.has(&it));
-        let serving = self.trusted.targets().map(|(name, _)| name).filter(serves);
-        let kept = kept.chain(serving).filter_map(|release| self.target(release));
+        let is_here = |name: &&str| Content::of(name).is_some_and(|it| self.depot.keeps(&it));
+        let here = self.trusted.targets().map(|(name, _)| name).filter(is_here);
+        let kept = kept.chain(here).filter_map(|release| self.target(release));
         let mut kept: BTreeSet<_> = kept.map(|target| hex(&target.hashes.sha256)).collect();
         kept.extend(delta::leading_to(self.trusted.targets(), &kept));
         for entry in fs::read_dir(self.depot.place("download"))? {

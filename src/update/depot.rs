@@ -36,7 +36,8 @@ pub const OUTBOX_COPY: &str = "outbox-copy.db";
 pub struct Counting {
     models: BTreeMap<Name, u64>,
     layers: BTreeMap<Name, u64>,
-    program: Option<String>,
+    /// Its version, and what it runs on.
+    program: Option<(String, String)>,
 }
 
 impl Counting {
@@ -45,7 +46,9 @@ impl Counting {
         match content {
             Content::Model { name, version } => self.models.get(name) == Some(version),
             Content::Config { name, version } => self.layers.get(name) == Some(version),
-            Content::Binary { version, .. } => self.program.as_ref() == Some(version),
+            Content::Binary { version, triple } => {
+                self.program.as_ref().is_some_and(|known| (&known.0, &known.1) == (version, triple))
+            }
         }
     }
 }
@@ -80,6 +83,9 @@ impl Depot {
         for name in ["download", "staging", "models", "config", "slots", "trash", "wishes"] {
             disk::make_directory(&self.directory.join(name))?;
         }
+        // Those that a start made that was cut off.
+        sync(Some(&self.directory))?;
+        sync(self.directory.parent().filter(|above| !above.as_os_str().is_empty()))?;
         disk::lock(&self.directory.join("lock")).map_err(|error| match error.kind() {
             kind @ io::ErrorKind::WouldBlock => io::Error::new(kind, "another eir keeps it"),
             _ => error,
@@ -144,8 +150,9 @@ impl Depot {
         versions
     }
 
-    /// What counts of that which came over the air. What cannot be read does not.
-    pub fn counting(&self) -> Counting {
+    /// What counts of that which came over the air, on a device that runs programs for `triple`. What cannot be read does
+    /// not.
+    pub fn counting(&self, triple: Option<String>) -> Counting {
         let entries = fs::read_dir(self.place("models")).into_iter().flatten().flatten();
         let names = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<Name>().ok());
         let newest = |name: Name| Some((self.versions(&name).pop()?, name));
@@ -154,8 +161,18 @@ impl Depot {
         Counting {
             models: models.collect(),
             layers: layers.into_iter().map(|(name, version, _)| (name, version)).collect(),
-            program: Slots::read(&self.directory).current,
+            program: Slots::read(&self.directory).current.zip(triple),
         }
+    }
+
+    /// It is here, be it to go back to.
+    pub fn keeps(&self, content: &Content) -> bool {
+        match content {
+            Content::Model { name, version } => self.model(name, *version),
+            Content::Config { name, version } => self.layer(name, *version),
+            Content::Binary { version, .. } => self.place("slots").join(version),
+        }
+        .exists()
     }
 
     /// Throws away the versions of a model that nobody uses or would go back to.

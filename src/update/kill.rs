@@ -146,15 +146,17 @@ async fn carry(agent: &mut Agent, subject: &Subject, state: State, source: &Dire
     let depot = agent.depot().clone();
     let dir = depot.place("");
     match (state, &content) {
-        (State::Downloading, _) => loop {
-            match agent.fetch(subject, source, &SystemClock).await {
-                // What a power cut tore is fetched once more.
-                Fetched::Wait(_, why) if why.contains("torn") => {}
-                Fetched::More(..) => {}
-                Fetched::Whole => break,
-                other => panic!("{other:?}"),
+        (State::Downloading, _) => {
+            for tears in 0.. {
+                match agent.fetch(subject, source, &SystemClock).await {
+                    // What a power cut tore is fetched once more.
+                    Fetched::Wait(_, why) if why.contains("torn") && tears < 20 => {}
+                    Fetched::More(..) => {}
+                    Fetched::Whole => break,
+                    other => panic!("{other:?}"),
+                }
             }
-        },
+        }
         (State::Unpacking, _) => {
             agent.unpacking(subject).expect("published")().expect("laid out");
         }

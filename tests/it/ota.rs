@@ -175,7 +175,7 @@ async fn a_better_model_is_shadowed_serves_some_streams_and_then_all() {
     site.comes_to("models/bearing/2.tar.zst", "rolled back").await;
     decided_by(&mut peer, 1).await;
     let said = site.update(&["rollback", "models/bearing"]);
-    assert!(said.contains("there is nothing to go back from"), "{said}");
+    assert!(said.contains("nothing that is published serves in its place"), "{said}");
     drop(traffic);
     process.signal("TERM");
     let (status, log) = process.ended().await;

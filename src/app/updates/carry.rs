@@ -34,6 +34,14 @@ const NOT_THERE: Duration = Duration::from_mins(1);
 /// How often it is looked, [`AGAIN`] apart, whether there is enough memory for two models.
 const TIGHT: u8 = 3;
 
+/// How long it is waited for somebody who is at work on the device's own configuration: what is configured must be taken
+/// over as it is before a release has a hand in it, or the release would be blamed.
+pub(super) const ELSEWHERE: Duration = Duration::from_mins(1);
+
+pub(super) fn unready(why: &str) -> String {
+    format!("waits for the device's own configuration: {why}")
+}
+
 /// How it went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Carried {
@@ -91,8 +99,9 @@ impl Worker {
                 }
             },
             State::Committing => {
-                if let (Content::Model { .. }, Some(waits)) = (&content, self.reloads().await) {
-                    return waits;
+                let begins = matches!(content, Content::Model { .. }) && !self.counts(&content);
+                if begins && let Err(why) = self.order(What::Reload).await {
+                    return Carried::Waits(ELSEWHERE, unready(&why));
                 }
                 let committed = self.commit(subject, &content).await;
                 self.settle(subject, committed)
@@ -220,13 +229,6 @@ impl Worker {
         }
     }
 
-    /// What is configured is taken over as it is, before a release has a hand in it; else somebody is at work on it, and no
-    /// release is to blame.
-    pub(super) async fn reloads(&self) -> Option<Carried> {
-        let why = self.order(What::Reload).await.err()?;
-        Some(Carried::Waits(LOOK_AGAIN, format!("waits for the device's own configuration: {why}")))
-    }
-
     /// How things are, with the pace of those pipelines that count.
     pub(super) fn present<'a>(
         &self,
@@ -312,7 +314,7 @@ impl Worker {
     }
 
     /// Whether what runs may be made of it.
-    fn counts(&self, content: &Content) -> bool {
+    pub(super) fn counts(&self, content: &Content) -> bool {
         let depot = self.agent.depot();
         match content {
             Content::Model { name, version } => depot.model(name, *version).exists(),

@@ -27,7 +27,13 @@ impl Worker {
             if found != Ok(Found::Whole) && self.fetch_anew(&serves).await {
                 found = self.look_at(&serves).await;
             }
-            self.inspected.insert(release.clone(), found == Ok(Found::Whole));
+            self.inspected.remove(&release);
+            let whole = match found {
+                Ok(Found::Whole) => Some(true),
+                Ok(Found::Damaged) => Some(false),
+                Ok(Found::Unknown) | Err(_) => None,
+            };
+            self.inspected.extend(whole.map(|whole| (release.clone(), whole)));
             match found {
                 Ok(Found::Whole) => {}
                 Ok(Found::Unknown) => tracing::warn!(

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::carry::{Carried, LOOK_AGAIN};
+use super::super::config;
+use super::carry::{Carried, ELSEWHERE, LOOK_AGAIN, unready};
 use super::probation::Probation;
 use super::{SystemClock, Worker};
 use crate::api::What;
@@ -51,14 +52,13 @@ impl Worker {
             if self.probation.is_some() {
                 return Carried::Waits(LOOK_AGAIN, "another is on probation".to_owned());
             }
-            // Of one that was begun before, the layer counts already.
-            let counts =
-                self.agent.depot().pointer(name).is_ok_and(|it| it.active == Some(version));
-            if !counts && let Some(waits) = self.reloads().await {
-                return waits;
+            let content = Content::Config { name: name.clone(), version };
+            // One that makes it right again is not waited with.
+            let is_ready = self.counts(&content) || config::load(&self.sources).is_err();
+            if !is_ready && let Err(why) = self.order(What::Reload).await {
+                return Carried::Waits(ELSEWHERE, unready(&why));
             }
             let depot = self.agent.depot();
-            let content = Content::Config { name: name.clone(), version };
             let text = std::fs::read_to_string(depot.staged(&content))
                 .or_else(|_| std::fs::read_to_string(depot.layer(name, version)));
             let reach = Reach::of(text.ok().as_deref());

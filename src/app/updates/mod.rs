@@ -372,10 +372,11 @@ impl Worker {
         // Each wears the disk: how far something is is not worth one every time.
         let now = SystemClock.now();
         if self.unwritten && (!status.is_like(&before) || now >= self.leave_at) {
-            if let Err(error) = status.leave(&self.config().dir) {
+            let left = status.leave(&self.config().dir);
+            if let Err(error) = &left {
                 tracing::debug!("how the updates are doing is not written down: {error}");
             }
-            (self.unwritten, self.leave_at) = (false, now + LEAVE_EVERY);
+            (self.unwritten, self.leave_at) = (left.is_err(), now + LEAVE_EVERY);
         }
         self.status.store(Arc::new(status));
     }

@@ -99,7 +99,7 @@ impl Worker {
                 self.agent.turn_to_serving(&subject).map_err(|error| error.to_string())?;
             if !settled {
                 return Err(format!(
-                    "of {word} what was installed serves: there is nothing to go back from"
+                    "{word} is rolled back already, and nothing that is published serves in its place"
                 ));
             }
         }

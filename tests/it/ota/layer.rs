@@ -51,7 +51,7 @@ async fn a_layer_after_which_no_message_comes_any_more_goes_back() {
     peer.subscribe("plant/+/alarm").await;
     let _traffic = Traffic::start(site.broker.port()).await;
     // So long it is looked how they come.
-    tokio::time::sleep(Duration::from_secs(35)).await;
+    tokio::time::sleep(Duration::from_secs(45)).await;
     let topic = "input = { mqtt = { broker = \"local\", topic = \"plnat/+/vibration\" } }";
     let layer = format!("[pipeline.bearing]\n{topic}\n");
     site.keeper.release("config/topics/1.toml", layer.as_bytes(), json!({}));

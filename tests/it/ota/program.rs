@@ -69,8 +69,18 @@ async fn a_new_eir_takes_over_in_the_same_process_and_is_gone_back_from() {
     let mut process = site.run();
     process.says("started").await;
     let id = process.id();
+    // The same for another machine, which was once taken for what serves here, and laid over it.
+    let other = format!("eir/{NEXT}/riscv64gc-unknown-linux-gnu");
+    site.keeper.release(&other, b"x", json!({}));
     site.keeper.release(&release(), &next_version(), json!({}));
     site.comes_to(&release(), "committed").await;
+    let looked = async {
+        while !site.update(&["status"]).contains("as it was signed") {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    within("what serves is looked at", looked).await;
+    assert!(!site.nginx.asked().contains("riscv64gc"));
     let slot = site.dir().join("slots").join(NEXT).join("eir");
     assert_eq!(runs(id), slot);
     // Started again, it is the new one at once.
