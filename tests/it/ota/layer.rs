@@ -63,3 +63,19 @@ async fn a_layer_after_which_no_message_comes_any_more_goes_back() {
     }
     within("a decision again", peer.next()).await;
 }
+
+/// It went back for it, everywhere that somebody had just changed what only a start takes over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_is_not_to_blame_for_a_change_of_the_device_that_needs_a_start() {
+    let mut site = Site::new("");
+    let mut process = site.run();
+    process.says("started").await;
+    site.set("probation = \"2s\"", "probation = \"3s\"");
+    let rule = "[pipeline.bearing.rule.night]\nwhen = \"scores['healthy'] < 0.5\"\n";
+    site.keeper.release("config/rules/1.toml", rule.as_bytes(), json!({}));
+    site.waits("config/rules/1.toml", "waits for the device's own configuration").await;
+    process.signal("TERM");
+    process.ended().await;
+    let _process = site.run();
+    site.comes_to("config/rules/1.toml", "committed").await;
+}

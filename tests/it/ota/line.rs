@@ -19,14 +19,14 @@ fn fresh(place: &Path, version: u64) -> PathBuf {
 
 impl Site {
     /// Changes `[update]`.
-    fn set(&self, was: &str, is: &str) {
+    pub(super) fn set(&self, was: &str, is: &str) {
         let text = std::fs::read_to_string(&self.file).expect("the configuration");
         assert!(text.contains(was), "{was}");
         eir::disk::replace(&self.file, text.replace(was, is).as_bytes()).expect("file");
     }
 
     /// Waits until a release waits for that.
-    async fn waits(&self, release: &str, why: &str) {
+    pub(super) async fn waits(&self, release: &str, why: &str) {
         let read = async {
             loop {
                 let said = self.update(&["status"]);
