@@ -46,7 +46,7 @@ torture:
 	    $(CARGO) test --test it -- --nocapture --exact oracle::nothing_that_was_acknowledged_is_lost_and_nothing_invented
 
 # Twenty devices at one nginx, killed at random, a thousand swaps of a model, eir cut off at each of its calls
-# (tests/it/ota/), and every sync left out (src/update/kill/power.rs).
+# (tests/it/ota/), and each sync left out that is needed (src/update/kill/power.rs).
 torture-update:
 	@cross/setup.sh test
 	@cross/onnxruntime.sh --optional
