@@ -44,7 +44,8 @@ pub struct Serving {
     pub release: String,
     /// Of what was signed, in hexadecimal.
     pub sha256: String,
-    /// Whether that is what lies on the disk, as it was found at the last look; none: nobody has looked yet.
+    /// Whether that is what lies on the disk, as it was found at the last look; none: nobody has looked yet, or
+    /// what was fetched of it is gone, and with it what to compare with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub whole: Option<bool>,
 }
